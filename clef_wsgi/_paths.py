@@ -1,0 +1,183 @@
+"""Where requests may go: the site's public address, prefixes, normal forms, the return address, the origin.
+
+Everything here is pure text in, text out. It knows nothing of sessions, answers or plugs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+MAX_NEXT_LENGTH = 2048
+_URL_CHARACTERS = "%/?#[]@!$&'()*+,;=:~-._"
+_PATH_CHARACTERS = "/@!$&'()*+,;=:~-._"
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site's public address: ``origin`` (``https://www.example.com``) and mount ``prefix`` (``/app`` or empty)."""
+
+    origin: str
+    prefix: str = ""
+
+    @property
+    def is_https(self) -> bool:
+        return self.origin.startswith("https:")
+
+    def url(self, path: str) -> str:
+        """The absolute URL of a path inside the site. Never built from ``Host`` or forwarded headers."""
+        return self.origin + self.prefix + path
+
+    @property
+    def home(self) -> str:
+        return self.url("/")
+
+
+def parse_site(base_url: object) -> Site:
+    """``base_url`` as a :class:`Site`; raises ``ValueError`` with one sentence that says what to write instead."""
+    if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
+        raise ValueError("base_url must be an address like https://www.example.com, in ASCII without spaces.")
+    origin, parts = origin_of(base_url), urlsplit(base_url)
+    if origin is None or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError("base_url must be an address like https://www.example.com or https://www.example.com/app.")
+    prefix = parts.path.rstrip("/")
+    if prefix and (prefix != normal_form(prefix) or "%" in prefix or "\\" in prefix):
+        raise ValueError("base_url's path must be plain, like /app: no dots, doubled slashes, '%' or ';'.")
+    if origin.startswith("http:") and not is_loopback(parts.hostname or ""):
+        raise ValueError("base_url must begin with https:// (plain http is for localhost only).")
+    return Site(origin, prefix)
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def origin_of(url: str) -> str | None:
+    """The origin of an http(s) URL as browsers write it (RFC 6454, section 6.2), or None where there is none."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+
+
+def normal_form(path: str) -> str:
+    """The path as lenient servers and frameworks understand it: slashes merged, dots resolved, ``;params`` cut."""
+    if not _may_differ(path):
+        return path
+    segments: list[str] = []
+    for segment in path.split("/"):
+        name = segment.partition(";")[0]
+        if name == "..":
+            del segments[-1:]
+        elif name not in ("", "."):
+            segments.append(name)
+    return "/" + "/".join(segments)
+
+
+def _may_differ(path: str) -> bool:
+    return "//" in path or "/." in path or ";" in path
+
+
+class Prefixes:
+    """Path prefixes: ``/admin`` holds ``/admin`` and ``/admin/...``, not ``/administer``; ``/`` holds everything."""
+
+    def __init__(self, prefixes: Iterable[str] = ()) -> None:
+        names = [prefix.rstrip("/") for prefix in prefixes]
+        self._exact = frozenset(names)
+        self._below = tuple(name + "/" for name in names)
+
+    def __bool__(self) -> bool:
+        return bool(self._below)
+
+    def hold(self, path: str) -> bool:
+        return path.startswith(self._below) or path in self._exact
+
+    def hold_any_form(self, path: str) -> bool:
+        """For what shall be guarded: the path or its normal form is held."""
+        return self.hold(path) or self.hold(normal_form(path))
+
+    def hold_every_form(self, path: str) -> bool:
+        """For what shall be let off: the path and its normal form are held (``/static/../admin`` is not)."""
+        if not (path.startswith(self._below) or path in self._exact):
+            return False
+        return not _may_differ(path) or self.hold(normal_form(path))
+
+
+def current_page(environ: Mapping[str, Any], site: Site) -> str:
+    """What the browser shows for this request: path with prefix, and query. Not yet proven safe."""
+    path = quote(environ.get("PATH_INFO", "").encode("latin-1", "replace"), safe=_PATH_CHARACTERS)
+    query = environ.get("QUERY_STRING", "")
+    return site.prefix + path + ("?" + query if query else "")
+
+
+def safe_next(candidate: object, site: Site, own_paths: Collection[str]) -> str | None:
+    """The return address as a path to put behind the site's origin, or None when it is not plainly inside the site.
+
+    Refused: what is no path, ``//`` and spaces in the path, backslashes and control characters anywhere, each
+    raw or percent-decoded once, the middleware's own endpoints, what leaves the prefix, more than 2 KiB
+    (RFC 9700, section 4.11). The check does not lean on a URL parser, since parsers disagree.
+    """
+    if not isinstance(candidate, str) or not candidate.startswith("/") or len(candidate) > MAX_NEXT_LENGTH:
+        return None
+    try:
+        path, rest = _split_path(candidate)
+        decoded_path, decoded_rest = unquote(path, errors="strict"), unquote(rest, errors="strict")
+        address = quote(candidate, safe=_URL_CHARACTERS)
+    except UnicodeError:
+        return None
+    # Decoding keeps what is no escape, so the decoded text shows what stands there raw as well.
+    if not (_is_plain_path(decoded_path) and _is_plain(decoded_rest)) or " " in rest:
+        return None
+    inside = _below_prefix(normal_form(decoded_path), site.prefix)
+    if inside is None or inside in own_paths or len(address) > MAX_NEXT_LENGTH:
+        return None
+    return address
+
+
+def _split_path(address: str) -> tuple[str, str]:
+    path = re.split(r"[?#]", address, maxsplit=1)[0]
+    return path, address[len(path) :]
+
+
+def _is_plain(text: str) -> bool:
+    return "\\" not in text and text.isprintable()
+
+
+def _is_plain_path(path: str) -> bool:
+    return _is_plain(path) and "//" not in path and not any(character.isspace() for character in path)
+
+
+def _below_prefix(path: str, prefix: str) -> str | None:
+    if not prefix:
+        return path
+    if path == prefix or path.startswith(prefix + "/"):
+        return path[len(prefix) :] or "/"
+    return None
+
+
+def is_same_origin(environ: Mapping[str, Any], origin: str) -> bool:
+    """Whether a browser says that a page of this very origin sent the request.
+
+    ``Sec-Fetch-Site`` decides; where a browser does not send it, ``Origin`` does; then ``Referer``. A request
+    that says nothing is not ours.
+    """
+    if "HTTP_SEC_FETCH_SITE" in environ:
+        return bool(environ["HTTP_SEC_FETCH_SITE"] == "same-origin")
+    if "HTTP_ORIGIN" in environ:
+        return bool(environ["HTTP_ORIGIN"] == origin)
+    return origin_of(environ.get("HTTP_REFERER", "")) == origin

@@ -1,0 +1,64 @@
+"""``clef-wsgi demo``: a provider and a site on this machine, to be tried by hand or walked through by itself.
+
+How the two run is in processes.py, what a walk proves is in walk.py. Knows nothing of argument parsing.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+from collections.abc import Callable
+
+from clef_wsgi.demo.processes import DemoError, Running, child_command, running
+from clef_wsgi.demo.walk import walk
+
+__all__ = ["DemoError", "run", "walk"]
+
+WHAT_TO_DO = """\
+  The site       {site_url}   <- open this in a browser
+  The provider   {provider_url}
+
+  1. At the site, press "Log in", and say who you are.
+  2. At the provider, press "Log ... out everywhere".
+  3. Reload the site: it has let go of you.
+
+Ctrl-C ends the demo.
+"""
+
+
+say_at_once = functools.partial(print, flush=True)
+
+
+def run(
+    *,
+    port: int,
+    check: bool,
+    say: Callable[[str], object] = say_at_once,
+    command: Callable[[str], list[str]] = child_command,
+) -> int:
+    """Runs the demo until it is interrupted; with ``check`` walks the loop once instead.
+
+    :param port: the provider's; the site has the next one. 0 picks two free ones.
+    :param say: takes each line.
+    :param command: what runs the ``provider`` and the ``site``.
+    :returns: the exit code: 0 when all went well, 1 at the first step of the walk that did not.
+    :raises DemoError: it can't run, or one of the two ended by itself.
+    """
+    # "kill" ends the demo as Ctrl-C does
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with running(port, command) as demo:
+            return walk(demo.provider_url, demo.site_url, say) if check else _serve(demo, say)
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return 1 if check else 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _serve(demo: Running, say: Callable[[str], object]) -> int:
+    say(WHAT_TO_DO.format(site_url=demo.site_url, provider_url=demo.provider_url))
+    while True:
+        demo.check_alive()
+        time.sleep(0.2)

@@ -1,0 +1,147 @@
+"""The demo's two processes: checked before, started, watched, and ended together.
+
+Knows nothing of what they do: that is in __main__.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import clef_wsgi
+
+EXTRAS = ("flask", "sqlalchemy", "waitress")
+PACKAGE = Path(clef_wsgi.__file__).parent
+
+
+class DemoError(Exception):
+    """The demo can't run, or ended by itself. The message is one sentence for people."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The demo while it runs."""
+
+    provider_url: str
+    site_url: str
+    _children: dict[str, subprocess.Popen[str]]
+
+    def check_alive(self) -> None:
+        """:raises DemoError: one of the two ended by itself."""
+        for name, child in self._children.items():
+            if child.poll() is not None:
+                raise DemoError(f"The {name} ended by itself, so the demo ends too.")
+
+
+def child_command(name: str) -> list[str]:
+    """What runs the ``provider`` or the ``site``."""
+    return [sys.executable, "-m", "clef_wsgi.demo", name]
+
+
+@contextmanager
+def running(
+    port: int,
+    command: Callable[[str], list[str]] = child_command,
+    *,
+    end_timeout_seconds: float = 3.0,
+) -> Iterator[Running]:
+    """Both processes, for as long as the block runs.
+
+    :param port: the provider's; the site has the next one. 0 picks two free ones.
+    :param command: what to run for each name. It says ``ready``, and ends when its standard input does.
+    :param end_timeout_seconds: how long it may take to end, before it is killed.
+    :raises DemoError: an extra is missing, a port is taken, or one of the two does not start.
+    """
+    _check_extras()
+    find_example()
+    provider_url, site_url = (f"http://localhost:{number}" for number in _free_ports(port))
+    settings = {
+        "CLEF_WSGI_PROVIDER__SERVER_URL": provider_url,
+        "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
+        "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
+        "CLEF_WSGI_BASE_URL": site_url,
+        "CLEF_WSGI_SESSION__SECRET": secrets.token_urlsafe(32),
+    }
+    with ExitStack() as stack:
+        children = {
+            name: stack.enter_context(_child(command(name), settings, end_timeout_seconds))
+            for name in ("provider", "site")
+        }
+        for name, child in children.items():
+            _await_ready(name, child)
+        yield Running(provider_url, site_url, children)
+
+
+def find_example() -> Path:
+    """The example site: inside an installed package, or beside the package in a checkout.
+
+    :raises DemoError: it is in neither place.
+    """
+    for folder in (PACKAGE / "examples", PACKAGE.parent / "examples"):
+        if (folder / "flask_app.py").is_file():
+            return folder / "flask_app.py"
+    raise DemoError("The example site, examples/flask_app.py, is missing: install clef_wsgi again.")
+
+
+def _check_extras() -> None:
+    missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DemoError(f'The demo needs {" and ".join(missing)}: pip install "clef_wsgi[server]"')
+
+
+def _free_ports(port: int) -> list[int]:
+    """The two ports, after a look that nobody listens there."""
+    found = []
+    with ExitStack() as stack:
+        for number in (port, port + 1) if port else (0, 0):
+            listener = stack.enter_context(socket.socket())
+            # as servers do: a connection that just ended does not count
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", number))
+            except OSError as error:
+                raise DemoError(
+                    f"Port {number} can't be used ({os.strerror(error.errno or 0)}): "
+                    "end what uses it, or choose another with --port."
+                ) from error
+            found.append(listener.getsockname()[1])
+    return found
+
+
+@contextmanager
+def _child(command: list[str], settings: dict[str, str], end_timeout_seconds: float) -> Iterator[subprocess.Popen[str]]:
+    path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    with subprocess.Popen(  # noqa: S603  # the command is ours
+        command,
+        stdin=subprocess.PIPE,  # its end tells the child to end, even if this process is killed
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **settings, "PYTHONPATH": path},
+        start_new_session=True,  # Ctrl-C reaches this process alone
+    ) as child:
+        try:
+            yield child
+        finally:
+            _end(child, end_timeout_seconds)
+
+
+def _await_ready(name: str, child: subprocess.Popen[str]) -> None:
+    if child.stdout is None or child.stdout.readline() != "ready\n":
+        raise DemoError(f"The {name} did not start.")
+
+
+def _end(child: subprocess.Popen[str], timeout_seconds: float) -> None:
+    if child.stdin is not None:
+        child.stdin.close()
+    try:
+        child.wait(timeout_seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()

@@ -1,0 +1,122 @@
+"""The two plugs, as contracts in words, and the small values that pass through them.
+
+A plug is an instance, made once, and shared by all threads of a process. This file knows nothing of WSGI,
+sessions, HTTP or databases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+EVERYONE = "everyone"
+"""The key that counts for every login: a logout recorded under it ends them all."""
+
+MAX_USER_ID_LENGTH = 512
+"""The longest ``id`` of a person, in characters."""
+
+
+@dataclass(frozen=True)
+class LoginStart:
+    """Where to send the browser, and what the provider wants back at the end.
+
+    ``url`` is absolute. ``memo`` is a small dict of JSON values that waits in the session.
+    """
+
+    url: str = field(repr=False)
+    memo: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who signed in.
+
+    ``user`` holds ``id`` (a non-empty ``str`` of at most 512 characters, case-sensitive) and, where known,
+    ``email``, ``first_name``, ``last_name``, ``phone_number`` (``str``). ``keys`` are logout keys beyond
+    the person's own, such as the provider's session.
+    """
+
+    user: Mapping[str, Any] = field(repr=False)
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Logout:
+    """A logout that the provider vouches for.
+
+    ``keys`` are the logout keys it ends. ``once`` is a digest of the notice, so that the same notice has
+    one effect only; ``None`` where every delivery shall count.
+    """
+
+    keys: tuple[str, ...]
+    once: str | None = field(default=None, repr=False)
+
+
+@runtime_checkable
+class IdentityProvider(Protocol):
+    """Knows who people are. No method may block longer than the provider's own deadline."""
+
+    def start_login(self, state: str, redirect_url: str) -> LoginStart:
+        """Says where a login begins.
+
+        :param state: opaque ASCII text that has to come back unchanged.
+        :param redirect_url: this site's absolute callback URL.
+        :raises ProviderUnavailable: when that can't be told without asking the provider, in vain.
+        """
+
+    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+        """Turns the callback into an identity.
+
+        :param query: the callback's query; ``code`` and ``state`` are there, once each, and the state has
+            been matched and spent already.
+        :param memo: what :meth:`start_login` gave for this very login.
+        :param redirect_url: as given to :meth:`start_login`.
+        :raises LoginRefused: the login must not go on.
+        :raises ProviderUnavailable: the provider can't be asked, or makes no sense.
+        """
+
+    def read_logout(self, form: Mapping[str, str]) -> Logout:
+        """Proves a logout notice.
+
+        :param form: the notice's form; ``logout_token`` is there, once, and not empty.
+        :raises LogoutRefused: the notice is not genuine.
+        :raises ProviderUnavailable: it can't be told, or the provider makes no sense.
+        """
+
+    def user_key(self, user_id: str) -> str:
+        """The logout key of a person: names provider, application and id, since sites may share a store."""
+
+
+@runtime_checkable
+class LogoutStore(Protocol):
+    """Stamps logins and logouts with one clock that never goes back.
+
+    A stamp is an ``int`` of microseconds: the store's own time, or one more than the greatest stamp it ever
+    gave out for anything, whichever is greater. Keys are opaque text. A store is born with a record for
+    :data:`EVERYONE`; one that lost its records is born again, so that the logins it forgot are signed out.
+
+    Every method raises ``StoreUnavailable`` when the store can't be asked, within its time-out. A store that
+    only works inside one process sets ``single_process = True``.
+    """
+
+    def tick(self) -> int:
+        """A new stamp, greater than all before it."""
+
+    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+        """Stamps all ``keys`` with one new stamp, in one transaction, durably.
+
+        :param once: a digest; when the store knows it already, nothing is done.
+        :returns: True when recorded, False when ``once`` was known.
+        """
+
+    def newest_logout(self, keys: Iterable[str]) -> int:
+        """The newest stamp among ``keys`` and :data:`EVERYONE`, in one round trip."""
+
+    def prune(self, older_than: float) -> int:
+        """Drops records older than ``older_than`` seconds, and raises :data:`EVERYONE` to that moment.
+
+        Nothing that was pruned can come back to life: a login of before the cut is dead by ``everyone``.
+
+        :returns: the number of records dropped.
+        """

@@ -1,0 +1,214 @@
+"""The Beaker session: the only file that knows its keys and Beaker's ways of reading and writing.
+
+Two entries are ours: ``clef.pending`` (logins that were started: state -> next, memo, at) and ``clef.record``
+(the login). Both are JSON. This file knows nothing of stores, providers or answers; every trouble of the
+session's back-end leaves it as :class:`StoreUnavailable`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypedDict, cast
+
+from beaker.session import SessionObject
+
+from .errors import StoreUnavailable
+from .interfaces import MAX_USER_ID_LENGTH
+
+RECORD = "clef.record"
+PENDING = "clef.pending"
+LOGIN_KEY_PREFIX = "login:"
+MAX_PENDING = 20
+_CLOCK_SLACK = 2 * 24 * 3600
+"""Seconds that the clock may have been set back since a login: more than a day, since a day happens."""
+
+
+class Record(TypedDict):
+    """A login. ``keys[0]`` is the login's own key; ``started`` is the store's stamp, the times are ``clock``'s."""
+
+    user: dict[str, Any]
+    keys: list[str]
+    started: int
+    logged_in_at: float
+    expires_at: float
+
+
+class Pending(TypedDict):
+    """A login that was started: ``next`` is a path of this site or None, ``at`` is ``clock``'s time."""
+
+    next: str | None
+    memo: dict[str, Any]
+    at: float
+
+
+_RECORD_FIELDS = list(Record.__annotations__)
+_RECORD_TYPES = [dict, list, int, float, float]
+_ONLY_STR = {str}
+_PENDING_FIELDS = Pending.__annotations__.keys()
+
+
+def effective_options(session: SessionObject) -> Mapping[str, Any]:
+    """Beaker's options in force, by their names without prefix. Reading them loads no session."""
+    return cast("Mapping[str, Any]", vars(session)["_params"])
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+def read(session: SessionObject) -> Record | None:
+    """The login in this session, dead or alive, or None: a record that is not exactly of the shape is no login."""
+    try:
+        record = session.get(RECORD)
+    except Exception as error:  # each back-end raises errors of its own: Redis, SQLAlchemy, OSError
+        raise _unavailable() from error
+    return record if record is not None and _is_record(record) else None
+
+
+def holds_anything_of_a_login(session: SessionObject) -> bool:
+    """After :func:`read`: whether there is a record at all, well-formed or not."""
+    return RECORD in session
+
+
+def is_in_time(record: Record, now: float, max_login_age: float) -> bool:
+    """Whether the login is young enough, by a clock that may have been set back a little since."""
+    ends = min(record["expires_at"], record["logged_in_at"] + max_login_age)
+    return 0 < record["logged_in_at"] <= now + _CLOCK_SLACK and now < ends
+
+
+def is_fresh(pending: Pending, now: float, lifetime: float) -> bool:
+    """Whether a started login is still usable, by clocks that may differ between processes."""
+    return pending["at"] - _CLOCK_SLACK <= now < pending["at"] + lifetime
+
+
+def _is_record(record: Any) -> bool:
+    # Few and cheap steps: this runs at every request of somebody signed in.
+    if type(record) is not dict or list(record) != _RECORD_FIELDS or [*map(type, record.values())] != _RECORD_TYPES:
+        return False
+    keys = record["keys"]
+    return (
+        {*map(type, keys)} == _ONLY_STR
+        and keys[0].startswith(LOGIN_KEY_PREFIX)
+        and record["started"] > 0
+        and is_user_id(record["user"].get("id"))
+    )
+
+
+def is_user_id(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= MAX_USER_ID_LENGTH
+
+
+def are_keys(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(key, str) for key in value)
+
+
+# -- logins under way -------------------------------------------------------------------------------------
+
+
+def remember(session: SessionObject, state: str, pending: Pending) -> None:
+    """Keeps a started login; beyond :data:`MAX_PENDING` the oldest is dropped."""
+    with _written(session):
+        entries = {**_entries(session), state: pending}
+        session[PENDING] = dict(list(entries.items())[-MAX_PENDING:])
+
+
+def spend(session: SessionObject, state: str) -> Pending | None:
+    """Takes a started login out, and writes that down at once, before anybody speaks to the network."""
+    try:
+        entries = _entries(session)
+    except Exception as error:  # as in read
+        raise _unavailable() from error
+    if state not in entries:
+        return None
+    pending = entries.pop(state)
+    with _written(session):
+        session[PENDING] = entries
+    return cast("Pending", pending) if _is_pending(pending) else None
+
+
+def _is_pending(pending: Any) -> bool:
+    return (
+        isinstance(pending, dict)
+        and pending.keys() == _PENDING_FIELDS
+        and (pending["next"] is None or isinstance(pending["next"], str))
+        and isinstance(pending["memo"], dict)
+        and type(pending["at"]) is float
+    )
+
+
+def _entries(session: SessionObject) -> dict[str, Any]:
+    entries = session.get(PENDING)
+    return dict(entries) if isinstance(entries, dict) else {}
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def forget(session: SessionObject) -> None:
+    """Drops what was loaded: the next access reads the back-end again; without one Beaker writes nothing at the end.
+
+    Without it a callback would overwrite what another tab wrote while the network was asked. And with
+    ``save_accessed_time`` Beaker ends every request by writing back what it loaded at its beginning.
+    """
+    vars(session).update(_sess=None, _dirty=False)
+
+
+def replace(session: SessionObject, record: Record, *, keep: bool) -> None:
+    """Writes a login under a new session id, and leaves nothing under the old one but logins under way.
+
+    ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id.
+    Logins under way stay there, since another tab's callback may be on its way with the old cookie.
+
+    :param keep: whether the content of before goes along: what an anonymous visitor had does, what another
+        person had does not.
+    """
+    with _written(session):
+        content = dict(session) if keep else {}
+        _clear(session)
+        if keep:
+            session[PENDING] = content.get(PENDING, {})
+    with _written(session):
+        session.update(content)
+        session[RECORD] = record
+        session.regenerate_id()
+
+
+def empty(session: SessionObject) -> bool:
+    """Empties the whole session, so that the next person in this browser sees nothing of the last.
+
+    A courtesy, never the mechanism: a slow request that loaded the session before writes the old content back
+    when it ends. Returns False when it could not be written; this request sees an empty session all the same.
+    """
+    try:
+        with _written(session):
+            _clear(session)
+    except StoreUnavailable:
+        _clear(session)
+        return False
+    return True
+
+
+def _clear(session: SessionObject) -> None:
+    session.clear()
+    # Beaker's own ``created`` and ``last_accessed`` raise KeyError without these.
+    session["_creation_time"] = session["_accessed_time"] = time.time()
+
+
+@contextmanager
+def _written(session: SessionObject) -> Iterator[None]:
+    """Writes the session at once: Beaker would in ``start_response``, where a failure can't be answered."""
+    try:
+        yield
+        session.save()
+        session.persist()
+        # What is written is written: else Beaker writes it again at the end, over what came in between.
+        session.accessed_dict = dict(session)
+        vars(session)["_dirty"] = False
+    except Exception as error:  # as in read
+        vars(session)["_dirty"] = False
+        raise _unavailable() from error
+
+
+def _unavailable() -> StoreUnavailable:
+    return StoreUnavailable("The session can't be read or written right now.", reason="session_unavailable")

@@ -1,0 +1,100 @@
+"""The rule of logout, and nothing else.
+
+The store stamps logins and logouts with one clock that never goes back. A login is dead once any of its keys
+has a logout newer than its stamp. Deleting a login from the session is a courtesy, never the mechanism: a slow
+request that loaded the session before writes it back when it ends.
+
+Knows nothing of WSGI, URLs or providers.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from . import login_session
+from .errors import LoggedOutMeanwhile
+from .interfaces import LogoutStore
+from .login_session import LOGIN_KEY_PREFIX, Record
+
+log = logging.getLogger("clef_wsgi")
+
+
+class Logins:
+    """Begins, checks and ends the logins of one site.
+
+    :param store: stamps logins and logouts.
+    :param max_age: seconds after which a login ends whatever happens.
+    :param clock: seconds since the epoch, for ages alone.
+    """
+
+    def __init__(self, store: LogoutStore, *, max_age: float, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._max_age = max_age
+        self._clock = clock
+
+    def living(self, session: Any) -> Record | None:
+        """The login that nothing has ended. What a dead one left in the session is emptied out.
+
+        :raises StoreUnavailable: the session or the store can't be asked.
+        """
+        record = login_session.read(session)
+        if record is not None and self._lives(record):
+            return record
+        if login_session.holds_anything_of_a_login(session):
+            log.info("a login was found ended", extra={"event": "login_found_ended"})
+            login_session.empty(session)
+        return None
+
+    def tick(self) -> int:
+        """The stamp of a login that is about to happen: to be taken before the provider is asked."""
+        return self._store.tick()
+
+    def begin(self, session: Any, user: dict[str, Any], keys: tuple[str, ...], started: int) -> None:
+        """Writes a login under a new session id, and ends the one that it replaces.
+
+        :param keys: the person's logout key, and the provider's others.
+        :param started: what :meth:`tick` gave before the provider was asked.
+        :raises LoggedOutMeanwhile: one of the keys had a logout since.
+        :raises StoreUnavailable: nothing is written then.
+        """
+        login_keys = [LOGIN_KEY_PREFIX + secrets.token_hex(16), *keys]
+        if self._store.newest_logout(login_keys) >= started:
+            raise LoggedOutMeanwhile()
+        now = float(self._clock())
+        record: Record = {
+            "user": user,
+            "keys": login_keys,
+            "started": started,
+            "logged_in_at": now,
+            "expires_at": now + self._max_age,
+        }
+        login_session.forget(session)
+        login_session.replace(session, record, keep=self._end_previous(session, user["id"]))
+
+    def end(self, session: Any) -> None:
+        """Records the end of this browser's login, then empties its session.
+
+        :raises StoreUnavailable: the end could not be recorded; the login lives on.
+        """
+        record = login_session.read(session)
+        if record is not None:
+            self._store.record_logout(record["keys"][:1])
+        login_session.empty(session)
+
+    def _end_previous(self, session: Any, user_id: str) -> bool:
+        """Whether the session's content may stay: it is an anonymous visitor's, or this very person's."""
+        previous = login_session.read(session)
+        if previous is None:
+            return not login_session.holds_anything_of_a_login(session)
+        is_theirs = previous["user"]["id"] == user_id and self._lives(previous)
+        self._store.record_logout(previous["keys"][:1])
+        return is_theirs
+
+    def _lives(self, record: Record) -> bool:
+        return (
+            login_session.is_in_time(record, self._clock(), self._max_age)
+            and self._store.newest_logout(record["keys"]) < record["started"]
+        )

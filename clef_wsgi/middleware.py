@@ -1,0 +1,438 @@
+"""The middleware: a request's whole way, and ``wrap``, which puts Beaker around it.
+
+The other files of the core are tools that this one uses. It knows nothing of what a provider speaks, how a
+store keeps its records, or what Beaker's session is like inside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from beaker.middleware import SessionMiddleware
+from beaker.session import SessionObject
+
+from . import _paths, _web, login_session
+from ._checks import Faults
+from .beaker_options import session_options, unsafe_options
+from .clef_login import ClefLogin
+from .errors import (
+    ClaimRejected,
+    ClefError,
+    ConfigurationError,
+    LoginRefused,
+    LogoutRefused,
+    ProviderUnavailable,
+    StateExpired,
+    StateMismatch,
+    StoreUnavailable,
+)
+from .interfaces import IdentityProvider, LogoutStore
+from .logins import Logins
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+Environ = dict[str, Any]
+log = logging.getLogger("clef_wsgi")
+
+_SECOND_TRY = "r."
+"""Marks the state of a login that started over: a browser without cookies remembers nothing else."""
+_CALLBACK_PARAMETERS = ("state", "code", "error", "iss")
+_MAX_PARAMETER_LENGTH = 2048
+
+
+class ClefMiddleware:
+    """Login and single logout for any WSGI app, inside Beaker's ``SessionMiddleware``.
+
+    Puts ``clef.user`` (a plain ``dict``, or ``None``) and ``clef.login`` (a ``ClefLogin``) into environ.
+
+    :raises ConfigurationError: with every fault, each saying what to write instead. At the first request: when
+        there is no Beaker session in environ, or its options in force are unsafe.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        # The two plugs, as instances.
+        provider: IdentityProvider,
+        logout_store: LogoutStore,
+        # The site's public origin and mount prefix. Redirects are built from it, never from Host.
+        base_url: str,
+        # GET: where the provider sends the browser back.
+        callback_path: str = "/clef/callback",
+        # POST: where the provider reports a logout.
+        webhook_path: str = "/clef/webhook",
+        # GET ?next=/path: starts a login.
+        login_path: str = "/clef/login",
+        # POST, same origin: signs this browser out of this site.
+        logout_path: str = "/clef/logout",
+        # Path prefixes that need a login.
+        protect: Iterable[str] = (),
+        # Path prefixes for which nothing is read, asked or marked.
+        ignore: Iterable[str] = (),
+        # After this long a login ends whatever happens (timedelta or seconds).
+        max_login_age: timedelta | float = timedelta(days=30),
+        # How long a started login stays usable (timedelta or seconds).
+        state_lifetime: timedelta | float = timedelta(hours=1),
+        # When logins can't be checked: "unavailable" answers 503, "anonymous" goes on with nobody signed in.
+        store_failure: str = "unavailable",
+        # Called before a login is written: may add JSON values to user, or raise LoginRefused.
+        on_login: Callable[[Environ, dict[str, Any]], None] | None = None,
+        # Returns a WSGI app that answers instead of the built-in page.
+        on_refusal: Callable[[Environ, ClefError], WSGIApplication] | None = None,
+        # A key of user to put into REMOTE_USER.
+        remote_user: str | None = None,
+        # Where Beaker puts its session.
+        session_key: str = "beaker.session",
+        # Seconds since the epoch. For ages only: the store orders logins and logouts.
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        faults = Faults()
+        self.app = app
+        self.provider = faults.plug("provider", provider, IdentityProvider)
+        self.logout_store = faults.plug("logout_store", logout_store, LogoutStore)
+        self.site = faults.site(base_url)
+        self.login_path = faults.path("login_path", login_path)
+        self.logout_path = faults.path("logout_path", logout_path)
+        self._callback_path = faults.path("callback_path", callback_path)
+        self._webhook_path = faults.path("webhook_path", webhook_path)
+        self._protected = faults.prefixes("protect", protect)
+        self._ignored = faults.prefixes("ignore", ignore)
+        self._state_lifetime = faults.seconds("state_lifetime", state_lifetime)
+        self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
+        self._on_login = on_login if on_login is None else faults.function("on_login", on_login)
+        self._on_refusal = on_refusal if on_refusal is None else faults.function("on_refusal", on_refusal)
+        self._remote_user = remote_user if remote_user is None else faults.name("remote_user", remote_user)
+        self._session_key = faults.name("session_key", session_key)
+        self._clock = faults.function("clock", clock)
+        self.max_login_age = faults.seconds("max_login_age", max_login_age)
+        self._logins = Logins(self.logout_store, max_age=self.max_login_age, clock=self._clock)
+        self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
+        self._cookie_name = ""  # known when the first request has shown Beaker's options
+        self._endpoints: dict[str, Callable[[Environ], WSGIApplication]] = {
+            self.login_path: self._login,
+            self._callback_path: self._callback,
+            self._webhook_path: self._webhook,
+            self.logout_path: self._logout,
+        }
+        if len(self._endpoints) < 4:
+            faults.add("login_path, callback_path, webhook_path and logout_path must be four different paths.")
+        faults.raise_all()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        environ["clef.user"] = None
+        if self._remote_user is not None:
+            environ.pop("REMOTE_USER", None)
+            environ.pop("AUTH_TYPE", None)
+        endpoint = self._endpoints.get(path)
+        if endpoint is None and self._ignored.hold_every_form(path):
+            environ["clef.login"] = self._nobody
+            return self.app(environ, start_response)
+        login = environ["clef.login"] = ClefLogin(self, environ, start_response)
+        answer = self._others(environ, path, login) if endpoint is None else self._own(environ, endpoint, login)
+        return answer(environ, login.start_response)
+
+    # -- requests for the app ---------------------------------------------------------------------------------
+
+    def _others(self, environ: Environ, path: str, login: ClefLogin) -> WSGIApplication:
+        if not self._cookie_name:
+            self._check_session(environ)
+        if self._cookie_name in environ.get("HTTP_COOKIE", ""):
+            try:
+                record = self._logins.living(environ[self._session_key])
+            except StoreUnavailable as error:
+                if not self._goes_on:
+                    return self._refusal(environ, error, retry_url=_paths.current_page(environ, self.site))
+                login.error = error
+            else:
+                if record is not None:
+                    self._introduce(environ, record, login)
+        if self._protected and environ["clef.user"] is None and self._protected.hold_any_form(path):
+            return self._ask_to_log_in(environ)
+        return self.app
+
+    def _introduce(self, environ: Environ, record: login_session.Record, login: ClefLogin) -> None:
+        user = environ["clef.user"] = {**record["user"], "logged_in_at": record["logged_in_at"]}
+        login.id = record["keys"][0]
+        login.is_private = True
+        if self._remote_user is not None:
+            name = user.get(self._remote_user)
+            if isinstance(name, str) and name and name.isprintable() and ord(max(name)) < 256:  # PEP 3333: latin-1
+                environ["REMOTE_USER"] = name
+
+    def _ask_to_log_in(self, environ: Environ) -> WSGIApplication:
+        login_url = environ["clef.login"].url()
+        if _web.is_page(environ):
+            return _web.redirect(login_url)
+        content = {"error": "login_required", "message": "Please log in first.", "login_url": login_url}
+        return _web.json_answer(401, content, {"WWW-Authenticate": "Clef"})
+
+    # -- requests for the middleware --------------------------------------------------------------------------
+
+    def _own(
+        self, environ: Environ, endpoint: Callable[[Environ], WSGIApplication], login: ClefLogin
+    ) -> WSGIApplication:
+        if not self._cookie_name:
+            self._check_session(environ)
+        # The URL of a callback holds a code: it must never become the page to come back to.
+        login.return_to = self._page(None)
+        try:
+            return endpoint(environ)
+        except ConfigurationError:
+            raise
+        except ClefError as error:
+            retry_url = self.site.url(self.logout_path) if endpoint == self._logout else login.url()
+            return self._refusal(environ, error, retry_url=retry_url)
+
+    def _login(self, environ: Environ) -> WSGIApplication:
+        if environ["REQUEST_METHOD"] != "GET":
+            return _web.method_not_allowed("GET")
+        target = self._safe_next((_web.read_query(environ) or {}).get("next", []))
+        environ["clef.login"].return_to = self._page(target)
+        if not _web.is_page(environ):
+            return self._ask_to_log_in(environ)
+        return self._start_login(environ, target)
+
+    def _start_login(self, environ: Environ, next: str | None, *, mark: str = "") -> WSGIApplication:
+        state = mark + secrets.token_urlsafe(32)
+        start = self.provider.start_login(state, self._redirect_url)
+        self._remember(environ, state, next, start.memo)
+        return _web.redirect(start.url)
+
+    def _callback(self, environ: Environ) -> WSGIApplication:
+        if environ["REQUEST_METHOD"] != "GET":
+            return _web.method_not_allowed("GET")
+        query = _callback_query(environ)
+        session = self._session(environ)
+        pending = login_session.spend(session, query["state"]) if self._carries_cookie(environ) else None
+        if pending is None or not login_session.is_fresh(pending, self._clock(), self._state_lifetime):
+            return self._unknown_state(environ, query, pending)
+        environ["clef.login"].return_to = self._page(pending["next"])
+        if "error" in query:
+            raise _refused_by_provider(query["error"])
+        started = self._logins.tick()
+        identity = self.provider.finish_login(query, pending["memo"], self._redirect_url)
+        if not login_session.are_keys(identity.keys):
+            raise ClaimRejected()
+        user = self._completed(environ, dict(identity.user))
+        self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
+        log.info("a login was written", extra={"event": "login"})
+        return self._redirect_to(pending["next"])
+
+    def _unknown_state(
+        self, environ: Environ, query: Mapping[str, str], expired: login_session.Pending | None
+    ) -> WSGIApplication:
+        """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
+        carries_cookie = self._carries_cookie(environ)
+        if carries_cookie and self._logins.living(environ[self._session_key]) is not None:
+            return self._redirect_to(None)
+        if expired is None and query["state"].startswith(_SECOND_TRY):
+            raise StateMismatch(
+                "This browser does not seem to keep cookies for this site: allow them, then try again.",
+                reason="cookies_blocked",
+            )
+        if not carries_cookie or "error" in query or query["state"].startswith(_SECOND_TRY):
+            raise StateMismatch() if expired is None else StateExpired()
+        return self._start_login(environ, expired and expired["next"], mark=_SECOND_TRY)
+
+    def _completed(self, environ: Environ, user: dict[str, Any]) -> dict[str, Any]:
+        """The user with what ``on_login`` adds, as it will come back out of JSON."""
+        user_id = user.get("id")
+        if not login_session.is_user_id(user_id):
+            raise ClaimRejected()
+        try:
+            if self._on_login is not None:
+                self._on_login(environ, user)
+            stored: dict[str, Any] = json.loads(json.dumps(user, allow_nan=False))
+            if stored != user or stored["id"] != user_id:
+                raise ValueError("on_login must add JSON values to user, and leave its id alone.")
+        except LoginRefused:
+            raise
+        except Exception as error:  # the app's own code: whatever it raises, nobody is signed in
+            log.exception("on_login failed")
+            raise ClefError("The site could not finish this login.", reason="on_login_failed", status=503) from error
+        return stored
+
+    def _webhook(self, environ: Environ) -> WSGIApplication:
+        if environ["REQUEST_METHOD"] != "POST":
+            return _web.method_not_allowed("POST")
+        try:
+            self._record_notice(_web.read_form(environ))
+        except ClefError as error:
+            return _web.error_json(error, self._logged(error))
+        return _web.json_answer(200, {"success": True})
+
+    def _record_notice(self, form: Mapping[str, list[str]]) -> None:
+        if len(form.get("logout_token", [])) != 1 or not form["logout_token"][0]:
+            raise LogoutRefused("A notice holds exactly one logout_token.", reason="malformed_form")
+        logout = self.provider.read_logout({name: values[-1] for name, values in form.items()})
+        if not logout.keys or not login_session.are_keys(logout.keys):
+            raise ProviderUnavailable("The login service named nobody to log out.", reason="provider_answer")
+        is_new = self.logout_store.record_logout(logout.keys, once=logout.once)
+        log.info("a logout was %s", "recorded" if is_new else "known already", extra={"event": "webhook"})
+
+    def _logout(self, environ: Environ) -> WSGIApplication:
+        login: ClefLogin = environ["clef.login"]
+        if environ["REQUEST_METHOD"] != "POST":
+            form = login.sign_out_button()
+            return _web.page(405, "Log out?", "This signs you out of this site.", form, headers={"Allow": "POST"})
+        if not _paths.is_same_origin(environ, self.site.origin):
+            raise LogoutRefused("Only a page of this site can sign you out.", reason="cross_origin", status=403)
+        next_values = _web.read_form(environ).get("next") or (_web.read_query(environ) or {}).get("next", [])
+        login.end()
+        return self._redirect_to(self._safe_next(next_values))
+
+    # -- for clef.login ---------------------------------------------------------------------------------------
+
+    def draw_button(self, environ: Environ, next: str | None) -> str:
+        """Starts a login, and draws the provider's own button for it."""
+        draw = getattr(self.provider, "button_tag", None)
+        if draw is None:
+            raise RuntimeError("This provider has no script button: use button().")
+        state = secrets.token_urlsafe(32)
+        self._remember(environ, state, self._safe_next([next]), {})
+        return str(draw(state, self._redirect_url))
+
+    def sign_out(self, environ: Environ) -> None:
+        """Ends this browser's login, if there is one."""
+        session = self._session(environ)
+        if self._carries_cookie(environ):
+            self._logins.end(session)
+
+    # -- shared -----------------------------------------------------------------------------------------------
+
+    @property
+    def _redirect_url(self) -> str:
+        return self.site.url(self._callback_path)
+
+    def _safe_next(self, values: list[str | None] | list[str]) -> str | None:
+        return _paths.safe_next(values[0], self.site, self._endpoints) if len(values) == 1 else None
+
+    def _page(self, next: str | None) -> str:
+        return self.site.prefix + "/" if next is None else next
+
+    def _redirect_to(self, next: str | None) -> WSGIApplication:
+        return _web.redirect(self.site.origin + self._page(next))
+
+    def _remember(self, environ: Environ, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
+        pending: login_session.Pending = {"next": next, "memo": dict(memo), "at": float(self._clock())}
+        login_session.remember(self._session(environ), state, pending)
+
+    def _session(self, environ: Environ) -> Any:
+        if "clef.ignored" in environ:
+            raise RuntimeError("On a path of `ignore` no login can begin or end: take the path out, or use button().")
+        return environ[self._session_key]
+
+    def _carries_cookie(self, environ: Environ) -> bool:
+        return self._cookie_name in environ.get("HTTP_COOKIE", "")
+
+    def _check_session(self, environ: Environ) -> None:
+        session = environ.get(self._session_key)
+        if not isinstance(session, SessionObject):
+            raise ConfigurationError(
+                f"There is no Beaker session in environ[{self._session_key!r}]: use clef_wsgi.wrap, or put "
+                "ClefMiddleware inside Beaker's SessionMiddleware."
+            )
+        options = login_session.effective_options(session)
+        is_shared = bool(environ.get("wsgi.multiprocess"))
+        faults = unsafe_options(options, self.site, must_be_shared=is_shared)
+        if is_shared and getattr(self.logout_store, "single_process", False):
+            faults.append("This logout store lives in one process, and the server runs several: use another.")
+        if faults:
+            raise ConfigurationError(faults=tuple(faults))
+        self._cookie_name = options["key"]
+
+    def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
+        login: ClefLogin = environ["clef.login"]
+        login.error, login.must_not_store = error, True
+        if self._session_key in environ:
+            login_session.forget(environ[self._session_key])  # a refused request writes nothing more
+        reference = self._logged(error)
+        if self._on_refusal is not None:
+            try:
+                answer: WSGIApplication | None = self._on_refusal(environ, error)
+                if answer is not None:
+                    return answer
+            except Exception:  # the app's own code: the built-in page answers instead
+                log.exception("on_refusal failed [%s]", reference)
+        actions = _web.link(retry_url, "Try again") + _web.link(self.site.home, "To the front page")
+        return _web.error_answer(environ, error, reference, actions)
+
+    def _logged(self, error: ClefError) -> str:
+        """Writes the one line of a refusal, and returns the reference that stands in it."""
+        reference = secrets.token_hex(4)
+        # The cause's own text may hold an URL with a token in it: its name has to do.
+        cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
+        extra = {"event": "refusal", "reason": error.reason, "reference": reference}
+        log.warning("%s: %s (cause: %s) [%s]", error.reason, error.message, cause, reference, extra=extra)
+        return reference
+
+
+def _callback_query(environ: Environ) -> dict[str, str]:
+    """The callback's parameters: one state, and one code or error, in visible ASCII (RFC 6749, appendix A)."""
+    fields = _web.read_query(environ)
+    values = [value for name in _CALLBACK_PARAMETERS for value in (fields or {}).get(name, [])]
+    if (
+        fields is None
+        or any(len(fields.get(name, [])) > 1 for name in _CALLBACK_PARAMETERS)
+        or not all(v.isascii() and v.isprintable() and 0 < len(v) <= _MAX_PARAMETER_LENGTH for v in values)
+        or "state" not in fields
+        or not ("code" in fields or "error" in fields)
+    ):
+        raise LoginRefused("The answer of the login service is incomplete or garbled.", reason="malformed_callback")
+    return {name: found[-1] for name, found in fields.items()}
+
+
+def _refused_by_provider(error: str) -> LoginRefused:
+    if error == "access_denied":
+        return LoginRefused("The login was cancelled.", reason="access_denied")
+    return LoginRefused("The login service could not complete this login.", reason="provider_error")
+
+
+def wrap(
+    app: WSGIApplication,
+    *,
+    provider: IdentityProvider,
+    logout_store: LogoutStore,
+    base_url: str,
+    session: Mapping[str, Any],
+    **options: Any,
+) -> WSGIApplication:
+    """Wraps an app in both layers: Beaker's sessions outside, :class:`ClefMiddleware` inside.
+
+    :param session: Beaker's options, without prefix; ``secret`` (32 bytes or more) is required. See
+        :func:`session_options` for the rest and their defaults.
+    :param options: those of :class:`ClefMiddleware`.
+    :returns: the wrapped WSGI app.
+    :raises ConfigurationError: with every fault of both layers.
+    """
+    faults: list[str] = []
+    inner, beaker = None, {}
+    try:
+        inner = ClefMiddleware(app, provider=provider, logout_store=logout_store, base_url=base_url, **options)
+    except ConfigurationError as error:
+        faults += error.faults
+    try:
+        beaker = session_options(base_url=base_url, **_with_cookie_age(session, inner))
+    except ConfigurationError as error:
+        faults += [fault for fault in error.faults if fault not in faults]
+    if faults:
+        raise ConfigurationError(faults=tuple(faults))
+    outer: WSGIApplication = SessionMiddleware(inner, beaker, environ_key=options.get("session_key", "beaker.session"))
+    return outer
+
+
+def _with_cookie_age(session: Any, inner: ClefMiddleware | None) -> dict[str, Any]:
+    """Beaker's options with a cookie that lives as long as a login can."""
+    if not isinstance(session, Mapping):
+        raise ConfigurationError('session must be a dict of Beaker\'s options, such as {"secret": "..."}.')
+    age = {"cookie_expires": timedelta(seconds=inner.max_login_age)} if inner else {}
+    return {**age, **{name.removeprefix("session."): value for name, value in session.items()}}

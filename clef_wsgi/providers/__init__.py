@@ -1,0 +1,1 @@
+"""The providers: each file is one wire protocol, and none knows another."""

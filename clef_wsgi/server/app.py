@@ -1,0 +1,80 @@
+"""Puts the server together. Knows each room by name, and nothing of what goes on inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from clef_wsgi.server.clock import Clock, system_clock
+from clef_wsgi.server.database import settings
+from clef_wsgi.server.database.migrations import open_database
+from clef_wsgi.server.options import Limits, Options
+from clef_wsgi.server.records.pruning import prune
+from clef_wsgi.server.web import account, api, context, guard, login, pages
+from clef_wsgi.server.web.limits import Limiter
+
+ROOMS = (api.room, login.room, account.room)
+
+
+def create_app(
+    *,
+    origin: str,
+    database: str | Path,
+    rp_id: str | None = None,
+    name: str = "Clef",
+    logo: str | Path | None = None,
+    templates: str | Path | None = None,
+    trusted_proxy: str | Iterable[str] = (),
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    clock: Clock = system_clock,
+) -> Flask:
+    """The self-hosted Clef, as a WSGI app. Its database is made, or brought up to date, before this returns.
+
+    :param origin: its public address, such as ``https://login.example.com``; plain http on ``localhost`` only.
+        Redirects, cookies and passkeys go by it, never by ``Host``.
+    :param database: a file (SQLite) or ``postgresql://user@host/name``.
+    :param rp_id: the domain that passkeys are made for: the host of ``origin`` (the default) or a parent of it.
+        It can't be changed later.
+    :param name: what the pages call this server.
+    :param logo: a picture for the top of the pages.
+    :param templates: a folder whose templates replace those of the same name.
+    :param trusted_proxy: addresses or networks of proxies whose ``X-Forwarded-For`` is believed; ``unix`` for
+        a socket in the file system.
+    :param limits: how often one address may knock.
+    :param clock: microseconds since 1970.
+    :raises ConfigurationError: with everything that is wrong.
+    :raises DatabaseUnavailable: the database can't be reached.
+    """
+    options = Options(
+        origin=origin,
+        database=database,
+        rp_id=rp_id,
+        name=name,
+        logo=logo,
+        templates=templates,
+        trusted_proxy=trusted_proxy,
+        limits=limits,
+    )
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    opened = open_database(options.database)
+    try:
+        with opened.writing() as connection:
+            settings.fix_rp_id(connection, options.passkey_domain)
+            prune(connection, now=clock())
+    finally:
+        opened.close()  # a server that forks after this shares no connection
+    app.extensions[context.KEY] = context.Server(options, opened, clock, Limiter(limits, clock))
+    guard.install(app)
+    pages.install(app, options)
+    app.register_error_handler(HTTPException, _http_error)
+    for room in ROOMS:
+        app.register_blueprint(room)
+    return app
+
+
+def _http_error(problem: HTTPException) -> Response:
+    return api.http_error(problem) if request.path.startswith(guard.API) else pages.http_error(problem)

@@ -1,0 +1,67 @@
+"""``server app allow``: who may use a site. Whoever may not any more is logged out of it in the same moment."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, select
+
+from clef_wsgi.server.clock import system_clock
+from clef_wsgi.server.commands.arguments import add_command
+from clef_wsgi.server.commands.desk import find_app, find_person, note, opened
+from clef_wsgi.server.commands.output import printable, say
+from clef_wsgi.server.database.schema import codes, site_logins
+from clef_wsgi.server.errors import ConfigurationError
+from clef_wsgi.server.records import apps, logouts
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.commands.arguments import Commands
+    from clef_wsgi.server.records.apps import App
+
+
+def add_to(group: Commands) -> None:
+    parser = add_command(group, "allow", allow, "Says who may use a site.")
+    parser.add_argument("app", metavar="APP", help="its name or id")
+    parser.add_argument("people", nargs="*", metavar="PERSON", help="a number or an e-mail address")
+    parser.add_argument("--take-back", action="store_true", help="these people may use it no longer")
+    doors = parser.add_mutually_exclusive_group()
+    doors.add_argument("--everybody", action="store_true", help="it is for everybody from now on")
+    doors.add_argument("--members-only", action="store_true", help="it is for nobody else from now on")
+
+
+def allow(arguments: argparse.Namespace) -> None:
+    if not (arguments.people or arguments.everybody or arguments.members_only):
+        raise ConfigurationError("Who may use it? Name people, or say --everybody or --members-only.")
+    if arguments.take_back and not arguments.people:
+        raise ConfigurationError("Whose access is taken back? Name people.")
+    with opened(arguments) as database, database.writing() as connection:
+        app = find_app(connection, arguments.app)
+        numbers = sorted({find_person(connection, word).id for word in arguments.people})
+        for number in numbers:
+            (apps.disallow if arguments.take_back else apps.allow)(connection, app.id, number)
+        if arguments.everybody or arguments.members_only:
+            apps.open_to_all(connection, app.id, arguments.everybody)
+        app = apps.get(connection, app.id)
+        _log_out_strangers(connection, app)
+        note(connection, "app.allow", f"app:{app.id}", people=numbers, **_doors(arguments))
+    say(_described(app))
+
+
+def _doors(arguments: argparse.Namespace) -> dict[str, bool]:
+    return {key: True for key in ("take_back", "everybody", "members_only") if getattr(arguments, key)}
+
+
+def _log_out_strangers(connection: Connection, app: App) -> None:
+    """In the order of their numbers, so that two of these never wait for each other."""
+    inside = select(site_logins.c.person_id).where(site_logins.c.app_id == app.id, site_logins.c.ended_at.is_(None))
+    on_the_way = select(codes.c.person_id).where(codes.c.app_id == app.id)
+    for number in sorted(set(connection.execute(inside.union(on_the_way)).scalars())):
+        if not apps.may_use(connection, app, number):
+            logouts.log_out_of_app(connection, number, app.id, now=system_clock())
+
+
+def _described(app: App) -> str:
+    if app.open_to_all:
+        return f"{printable(app.name)} is for everybody. --members-only closes it."
+    return f"{printable(app.name)} is for its members alone. --everybody opens it."

@@ -1,0 +1,119 @@
+"""What words on the command line mean: checks that argparse calls, and the option that every command has.
+
+Knows nothing of what is done with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clef_wsgi.server.redirects import is_redirect_url, is_web_url
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Run = Callable[[argparse.Namespace], None]
+
+MAX_NAME_LENGTH = 100
+_EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
+_PHONE = re.compile(r"\+?[0-9][0-9 ()/.-]{2,31}")
+_PLACE = re.compile(r"unix:(?P<socket>.+)|(?P<host>[^\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+
+
+def add_command(commands: Commands, name: str, run: Run, help: str, **more: Any) -> argparse.ArgumentParser:
+    """A command's parser, with ``--database``. ``run`` takes what was parsed; ``help`` is one sentence."""
+    parser = commands.add_parser(name, help=help, description=help, allow_abbrev=False, **more)
+    parser.add_argument(
+        "--database",
+        metavar="WHERE",
+        help="a file, or postgresql://user@host/name (default: the environment's CLEF_SERVER_DATABASE, or clef.db)",
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_group(commands: Commands, name: str, help: str) -> Commands:
+    """A command that has commands of its own."""
+    group = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
+    return group.add_subparsers(required=True, metavar="COMMAND")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """For commands that list something."""
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def name(text: str) -> str:
+    """A name of a person or a site."""
+    if not (text.strip() and text.isprintable() and len(text) <= MAX_NAME_LENGTH):
+        raise argparse.ArgumentTypeError(f"a name has 1 to {MAX_NAME_LENGTH} printable characters")
+    return " ".join(text.split())
+
+
+def email(text: str) -> str:
+    """An e-mail address, as the administrator vouches for it."""
+    if not (_EMAIL.fullmatch(text) and text.isprintable()):
+        raise argparse.ArgumentTypeError("an e-mail address has one @, and no spaces")
+    return text
+
+
+def phone(text: str) -> str:
+    """A telephone number, as people write it."""
+    if not _PHONE.fullmatch(text):
+        raise argparse.ArgumentTypeError("a telephone number looks like +49 30 1234567")
+    return text
+
+
+def or_nothing(check: Callable[[str], str]) -> Callable[[str], str]:
+    """The same check, for an option that may also be emptied: ``--email ""``."""
+    return lambda text: check(text) if text else ""
+
+
+def site_url(text: str) -> str:
+    """A site's own address, without a slash at its end."""
+    if not is_web_url(text) or "?" in text:
+        raise argparse.ArgumentTypeError("a site's address looks like https://www.example.com")
+    return text.rstrip("/")
+
+
+def redirect_url(text: str) -> str:
+    """An address that browsers may be sent back to."""
+    if not is_redirect_url(text):
+        raise argparse.ArgumentTypeError(
+            "a redirect URL looks like https://www.example.com/clef/callback, without #, user, code and state"
+        )
+    return text
+
+
+def hook_url(text: str) -> str:
+    """An address that is told of logouts."""
+    if not is_web_url(text):
+        raise argparse.ArgumentTypeError("a logout hook looks like https://www.example.com/clef/webhook")
+    return text
+
+
+def old_id(text: str) -> tuple[str, int]:
+    """``APP=OLD_ID``: the number by which a site has known somebody so far."""
+    app, equals, number = text.rpartition("=")
+    if not (app and equals and re.fullmatch("[0-9]{1,10}", number)):
+        raise argparse.ArgumentTypeError("an old id is written APP=NUMBER, such as photos=1085577321")
+    return app, int(number)
+
+
+def count(text: str) -> int:
+    """How many of something."""
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError("this is a whole number, 1 or more")
+    return int(text)
+
+
+def place(text: str) -> dict[str, Any]:
+    """Where to listen, in waitress's words."""
+    found = _PLACE.fullmatch(text)
+    if found is None or int(found["port"] or 0) > 65535:
+        raise argparse.ArgumentTypeError("an address to listen on looks like 127.0.0.1:8400 or unix:/run/clef/socket")
+    if found["socket"]:
+        return {"unix_socket": found["socket"], "unix_socket_perms": "660"}  # a proxy is of the same group
+    return {"listen": text}

@@ -1,0 +1,121 @@
+"""What every command starts from: the database of a server that was started before, and the audit.
+
+Also finds the site or the person that a word means. Knows nothing of what is done to them.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from clef_wsgi.server.clock import system_clock
+from clef_wsgi.server.database import settings
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.migrations import open_database
+from clef_wsgi.server.errors import ConfigurationError, InvalidApp, Unknown
+from clef_wsgi.server.records import apps, audit, people
+from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.people import Person
+
+DATABASE_VARIABLE = "CLEF_SERVER_DATABASE"
+DEFAULT_DATABASE = "clef.db"
+ORIGIN = "origin"
+"""The setting in which a server's public address is remembered."""
+
+_NOT_STARTED = "There is no server's database there yet: start the server once, or say where it is with --database."
+
+
+def where(arguments: Namespace) -> str:
+    """Where the database is."""
+    named = arguments.database if arguments.database is not None else os.environ.get(DATABASE_VARIABLE)
+    return named or DEFAULT_DATABASE
+
+
+@contextmanager
+def opened(arguments: Namespace) -> Iterator[Database]:
+    """The database, which a mistyped name does not make.
+
+    :raises ConfigurationError: no server was started on it yet, or it can't be used.
+    """
+    place = where(arguments)
+    if is_missing(place):
+        raise ConfigurationError(_NOT_STARTED)
+    database = open_database(place)
+    try:
+        with database.reading() as connection:
+            if settings.read(connection, "rp_id") is None:
+                raise ConfigurationError(_NOT_STARTED)
+        yield database
+    finally:
+        database.close()
+
+
+def is_missing(place: str) -> bool:
+    """Whether ``place`` is a file that is not there."""
+    path = place.removeprefix("sqlite:///").partition("?")[0]
+    return "://" not in path and not Path(path).is_file()
+
+
+def origin(connection: Connection) -> str:
+    """The server's public address.
+
+    :raises ConfigurationError: ``server run`` has not told it yet.
+    """
+    found = settings.read(connection, ORIGIN)
+    if found is None:
+        raise ConfigurationError("The server's address is not known yet: say it with --origin.")
+    return found
+
+
+def note(connection: Connection, action: str, subject: str, **details: Any) -> None:
+    """A line of the audit, of what the administrator did: under the name that this machine knows them by."""
+    place, now = platform.node(), system_clock()
+    audit.note(connection, actor=_actor(), action=action, subject=subject, now=now, address=place, **details)
+
+
+def find_app(connection: Connection, word: str) -> App:
+    """The site of that name or id.
+
+    :raises Unknown: there is none.
+    """
+    try:
+        return apps.get(connection, word)
+    except InvalidApp:
+        found = [app for app in apps.all_apps(connection) if app.name == word]
+    if not found:
+        raise Unknown(f'There is no site "{word}": see "clef-wsgi server app list".')
+    return found[0]
+
+
+def find_person(connection: Connection, word: str) -> Person:
+    """The person of that number, or e-mail address.
+
+    :raises Unknown: there is none, or it means more than one.
+    """
+    number = word.removeprefix("#")
+    found = [person for person in people.all_people(connection) if str(person.id) == number or has_email(person, word)]
+    if not found:
+        raise Unknown(f'There is nobody called "{word}": "clef-wsgi server user list" shows numbers and addresses.')
+    if len(found) > 1:
+        raise Unknown(f'"{word}" is the address of several people: say which by their number.')
+    return found[0]
+
+
+def has_email(person: Person, email: str) -> bool:
+    """Whether that is their address."""
+    return person.email is not None and person.email.casefold() == email.casefold()
+
+
+def _actor() -> str:
+    try:
+        return f"admin:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        return f"admin:{os.getuid()}"

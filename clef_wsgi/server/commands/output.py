@@ -1,0 +1,56 @@
+"""What goes to the terminal. Text that people chose is shown without control characters.
+
+Knows nothing of what the texts are about.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from clef_wsgi.server.clock import SECOND
+
+
+def say(text: str = "") -> None:
+    """A line, or several."""
+    sys.stdout.write(f"{text}\n")
+
+
+def warn(sentence: str) -> None:
+    """Something worth knowing, which stops nothing."""
+    sys.stderr.write(f"clef-wsgi: {sentence}\n")
+
+
+def say_json(value: Any) -> None:
+    """The same for programs."""
+    say(json.dumps(value, indent=2))
+
+
+def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns, each as wide as its widest cell."""
+    cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def printable(text: str) -> str:
+    """What a terminal can show without obeying it."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def when(at: int | None) -> str:
+    """Microseconds, for people."""
+    return f"{_moment(at):%Y-%m-%d %H:%M UTC}" if at is not None else "-"
+
+
+def iso(at: int | None) -> str | None:
+    """Microseconds, for programs (RFC 3339)."""
+    return _moment(at).isoformat(timespec="seconds").replace("+00:00", "Z") if at is not None else None
+
+
+def _moment(at: int) -> datetime:
+    return datetime.fromtimestamp(at / SECOND, timezone.utc)

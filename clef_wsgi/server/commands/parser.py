@@ -1,0 +1,23 @@
+"""The whole of ``clef-wsgi server``, as argparse sees it. What each command takes is in its own file."""
+
+from __future__ import annotations
+
+import argparse
+
+from clef_wsgi.server.commands import apps, audit, backup, invite, people, run
+
+_ROOMS = (run, apps, invite, people, audit, backup)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser. What it returns has ``run``, which takes it."""
+    parser = argparse.ArgumentParser(
+        prog="clef-wsgi server",
+        description="A Clef of one's own: people sign in to their sites with a passkey.",
+        epilog="Exit codes: 0 done, 1 it could not be done, 2 wrong usage or settings.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for room in _ROOMS:
+        room.add_to(commands)
+    return parser

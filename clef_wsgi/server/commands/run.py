@@ -1,0 +1,129 @@
+"""``server run``: the server under waitress, until it is told to end. Knows nothing of what the server does."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from clef_wsgi.server.commands.arguments import add_command, place
+from clef_wsgi.server.commands.desk import ORIGIN, where
+from clef_wsgi.server.commands.output import say
+from clef_wsgi.server.database import settings
+from clef_wsgi.server.errors import ServerError
+from clef_wsgi.server.records import people
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from clef_wsgi.server.commands.arguments import Commands
+    from clef_wsgi.server.database.engine import Database
+
+DEFAULT_PORT = 8400
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(commands, "run", run, "Runs the server until Ctrl-C or SIGTERM.")
+    parser.add_argument("--origin", required=True, help="the public address, such as https://login.example.com")
+    parser.add_argument("--rp-id", metavar="DOMAIN", help="what passkeys are made for; can't be changed later")
+    parser.add_argument("--listen", type=place, metavar="PLACE", help="127.0.0.1:8400, or unix:/run/clef/socket")
+    parser.add_argument(
+        "--trusted-proxy",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help='whose X-Forwarded-For is believed: an address, a network, or "unix"; may be given several times',
+    )
+    parser.add_argument("--name", default="Clef", help="what the pages call this server (default: %(default)s)")
+    parser.add_argument("--logo", metavar="FILE", help="a picture for the top of the pages")
+    parser.add_argument("--templates", metavar="FOLDER", help="templates that replace those of the same name")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serves until SIGINT or SIGTERM. What has begun by then is answered."""
+    from clef_wsgi.server.app import create_app  # here, since no other command needs Flask
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    app = create_app(
+        origin=arguments.origin,
+        database=where(arguments),
+        rp_id=arguments.rp_id,
+        name=arguments.name,
+        logo=arguments.logo,
+        templates=arguments.templates,
+        trusted_proxy=arguments.trusted_proxy,
+    )
+    database: Database = app.extensions["clef"].database
+    try:
+        _serve(app, arguments, _remember(database, app.extensions["clef"].options.origin))
+    finally:
+        database.close()
+
+
+def _remember(database: Database, origin: str) -> str:
+    """Notes the address, for the links of invitations; returns what to say first."""
+    with database.writing() as connection:
+        settings.write(connection, ORIGIN, origin)
+        is_new = not people.all_people(connection)
+    hint = 'Nobody is invited yet: see "clef-wsgi server invite --help".' if is_new else ""
+    return f"This is {origin}. {hint}".strip()
+
+
+def _serve(app: Flask, arguments: argparse.Namespace, greeting: str) -> None:
+    from waitress import create_server  # type: ignore[import-untyped,unused-ignore]
+
+    listen = arguments.listen or {"listen": f"127.0.0.1:{_own_port(arguments.origin)}"}
+    with _ended_by_sigterm():
+        try:
+            server = create_server(app, **listen, **_limits(app))
+        except OSError as error:
+            name = listen.get("listen") or listen["unix_socket"]
+            raise ServerError(f"{name} can't be listened on ({error.strerror}).") from error
+        try:
+            say(f"{greeting}\nListening on {_written(server, listen)}.")
+            sys.stdout.flush()  # whoever started this may wait for it
+            server.run()  # ends at SystemExit and KeyboardInterrupt, after the requests that have begun
+        finally:
+            server.close()
+
+
+def _limits(app: Flask) -> dict[str, Any]:
+    return {
+        "threads": 8,
+        "ident": None,
+        "max_request_body_size": app.config["MAX_CONTENT_LENGTH"] + 1,  # one more is left to the app's own page
+        "max_request_header_size": 64 * 1024,
+        "channel_timeout": 30,
+        "connection_limit": 500,
+        "asyncore_use_poll": True,
+        # the app reads X-Forwarded-For itself, by --trusted-proxy: waitress would drop it
+        "clear_untrusted_proxy_headers": False,
+    }
+
+
+def _own_port(origin: str) -> int:
+    """Where nothing stands in front, the port of the address itself."""
+    parts = urlsplit(origin)
+    return (parts.port or 80) if parts.scheme == "http" else DEFAULT_PORT
+
+
+def _written(server: Any, listen: dict[str, Any]) -> str:
+    socket: str | None = listen.get("unix_socket")
+    return socket or f"http://{server.effective_host}:{server.effective_port}"
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    def end(*_: Any) -> None:
+        raise SystemExit(0)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

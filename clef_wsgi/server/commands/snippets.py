@@ -1,0 +1,72 @@
+"""What an administrator pastes into a site's settings. A secret stands in it once, and where it is read, a file.
+
+Knows nothing of databases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.records.apps import App
+
+SECRET_FILE = "/run/secrets/clef"
+
+_NEW = """\
+{name} is added.
+
+  app id   {app_id}
+  secret   {secret}
+
+{advice}
+
+Python:
+
+    from pathlib import Path
+
+    from clef_wsgi import ClefProvider
+
+    provider = ClefProvider(
+        app_id="{app_id}",
+        app_secret=Path("{file}").read_text().strip(),
+        server_url="{server_url}",
+    )
+
+INI:
+
+    provider = clef
+    provider.server_url = {server_url}
+    provider.app_id = {app_id}
+    provider.app_secret_file = {file}"""
+
+_ONCE = f"""\
+The secret is shown this once. Put it into a file that the site alone can read,
+{SECRET_FILE} for instance. A Clef client in another language takes the same three values."""
+
+_KEPT = f"The secret is the one that the site has: put it into {SECRET_FILE} for instance."
+
+_ROTATED = """\
+{name} has a new secret, shown this once. The one before goes on working.
+
+  secret   {secret}
+
+Python, while both work: app_secret=[new, old]. When every process of the site has the new one:
+
+    clef-wsgi server app rotate-secret {app_id} --end"""
+
+
+def for_new_app(app: App, secret: str | None, server_url: str) -> str:
+    """A new site's settings; ``secret`` is ``None`` where the site has it already."""
+    return _NEW.format(
+        name=app.name,
+        app_id=app.id,
+        secret=secret or "as before",
+        advice=_ONCE if secret else _KEPT,
+        file=SECRET_FILE,
+        server_url=server_url,
+    )
+
+
+def for_rotation(app: App, secret: str) -> str:
+    """A site's second secret, and what to do with it."""
+    return _ROTATED.format(name=app.name, app_id=app.id, secret=secret)

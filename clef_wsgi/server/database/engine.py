@@ -1,0 +1,166 @@
+"""Opens a database, SQLite or PostgreSQL, and hands out transactions that behave alike on both.
+
+``writing()`` is exclusive from its first moment on SQLite (``BEGIN IMMEDIATE``); on PostgreSQL it is READ
+COMMITTED, and who touches a person's logins locks the person first (``records.people.lock``). Knows nothing
+of what the tables mean.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from clef_wsgi.server.errors import ConfigurationError, DatabaseUnavailable
+
+BUSY_SECONDS = 5
+"""How long a transaction waits for another one's lock, and for a connection."""
+
+
+class Database:
+    """One database, shared by the threads of a process; a forked process opens connections of its own.
+
+    :param where: a file, ``sqlite:///file``, or ``postgresql://user@host/name``.
+    :raises ConfigurationError: when it can be neither.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        self.path = _sqlite_path(where)
+        self._engine = _postgresql(str(where)) if self.path is None else _sqlite(self.path)
+        os.register_at_fork(after_in_child=_forgetting(weakref.ref(self._engine)))
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction, committed at the end, rolled back by any exception.
+
+        :raises DatabaseUnavailable: it can't be reached, or is locked for too long.
+        """
+        with (
+            _translated(),
+            self._engine.connect() as connection,
+            connection.execution_options(clef_writes=True).begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that changes nothing. Waits for nobody on SQLite.
+
+        :raises DatabaseUnavailable: it can't be reached.
+        """
+        with _translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Lets all connections go. The database opens again by itself when it is used."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable from error
+        raise
+
+
+def _sqlite_path(where: str | Path) -> Path | None:
+    if isinstance(where, Path) or "://" not in where:
+        return Path(where).absolute()
+    if where.startswith("sqlite:///") and len(where) > len("sqlite:///"):
+        return Path(where.removeprefix("sqlite:///").partition("?")[0]).absolute()
+    return None
+
+
+def _sqlite(path: Path) -> Engine:
+    _create_private(path)
+    url = sqlalchemy.URL.create("sqlite+pysqlite", database=str(path))
+    engine = sqlalchemy.create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
+        poolclass=sqlalchemy.QueuePool,
+        hide_parameters=True,  # an error's text goes to the log; what people sent does not
+        pool_timeout=BUSY_SECONDS,
+        max_overflow=20,
+    )
+    event.listen(engine, "connect", _set_up_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _create_private(path: Path) -> None:
+    """The file exists from its first moment with mode 0600; SQLite gives the files beside it the same."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise ConfigurationError(f"database: {path} can't be opened ({error.strerror}).") from error
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # a read that turns into a write can't wait for its lock: SQLite gives up at once instead of waiting
+    writes = connection.get_execution_options().get("clef_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _postgresql(where: str) -> Engine:
+    try:
+        url = make_url(where)
+    except ArgumentError as error:
+        raise ConfigurationError("database must be a file, or postgresql://user@host/name.") from error
+    if url.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigurationError("database must be a file (SQLite), or postgresql://user@host/name.")
+    try:
+        engine = sqlalchemy.create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            connect_args={"connect_timeout": BUSY_SECONDS},
+            hide_parameters=True,
+            pool_pre_ping=True,  # a restarted database costs no visitor an error
+            pool_timeout=BUSY_SECONDS,
+            max_overflow=20,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigurationError('PostgreSQL needs an extra: pip install "clef_wsgi[server, postgresql]".') from error
+    event.listen(engine, "connect", _set_up_postgresql)
+    return engine
+
+
+def _set_up_postgresql(connection: Any, _record: Any) -> None:
+    connection.autocommit = True
+    connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+    connection.execute("SET default_transaction_isolation = 'read committed'")
+    connection.autocommit = False
+
+
+def _forgetting(engine: weakref.ref[Engine]) -> Any:
+    def forget() -> None:
+        found = engine()
+        if found is not None:
+            found.dispose(close=False)  # the connections are the parent's
+
+    return forget

@@ -1,0 +1,132 @@
+"""The settings of a server, checked at birth: every fault is gathered, and said in one sentence each.
+
+Knows nothing of what the settings do later, and reads nothing but whether files exist.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from clef_wsgi.server.errors import ConfigurationError
+from clef_wsgi.server.redirects import is_loopback, is_web_url
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LOGO_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
+MAX_NAME_LENGTH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How often one address may knock, per minute. More is answered 429 with ``Retry-After``.
+
+    :param sign_in: ceremonies of signing in, and logins approved.
+    :param enrolment: looks at enrolment links, and passkeys made.
+    :param refused_calls: API calls that were refused. Calls that succeed are never counted: all people of a
+        site come from the one address of that site.
+    """
+
+    sign_in: int = 120
+    enrolment: int = 30
+    refused_calls: int = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a server was told; ``app.create_app`` says what each means, and has the defaults.
+
+    :raises ConfigurationError: with everything that is wrong.
+    """
+
+    origin: str
+    database: str | Path = field(repr=False)
+    rp_id: str | None
+    name: str
+    logo: str | Path | None
+    templates: str | Path | None
+    trusted_proxy: str | Iterable[str]
+    limits: Limits
+
+    proxies: tuple[Network | str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        faults = [*_origin_faults(self.origin), *_file_faults(self.logo, self.templates), *_limit_faults(self.limits)]
+        if not faults:
+            faults += _rp_faults(self.rp_id, self.host)
+        if not isinstance(self.database, Path) and not (isinstance(self.database, str) and self.database):
+            faults.append("database must be a file name, such as clef.db, or postgresql://user@host/name.")
+        if not (self.name and len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
+            faults.append(f"name must be 1 to {MAX_NAME_LENGTH} printable characters.")
+        object.__setattr__(self, "proxies", _networks(self.trusted_proxy, faults))
+        if faults:
+            raise ConfigurationError(*faults)
+        object.__setattr__(self, "origin", self.origin.removesuffix("/"))
+
+    @property
+    def host(self) -> str:
+        """The host name of ``origin``."""
+        return urlsplit(self.origin).hostname or ""
+
+    @property
+    def is_https(self) -> bool:
+        """Whether browsers come over TLS: decides on ``Secure`` cookies and HSTS."""
+        return self.origin.startswith("https:")
+
+    @property
+    def passkey_domain(self) -> str:
+        """The WebAuthn RP id: ``rp_id``, or the host of ``origin``."""
+        return self.rp_id or self.host
+
+
+def _origin_faults(origin: str) -> list[str]:
+    parts = urlsplit(origin) if isinstance(origin, str) and is_web_url(origin) else None
+    if parts is None or parts.path not in ("", "/") or "?" in origin or origin != origin.lower():
+        return ["origin must be the public address in lower case without a path, such as https://login.example.com."]
+    host = parts.hostname or ""
+    if parts.scheme == "http" and not is_loopback(host):
+        return ["origin must start with https:// (plain http is for http://localhost only)."]
+    if _is_address(host):
+        return [
+            "origin must be a name, since browsers make no passkeys for addresses: http://localhost on this machine."
+        ]
+    return []
+
+
+def _rp_faults(rp_id: str | None, host: str) -> list[str]:
+    if rp_id is None or rp_id == host or ("." in rp_id.strip(".") and host.endswith("." + rp_id)):
+        return []
+    return [f"rp_id must be {host} or a parent domain of it, since browsers refuse any other."]
+
+
+def _file_faults(logo: str | Path | None, templates: str | Path | None) -> list[str]:
+    faults = []
+    if logo is not None and not (Path(logo).is_file() and Path(logo).suffix in LOGO_TYPES):
+        faults.append(f"logo must be a file that exists, one of {', '.join(LOGO_TYPES)}.")
+    if templates is not None and not Path(templates).is_dir():
+        faults.append("templates must be a folder that exists.")
+    return faults
+
+
+def _limit_faults(limits: Limits) -> list[str]:
+    wrong = [name for name, value in vars(limits).items() if type(value) is not int or value < 1]
+    return [f"limits: {name} must be a whole number, 1 or more." for name in wrong]
+
+
+def _networks(trusted_proxy: str | Iterable[str], faults: list[str]) -> tuple[Network | str, ...]:
+    entries = trusted_proxy.split() if isinstance(trusted_proxy, str) else list(trusted_proxy)
+    try:
+        return tuple(entry if entry == "unix" else ipaddress.ip_network(entry) for entry in entries)
+    except ValueError:
+        faults.append("trusted_proxy must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, or unix.")
+        return ()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

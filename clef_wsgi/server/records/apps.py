@@ -1,0 +1,189 @@
+"""The sites: where browsers go back to, where logouts are reported, who may use them, and their secrets.
+
+Knows nothing of logins. How an address is compared is in redirects.py.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Table, delete, exists, insert, select, update
+
+from clef_wsgi.server import redirects, tokens
+from clef_wsgi.server.database.schema import app_hooks, app_members, app_redirects, app_secrets, apps
+from clef_wsgi.server.errors import InvalidApp, InvalidHook, InvalidRedirect, InvalidSecret, Refused
+
+_APP_ID = re.compile(r"[0-9a-f]{32}")
+LIVE_SECRETS = 2
+"""Secrets that work during a rotation: the new one, and the one before."""
+
+
+@dataclass(frozen=True)
+class App:
+    """A site. ``open_to_all`` is whether everybody may use it, ``allow_private`` whether its hooks may be private."""
+
+    id: str
+    name: str
+    made_at: int
+    allow_private: bool
+    open_to_all: bool
+    redirects: tuple[str, ...]
+    hooks: tuple[str, ...]
+
+    def check_redirect(self, url: str) -> None:
+        """:raises InvalidRedirect: the browser must not be sent there."""
+        if not redirects.is_allowed(url, self.redirects):
+            raise InvalidRedirect
+
+    def check_hook(self, url: str) -> None:
+        """:raises InvalidHook: a hook for one login must be where the app is: same scheme, host and port."""
+        if not redirects.is_on_domain(url, self.redirects + self.hooks):
+            raise InvalidHook
+
+
+def add(
+    connection: Connection,
+    *,
+    name: str,
+    redirect_urls: Iterable[str],
+    now: int,
+    hooks: Iterable[str] = (),
+    allow_private: bool = False,
+    open_to_all: bool = True,
+    app_id: str | None = None,
+    secret: str | None = None,
+) -> tuple[App, str]:
+    """A new site, and its secret, which can't be read again.
+
+    :param app_id: 32 lowercase hex digits, to keep an old one; ``secret`` likewise.
+    :raises Refused: the name or the id is taken, the id has not that form, or an address can't be used.
+    """
+    app_id, secret = app_id or tokens.new_app_id(), secret or tokens.new_token()
+    if not _APP_ID.fullmatch(app_id):
+        raise Refused("An app id is 32 lowercase hex digits.")
+    if connection.execute(select(exists().where((apps.c.id == app_id) | (apps.c.name == name)))).scalar():
+        raise Refused("There is an app of that name or id already.")
+    row = {"id": app_id, "name": name, "made_at": now, "allow_private": allow_private, "open_to_all": open_to_all}
+    connection.execute(insert(apps).values(row))
+    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), made_at=now))
+    for url in redirect_urls:
+        add_redirect(connection, app_id, url)
+    for url in hooks:
+        add_hook(connection, app_id, url)
+    return get(connection, app_id), secret
+
+
+def get(connection: Connection, app_id: str) -> App:
+    """:raises InvalidApp: there is no such app."""
+    row = connection.execute(select(apps).where(apps.c.id == app_id)).one_or_none() if _is_id(app_id) else None
+    if row is None:
+        raise InvalidApp
+    urls = {table.name: _urls(connection, table, app_id) for table in (app_redirects, app_hooks)}
+    return App(**row._mapping, redirects=urls["app_redirects"], hooks=urls["app_hooks"])
+
+
+def proven(connection: Connection, app_id: str, secret: str) -> App:
+    """The app that knows its own secret.
+
+    :raises InvalidApp: there is no such app.
+    :raises InvalidSecret: the secret is not one of its own.
+    """
+    app = get(connection, app_id)
+    hashes = connection.execute(select(app_secrets.c.hash).where(app_secrets.c.app_id == app_id)).scalars()
+    given = tokens.digest(secret)
+    if not any([hmac.compare_digest(given, known) for known in hashes]):
+        raise InvalidSecret
+    return app
+
+
+def all_apps(connection: Connection) -> list[App]:
+    """Every site, by name."""
+    return [get(connection, app_id) for app_id in connection.execute(select(apps.c.id).order_by(apps.c.name)).scalars()]
+
+
+def remove(connection: Connection, app_id: str) -> None:
+    """Forgets a site with everything that belongs to it, the numbers of its people included.
+
+    :raises InvalidApp: there is no such app.
+    """
+    connection.execute(delete(apps).where(apps.c.id == get(connection, app_id).id))
+
+
+def add_redirect(connection: Connection, app_id: str, url: str) -> None:
+    """:raises InvalidRedirect: no browser could be sent there."""
+    if not redirects.is_redirect_url(url):
+        raise InvalidRedirect
+    _add_url(connection, app_redirects, app_id, url)
+
+
+def add_hook(connection: Connection, app_id: str, url: str) -> None:
+    """:raises InvalidHook: it is no plain address of the web."""
+    if not redirects.is_web_url(url):
+        raise InvalidHook
+    _add_url(connection, app_hooks, app_id, url)
+
+
+def remove_address(connection: Connection, app_id: str, url: str) -> None:
+    """Takes a redirect URL or a hook off the app's lists."""
+    for table in (app_redirects, app_hooks):
+        connection.execute(delete(table).where(table.c.app_id == app_id, table.c.url == url))
+
+
+def rotate_secret(connection: Connection, app_id: str, *, now: int) -> str:
+    """A new secret. The newest one so far goes on working; what is older than that does not."""
+    own = app_secrets.c.app_id == get(connection, app_id).id
+    newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(LIVE_SECRETS - 1)
+    connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
+    secret = tokens.new_token()
+    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), made_at=now))
+    return secret
+
+
+def end_rotation(connection: Connection, app_id: str) -> None:
+    """Only the newest secret works from here on."""
+    own = app_secrets.c.app_id == get(connection, app_id).id
+    newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(1)
+    connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
+
+
+def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
+    """Whether everybody may use a site, or only who was allowed."""
+    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(open_to_all=everybody))
+
+
+def allow(connection: Connection, app_id: str, person_id: int) -> None:
+    """Lets a person use a site that is not open to all."""
+    if not _is_member(connection, app_id, person_id):
+        connection.execute(insert(app_members).values(app_id=app_id, person_id=person_id))
+
+
+def disallow(connection: Connection, app_id: str, person_id: int) -> None:
+    """Takes it back. Logins that exist are ended by ``logouts.log_out_of_app``."""
+    which = (app_members.c.app_id == app_id, app_members.c.person_id == person_id)
+    connection.execute(delete(app_members).where(*which))
+
+
+def may_use(connection: Connection, app: App, person_id: int) -> bool:
+    """Whether a person may sign in at a site."""
+    return app.open_to_all or _is_member(connection, app.id, person_id)
+
+
+def _is_id(app_id: str) -> bool:
+    return _APP_ID.fullmatch(app_id) is not None
+
+
+def _is_member(connection: Connection, app_id: str, person_id: int) -> bool:
+    which = exists().where(app_members.c.app_id == app_id, app_members.c.person_id == person_id)
+    return bool(connection.execute(select(which)).scalar())
+
+
+def _urls(connection: Connection, table: Table, app_id: str) -> tuple[str, ...]:
+    return tuple(connection.execute(select(table.c.url).where(table.c.app_id == app_id).order_by(table.c.id)).scalars())
+
+
+def _add_url(connection: Connection, table: Table, app_id: str, url: str) -> None:
+    if url not in _urls(connection, table, app_id):
+        connection.execute(insert(table).values(app_id=app_id, url=url))

@@ -1,0 +1,56 @@
+"""The number by which one site knows one person: unique per app, kept for ever, telling nothing to other sites.
+
+The wire protocol, section 5: old integer columns are 32 bits wide. Knows nothing of logins.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.database.schema import clef_ids
+from clef_wsgi.server.errors import Refused
+
+_LIMIT = 2**31
+
+
+def clef_id(connection: Connection, app_id: str, person_id: int) -> int:
+    """The number, made at the first call. The caller has locked the person."""
+    known = _known(connection, app_id, person_id)
+    return known if known is not None else _write(connection, app_id, person_id, _free_id(connection, app_id))
+
+
+def import_id(connection: Connection, app_id: str, person_id: int, old_id: int) -> None:
+    """Gives a person the number that the app knows them by from before.
+
+    :raises Refused: it is another person's, or the person has another one already, or no column can hold it.
+    """
+    if not 0 < old_id < _LIMIT:
+        raise Refused(f"An id at a site is a number from 1 to {_LIMIT - 1}.")
+    if _known(connection, app_id, person_id) not in (None, old_id):
+        raise Refused("This person has another id at that site already.")
+    if _owner(connection, app_id, old_id) not in (None, person_id):
+        raise Refused("That id at that site belongs to somebody else.")
+    if _known(connection, app_id, person_id) is None:
+        _write(connection, app_id, person_id, old_id)
+
+
+def _free_id(connection: Connection, app_id: str) -> int:
+    while _owner(connection, app_id, number := tokens.new_clef_id()) is not None:
+        pass
+    return number
+
+
+def _known(connection: Connection, app_id: str, person_id: int) -> int | None:
+    which = (clef_ids.c.app_id == app_id, clef_ids.c.person_id == person_id)
+    return connection.execute(select(clef_ids.c.clef_id).where(*which)).scalar()
+
+
+def _owner(connection: Connection, app_id: str, number: int) -> int | None:
+    which = (clef_ids.c.app_id == app_id, clef_ids.c.clef_id == number)
+    return connection.execute(select(clef_ids.c.person_id).where(*which)).scalar()
+
+
+def _write(connection: Connection, app_id: str, person_id: int, number: int) -> int:
+    connection.execute(insert(clef_ids).values(app_id=app_id, person_id=person_id, clef_id=number))
+    return number

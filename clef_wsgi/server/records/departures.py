@@ -1,0 +1,48 @@
+"""What ends somebody's access: disabling, removing, recovering. Each logs the person out everywhere.
+
+Knows nothing of who may decide that.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, delete, update
+
+from clef_wsgi.server.database.schema import app_members, challenges, enrolments, passkeys
+from clef_wsgi.server.records import logouts, people
+
+
+def disable(connection: Connection, person_id: int, *, now: int) -> None:
+    """Nobody can sign in as this person until :func:`enable`. Passkeys stay.
+
+    :raises Unknown: there is no such person.
+    """
+    logouts.log_out_everywhere(connection, person_id, now=now)
+    people.change(connection, person_id, disabled_at=now)
+
+
+def enable(connection: Connection, person_id: int) -> None:
+    """:raises Unknown: there is no such person."""
+    people.change(connection, person_id, disabled_at=None)
+
+
+def drop_keys(connection: Connection, person_id: int, *, now: int) -> None:
+    """For a recovery: no passkey and no link of before opens anything any more.
+
+    :raises Unknown: there is no such person.
+    """
+    logouts.log_out_everywhere(connection, person_id, now=now)
+    connection.execute(delete(passkeys).where(passkeys.c.person_id == person_id))
+    connection.execute(delete(challenges).where(challenges.c.person_id == person_id))
+    unused = (enrolments.c.person_id == person_id, enrolments.c.used_at.is_(None), enrolments.c.voided_at.is_(None))
+    connection.execute(update(enrolments).where(*unused).values(voided_at=now))
+
+
+def remove(connection: Connection, person_id: int, *, now: int) -> None:
+    """Forgets a person. Only the numbers at the sites stay, so that nobody else is ever given one.
+
+    :raises Unknown: there is no such person.
+    """
+    drop_keys(connection, person_id, now=now)
+    connection.execute(delete(app_members).where(app_members.c.person_id == person_id))
+    nobody = dict.fromkeys(("first_name", "last_name", "email", "phone_number"))
+    people.change(connection, person_id, **nobody, removed_at=now)

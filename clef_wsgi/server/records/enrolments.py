@@ -1,0 +1,80 @@
+"""One-time links with which a person makes a passkey: the first one, or a new one after a loss.
+
+A link works for a day; a newer one voids it; making the passkey spends it. Knows nothing of the page.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.clock import DAY
+from clef_wsgi.server.database.schema import enrolments
+from clef_wsgi.server.errors import LinkInvalid, Unknown
+from clef_wsgi.server.records import people
+from clef_wsgi.server.records.people import Person
+
+LIFETIME = DAY
+INVITE, RECOVER = "invite", "recover"
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """A link that works."""
+
+    id: int
+    person: Person
+    purpose: str
+    expires_at: int
+
+
+def issue(connection: Connection, person_id: int, *, purpose: str, now: int) -> str:
+    """The secret of a new link; the person's older ones stop working.
+
+    :param purpose: ``invite`` or ``recover``.
+    :raises Unknown: there is no such person.
+    """
+    people.lock(connection, person_id)
+    connection.execute(update(enrolments).where(enrolments.c.person_id == person_id, _open(now)).values(voided_at=now))
+    token = tokens.new_token()
+    times = {"made_at": now, "expires_at": now + LIFETIME}
+    row = {"person_id": person_id, "token_hash": tokens.digest(token), "purpose": purpose, **times}
+    connection.execute(insert(enrolments).values(row))
+    return token
+
+
+def find(connection: Connection, token: str, *, now: int) -> Enrolment:
+    """Looks at a link, without spending it.
+
+    :raises LinkInvalid: it is unknown, too old, used or replaced, or the person may not sign in.
+    """
+    row = connection.execute(
+        select(enrolments).where(enrolments.c.token_hash == tokens.digest(token), _open(now))
+    ).one_or_none()
+    if row is None:
+        raise LinkInvalid
+    try:
+        person = people.get(connection, row.person_id)
+    except Unknown:
+        raise LinkInvalid from None
+    if not person.may_sign_in:
+        raise LinkInvalid
+    return Enrolment(row.id, person, row.purpose, row.expires_at)
+
+
+def consume(connection: Connection, token: str, *, now: int) -> Enrolment:
+    """Spends a link: exactly one call of all succeeds.
+
+    :raises LinkInvalid: as :func:`find`.
+    """
+    people.lock(connection, find(connection, token, now=now).person.id)
+    enrolment = find(connection, token, now=now)  # again, behind the lock
+    connection.execute(update(enrolments).where(enrolments.c.id == enrolment.id).values(used_at=now))
+    return enrolment
+
+
+def _open(now: int) -> ColumnElement[bool]:
+    unspent = enrolments.c.used_at.is_(None) & enrolments.c.voided_at.is_(None)
+    return unspent & (enrolments.c.expires_at > now)

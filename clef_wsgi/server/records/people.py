@@ -1,0 +1,105 @@
+"""People: their names, and the lock that puts what happens to one of them into an order.
+
+Knows nothing of how they sign in. What ends somebody's access is in departures.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.clock import DAY
+from clef_wsgi.server.database.schema import people
+from clef_wsgi.server.errors import Unknown
+
+DEFAULT_STAY = 30 * DAY
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who can sign in. What is not known is ``None``; times are in microseconds.
+
+    ``handle`` is the WebAuthn user handle. ``stay_us`` is how long a session lasts, ``None``: until logout.
+    """
+
+    id: int
+    handle: bytes = field(repr=False)
+    first_name: str | None = field(repr=False)
+    last_name: str | None = field(repr=False)
+    email: str | None = field(repr=False)
+    phone_number: str | None = field(repr=False)
+    stay_us: int | None
+    made_at: int
+    disabled_at: int | None
+    removed_at: int | None
+
+    @property
+    def may_sign_in(self) -> bool:
+        return self.disabled_at is None and self.removed_at is None
+
+    @property
+    def display_name(self) -> str:
+        """What pages call them."""
+        return " ".join(filter(None, (self.first_name, self.last_name))) or self.email or f"#{self.id}"
+
+
+def add(
+    connection: Connection,
+    *,
+    now: int,
+    first_name: str | None = None,
+    last_name: str | None = None,
+    email: str | None = None,
+    phone_number: str | None = None,
+) -> Person:
+    """A new person, who has no passkey yet."""
+    names = {"first_name": first_name, "last_name": last_name, "email": email, "phone_number": phone_number}
+    row = {**names, "handle": tokens.new_handle(), "stay_us": DEFAULT_STAY, "made_at": now}
+    return get(connection, connection.execute(insert(people).values(row).returning(people.c.id)).scalar_one())
+
+
+def get(connection: Connection, person_id: int) -> Person:
+    """:raises Unknown: there is no such person, or there was one."""
+    return _one(connection, people.c.id == person_id)
+
+
+def by_handle(connection: Connection, handle: bytes) -> Person:
+    """:raises Unknown: nobody has this WebAuthn user handle."""
+    return _one(connection, people.c.handle == handle)
+
+
+def lock(connection: Connection, person_id: int) -> Person:
+    """Waits until no other transaction is at work on this person's logins; others wait for this one's end.
+
+    Whatever touches a person's sessions, codes, tokens, site logins or deliveries comes here first: so a
+    logout is either before or after an exchange, never between its steps.
+
+    :raises Unknown: there is no such person.
+    """
+    return _one(connection, people.c.id == person_id, lock=True)
+
+
+def all_people(connection: Connection) -> list[Person]:
+    """Everybody, oldest first, disabled ones included."""
+    rows = connection.execute(select(people).where(people.c.removed_at.is_(None)).order_by(people.c.id))
+    return [Person(**row._mapping) for row in rows]
+
+
+def change(connection: Connection, person_id: int, **values: Any) -> None:
+    """Sets columns: names, ``email``, ``phone_number``, ``stay_us``.
+
+    :raises Unknown: there is no such person.
+    """
+    get(connection, person_id)
+    connection.execute(update(people).where(people.c.id == person_id).values(**values))
+
+
+def _one(connection: Connection, which: ColumnElement[bool], *, lock: bool = False) -> Person:
+    query = select(people).where(which, people.c.removed_at.is_(None))
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise Unknown
+    return Person(**row._mapping)

@@ -1,0 +1,111 @@
+"""A browser's session at this server: who signed in there, and until when.
+
+Ending one is a logout, since sites hang on it: that is in logouts.py. Knows nothing of cookies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.database.schema import sessions
+from clef_wsgi.server.errors import Refused, SessionEnded, Unknown
+from clef_wsgi.server.records import people
+from clef_wsgi.server.records.people import Person
+
+MAX_USER_AGENT = 200
+"""Characters that are kept of what a browser calls itself."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A living session. ``expires_at`` is ``None`` where it lasts until the person logs out."""
+
+    id: int
+    person: Person
+    passkey_id: int | None
+    made_at: int
+    expires_at: int | None
+
+
+def start(
+    connection: Connection,
+    *,
+    person_id: int,
+    passkey_id: int | None,
+    now: int,
+    address: str = "",
+    user_agent: str = "",
+) -> str:
+    """A new session for a person who has just proved who they are.
+
+    :returns: its token, for the browser alone.
+    :raises Refused: the person is disabled.
+    """
+    person = people.lock(connection, person_id)
+    if not person.may_sign_in:
+        raise Refused
+    token = tokens.new_token()
+    row = {
+        "person_id": person_id,
+        "token_hash": tokens.digest(token),
+        "passkey_id": passkey_id,
+        "made_at": now,
+        "seen_at": now,
+        "expires_at": None if person.stay_us is None else now + person.stay_us,
+        "address": address,
+        "user_agent": user_agent[:MAX_USER_AGENT],
+    }
+    connection.execute(insert(sessions).values(row))
+    return token
+
+
+def find(connection: Connection, token: str, *, now: int) -> Session:
+    """The living session of a token.
+
+    :raises SessionEnded: there is none.
+    """
+    which = (sessions.c.token_hash == tokens.digest(token), is_living(now))
+    row = connection.execute(select(sessions).where(*which)).one_or_none()
+    if row is None:
+        raise SessionEnded
+    try:
+        person = people.get(connection, row.person_id)
+    except Unknown:  # removed just now
+        raise SessionEnded from None
+    return Session(row.id, person, row.passkey_id, row.made_at, row.expires_at)
+
+
+def renew(connection: Connection, session_id: int, *, passkey_id: int | None, now: int) -> str:
+    """The same person proved themselves again: the session goes on under a new token, the old one is dead.
+
+    :returns: the new token.
+    :raises SessionEnded: it ended meanwhile.
+    """
+    row = connection.execute(select(sessions.c.person_id).where(sessions.c.id == session_id)).one()
+    person = people.lock(connection, row.person_id)
+    check_living(connection, session_id, now=now)
+    token = tokens.new_token()
+    values = {"token_hash": tokens.digest(token), "passkey_id": passkey_id, "seen_at": now}
+    expires_at = None if person.stay_us is None else now + person.stay_us
+    connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values, expires_at=expires_at))
+    return token
+
+
+def check_living(connection: Connection, session_id: int, *, now: int) -> None:
+    """:raises SessionEnded: it ended meanwhile. Sure only after ``people.lock``."""
+    if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id, is_living(now))).scalar() is None:
+        raise SessionEnded
+
+
+def touch(connection: Connection, session_id: int, *, now: int) -> None:
+    """The session was used just now."""
+    connection.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
+
+
+def is_living(now: int) -> ColumnElement[bool]:
+    """The condition for a session that counts."""
+    unlimited = sessions.c.expires_at.is_(None)
+    return sessions.c.ended_at.is_(None) & (unlimited | (sessions.c.expires_at > now))

@@ -1,0 +1,17 @@
+"""Every sentence that a visitor reads, in catalogues of equal keys. Knows nothing of pages."""
+
+from __future__ import annotations
+
+from clef_wsgi.server.texts.de import TEXTS as _DE
+from clef_wsgi.server.texts.en import TEXTS as _EN
+
+_CATALOGUES = {"en": _EN, "de": _DE}
+LANGUAGES = tuple(_CATALOGUES)
+
+
+def text(language: str, key: str, **values: object) -> str:
+    """A sentence, with ``{name}`` filled in.
+
+    :raises KeyError: there is no such sentence.
+    """
+    return _CATALOGUES[language][key].format(**values)

@@ -1,0 +1,50 @@
+"""Random secrets, names and digests.
+
+A secret of 256 random bits can't be guessed, so a plain SHA-256 of it is all that is stored: a slow hash is
+for passwords. Knows nothing of what a secret opens.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+
+
+def new_token() -> str:
+    """256 random bits, as 43 characters that need no escaping in a URL."""
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    """What is stored of a token: 32 bytes. Any text will do, bytes that were no UTF-8 included."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def derived(token: str, purpose: str) -> str:
+    """A second secret for one purpose, from which the first can't be told."""
+    return _base64url(digest(f"{purpose}\0{token}"))
+
+
+def new_app_id() -> str:
+    """32 lowercase hex digits, as old clients expect."""
+    return secrets.token_hex(16)
+
+
+def new_handle() -> bytes:
+    """A WebAuthn user handle: 64 random bytes that say nothing of the person (WebAuthn, section 14.6.1)."""
+    return secrets.token_bytes(64)
+
+
+def new_clef_id() -> int:
+    """A number in [2^30, 2^31): old columns are 32 bits wide, and small numbers may be imported ones."""
+    return 2**30 + secrets.randbelow(2**30)
+
+
+def pkce_challenge(verifier: str) -> str:
+    """The S256 challenge of a verifier (RFC 7636, section 4.2)."""
+    return _base64url(digest(verifier))
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,49 @@
+"""From where a request came, behind a proxy or not. Knows nothing of what it is used for."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clef_wsgi.server.options import Network
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def client_address(environ: Mapping[str, Any], proxies: Sequence[Network | str]) -> str:
+    """The address of who sent the request; empty where there is none.
+
+    ``X-Forwarded-For`` is read from its end, as far as trusted proxies wrote it: what stands before that is
+    whatever the visitor sent.
+    """
+    peer = _parsed(str(environ.get("REMOTE_ADDR", "")))
+    hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
+    while hops and _is_trusted(peer, proxies):
+        hop = _parsed(hops.pop().strip())
+        if hop is None:
+            break
+        peer = hop
+    return str(peer) if peer else ""
+
+
+def network_of(address: str) -> str:
+    """What counts as one visitor: an IPv4 address, or a /64, since a home has a whole one (RFC 6177)."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+
+
+def _is_trusted(peer: Address | None, proxies: Sequence[Network | str]) -> bool:
+    if peer is None:  # a socket in the file system has no address
+        return "unix" in proxies
+    return any(not isinstance(proxy, str) and peer in proxy for proxy in proxies)

@@ -1,0 +1,175 @@
+"""The three calls of a site: ``authorize``, ``info``, ``logout`` (Clef wire protocol, sections 2 to 4).
+
+Fields, JSON and status codes are handled here; the rules are in ``records/``. Old clients look an error's
+string up in a table and crash on one they don't know: so every refusal says one of the strings they know,
+a wrong method and a flood included. Answers are never redirects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy import Connection
+from werkzeug.exceptions import HTTPException
+
+from clef_wsgi.server.errors import (
+    DatabaseUnavailable,
+    InvalidApp,
+    InvalidCode,
+    InvalidHook,
+    InvalidLogoutToken,
+    InvalidSecret,
+    InvalidToken,
+    Refused,
+    Unknown,
+)
+from clef_wsgi.server.records import apps, codes, outbox
+from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.guard import API
+from clef_wsgi.server.web.limits import TooManyRequests
+
+room = Blueprint("api", __name__, url_prefix="/api")
+
+_STATUS: dict[type[Refused], int] = {
+    InvalidApp: 403,
+    InvalidSecret: 403,
+    InvalidCode: 403,
+    InvalidToken: 403,
+    InvalidHook: 400,
+    InvalidLogoutToken: 400,
+}
+
+
+@room.post("/v1/authorize")
+def authorize() -> Response:
+    return _answer(_authorize)
+
+
+@room.get("/v1/info")
+def info() -> Response:
+    return _answer(_info)
+
+
+@room.post("/v1/logout")
+def logout() -> Response:
+    return _answer(_logout)
+
+
+def error(status: int, retry_after: int | None = None) -> Response:
+    """An error that is none of the three calls' own: a wrong path or method, a body too large, a database down."""
+    refusal = InvalidToken() if request.path.endswith("/info") else InvalidApp()
+    response = _refusal(refusal, status)
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
+    return response
+
+
+def http_error(problem: HTTPException) -> Response:
+    """What the framework refused, for a path of the API."""
+    response = error(problem.code or 500)
+    for name, value in problem.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def is_call() -> bool:
+    """Whether the request at hand is for the API, whether or not it has such a call."""
+    return request.path.startswith(API)
+
+
+def _answer(call: Callable[[], dict[str, Any]]) -> Response:
+    limiter, address = server().limiter, browser.request_address()
+    try:
+        limiter.check("refused_calls", address)
+        return jsonify(success=True, **call())
+    except TooManyRequests as flood:
+        return error(429, flood.retry_after)
+    except DatabaseUnavailable as down:
+        return error(503, down.retry_after)
+    except Refused as refused:
+        limiter.hit("refused_calls", address)
+        return _refusal(refused, _STATUS[type(refused)])
+
+
+def _refusal(refused: Refused, status: int) -> Response:
+    response = jsonify(success=False, error=str(refused))
+    response.status_code = status
+    return response
+
+
+def _authorize() -> dict[str, Any]:
+    hook = _optional("logout_hook")
+    with server().database.reading() as connection:
+        app = _app(connection)
+    if hook is not None:
+        app.check_hook(hook)
+    token = codes.exchange(
+        server().database,
+        app=app,
+        code=_field("code"),
+        now=server().clock(),
+        logout_hook=hook,
+        code_verifier=_optional("code_verifier"),
+    )
+    return {"access_token": token, **_oauth_fields()}
+
+
+def _info() -> dict[str, Any]:
+    token = _only(request.args.getlist("access_token")) or _bearer()
+    with server().database.reading() as connection:
+        try:
+            known = codes.info(connection, token, now=server().clock())
+        except Unknown:  # removed just now
+            raise InvalidToken from None
+    return {"info": {"id": known.clef_id, **_profile(known.person)}}
+
+
+def _logout() -> dict[str, Any]:
+    with server().database.reading() as connection:
+        app = _app(connection)
+        return {"clef_id": outbox.read_token(connection, app.id, _field("logout_token"))}
+
+
+def _app(connection: Connection) -> App:
+    """The app that proves itself: in Clef's spelling, OAuth's, or by HTTP Basic (RFC 6749, section 2.3.1)."""
+    basic = request.authorization if request.authorization and request.authorization.type == "basic" else None
+    app_id = _field("app_id") or _field("client_id") or (basic and basic.username) or ""
+    secret = _field("app_secret") or _field("client_secret") or (basic and basic.password) or ""
+    return apps.proven(connection, app_id, secret)
+
+
+def _profile(person: Person) -> dict[str, str]:
+    """What is not known is left out, never null."""
+    names = ("first_name", "last_name", "email", "phone_number")
+    return {name: value for name in names if (value := getattr(person, name))}
+
+
+def _oauth_fields() -> dict[str, Any]:
+    """What RFC 6749, section 5.1, wants, for who asks in its words."""
+    if "grant_type" not in request.form:
+        return {}
+    return {"token_type": "bearer", "expires_in": codes.TOKEN_LIFETIME // 1_000_000}
+
+
+def _field(name: str) -> str:
+    return _only(request.form.getlist(name))
+
+
+def _optional(name: str) -> str | None:
+    return _field(name) if name in request.form else None
+
+
+def _only(values: list[str]) -> str:
+    """The one value; a field that is there twice says nothing."""
+    return values[0] if len(values) == 1 else ""
+
+
+def _bearer() -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

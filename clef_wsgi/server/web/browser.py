@@ -1,0 +1,125 @@
+"""The browser's two cookies, and who is signed in by them.
+
+``browser`` names the browser and nothing else: form tokens and challenges hang on it, and it stays through a
+sign-in, so that tabs don't disturb each other. ``session`` is the token of a session, new at each sign-in.
+Views say what shall be; :func:`write_cookies` does it at the end of the request.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from urllib.parse import urlsplit
+
+from flask import Response, g, request
+from sqlalchemy import Connection
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.clock import DAY, SECOND
+from clef_wsgi.server.errors import SessionEnded
+from clef_wsgi.server.records import logouts, sessions
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web.addresses import client_address
+from clef_wsgi.server.web.context import server
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+_LONGEST = 400 * DAY  # browsers cut longer lives to this (RFC 6265bis, section 5.6.2)
+
+
+def browser_hash() -> bytes:
+    """What a challenge is bound to: the digest of this browser's token."""
+    return tokens.digest(_browser_token())
+
+
+def form_token() -> str:
+    """The token that every POST of this browser's pages carries. Can't be read off the cookie by other sites."""
+    return tokens.derived(_browser_token(), "form")
+
+
+def is_form_token(given: str) -> bool:
+    """Whether ``given`` is the token of a page of this browser's."""
+    known = request.cookies.get(cookie_name("browser"), "")
+    expected = tokens.derived(known, "form") if _TOKEN.fullmatch(known) else ""
+    return bool(expected) and hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
+
+
+def current_session(connection: Connection) -> Session | None:
+    """Who is signed in in this browser, if anybody."""
+    token = request.cookies.get(cookie_name("session"), "")
+    if not _TOKEN.fullmatch(token):
+        return None
+    try:
+        return sessions.find(connection, token, now=server().clock())
+    except SessionEnded:
+        return None
+
+
+def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -> Session:
+    """Signs a person in, who has just proved who they are; the answer will set the cookie.
+
+    The session of before goes on under a new token if it is the same person's, and ends if it is not.
+
+    :raises Refused: the person is disabled.
+    """
+    now, before = server().clock(), current_session(connection)
+    if before and before.person.id == person_id:
+        token = sessions.renew(connection, before.id, passkey_id=passkey_id, now=now)
+    else:
+        if before:
+            logouts.end_session(connection, before.person.id, before.id, now=now)
+        address, agent = request_address(), request.user_agent.string
+        token = sessions.start(
+            connection, person_id=person_id, passkey_id=passkey_id, now=now, address=address, user_agent=agent
+        )
+    session = sessions.find(connection, token, now=now)
+    lifetime = _LONGEST if session.expires_at is None else min(session.expires_at - now, _LONGEST)
+    g.session_cookie = (token, lifetime // SECOND)
+    return session
+
+
+def sign_out() -> None:
+    """The answer will drop the session's cookie. The session itself is ended by ``records.logouts``."""
+    g.session_cookie = ("", 0)
+
+
+def request_address() -> str:
+    """From where the request at hand came."""
+    return client_address(request.environ, server().options.proxies)
+
+
+def cookie_name(purpose: str) -> str:
+    """``__Host-`` binds a cookie to this very host; on plain http the port does, since cookies ignore ports."""
+    options = server().options
+    if options.is_https:
+        return f"__Host-clef-{purpose}"
+    return f"clef-{purpose}-{urlsplit(options.origin).port or 80}"
+
+
+def write_cookies(response: Response) -> Response:
+    """Sets what the views of this request asked for."""
+    if "new_browser_token" in g:
+        _set(response, "browser", g.new_browser_token, None)
+    if "session_cookie" in g:
+        _set(response, "session", *g.session_cookie)
+    return response
+
+
+def _browser_token() -> str:
+    known = request.cookies.get(cookie_name("browser"), "")
+    if _TOKEN.fullmatch(known):
+        return known
+    if "new_browser_token" not in g:
+        g.new_browser_token = tokens.new_token()
+    return str(g.new_browser_token)
+
+
+def _set(response: Response, purpose: str, value: str, lifetime: int | None) -> None:
+    response.set_cookie(
+        cookie_name(purpose),
+        value,
+        max_age=lifetime,
+        path="/",
+        secure=server().options.is_https,
+        httponly=True,
+        samesite="Lax",  # Strict would keep it back when a site sends the browser here
+    )

@@ -1,0 +1,84 @@
+"""What every request must pass, and what every answer must carry. Knows nothing of single pages.
+
+A POST outside the API needs both: to come from a page of this server (``Sec-Fetch-Site``, ``Origin`` or
+``Referer``), and that page's token, as field ``token`` or header ``X-Clef-Token``.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, request
+
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.pages import PageError
+
+API = "/api/"
+_ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a name inside a network
+_SAFE = ("GET", "HEAD", "OPTIONS")
+MAX_BODY = 64 * 1024
+"""Bytes of a request; a passkey's answer has a few KiB."""
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
+)
+
+
+def install(app: Flask) -> None:
+    """Puts the guard before every request and after every answer."""
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
+    app.before_request(_check)
+    app.after_request(browser.write_cookies)
+    app.after_request(_add_headers)
+
+
+def limit(kind: str) -> None:
+    """Counts this request against its address.
+
+    :raises TooManyRequests: it is one too many.
+    """
+    server().limiter.hit(kind, browser.request_address())
+
+
+def _check() -> None:
+    if request.path.startswith(_ANY_HOST):
+        return
+    if request.host != urlsplit(server().options.origin).netloc:
+        raise PageError("other_host", 421)
+    if request.method in _SAFE:
+        return
+    if not _is_same_origin():
+        raise PageError("other_site", 403)
+    if not browser.is_form_token(request.headers.get("X-Clef-Token") or request.form.get("token", "")):
+        raise PageError("old_page", 403)
+
+
+def _is_same_origin() -> bool:
+    """Browsers say where a request came from; one that says nothing is refused."""
+    origin = server().options.origin
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    sender = request.headers.get("Origin")
+    if sender is None:
+        parts = urlsplit(request.headers.get("Referer", ""))
+        sender = f"{parts.scheme}://{parts.netloc}"
+    return sender == origin
+
+
+def _add_headers(response: Response) -> Response:
+    headers = response.headers
+    # browsers apply form-action to the redirect that answers a form, too (CSP 3, section 6.4.1)
+    headers["Content-Security-Policy"] = " ".join((_POLICY, *g.get("form_targets", ())))
+    headers["X-Frame-Options"] = "DENY"
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
+    headers.setdefault("Cache-Control", "no-store")
+    if server().options.is_https:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
+    return response

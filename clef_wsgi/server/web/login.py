@@ -1,0 +1,152 @@
+"""A site sends a browser: the page that asks, and the way back with a code (Clef wire protocol, section 1).
+
+What the site asked for stays in the page's address, and is checked anew at each step: nothing of it is kept
+here. A browser is never sent anywhere for an app or address that was not registered. Knows nothing of how a
+person signs in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, quote_from_bytes
+
+from flask import Blueprint, Response, request
+from sqlalchemy import Connection
+
+from clef_wsgi.server import redirects
+from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
+from clef_wsgi.server.records import apps, audit, codes
+from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.pages import PageError, render, see_other
+
+room = Blueprint("login", __name__, url_prefix="/iframes")
+
+_FIELDS = ("app_id", "redirect_url", "state", "code_challenge", "code_challenge_method")
+_MAX_FIELDS = 50
+_MAX_STATE = 4096
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
+
+
+@dataclass(frozen=True)
+class LoginRequest:
+    """A login that a site asked for, checked. ``query`` is for the addresses of the next step."""
+
+    app: App
+    redirect_url: str = field(repr=False)
+    state: str | None = field(repr=False)
+    code_challenge: str | None = field(repr=False)
+    query: str = field(repr=False)
+
+    @property
+    def form_target(self) -> str:
+        """For a page whose form leads back to the site (see ``pages.render``)."""
+        return redirects.form_target(self.redirect_url)
+
+    @property
+    def site(self) -> str:
+        """Where the browser goes back to, for people."""
+        return redirects.host_of(self.redirect_url)
+
+
+@room.get("/qr")
+@room.get("/login")
+def ask() -> Response:
+    """Who is signed in already goes on with one click."""
+    with server().database.reading() as connection:
+        login = read_login(connection)
+        session = browser.current_session(connection)
+        if session is not None:
+            _check_allowed(connection, session, login)
+    if session is None:
+        return _sign_in_page(login)
+    return render("continue.html", form_targets=(login.form_target,), login=login, person=session.person)
+
+
+@room.get("/switch")
+def switch() -> Response:
+    """Somebody else wants to sign in in this browser."""
+    with server().database.reading() as connection:
+        return _sign_in_page(read_login(connection))
+
+
+@room.post("/approve")
+def approve_here() -> Response:
+    """The one click."""
+    limit("sign_in")
+    with server().database.writing() as connection:
+        login = read_login(connection)
+        session = browser.current_session(connection)
+        answer = session and approve(connection, session, login)
+    return answer or see_other(f"/iframes/qr?{login.query}")
+
+
+def read_login(connection: Connection) -> LoginRequest:
+    """What a site asked for, from the query of the request at hand.
+
+    :raises PageError: the app is unknown, the address not allowed, a field is there twice, or PKCE is not S256.
+    """
+    raw = request.query_string
+    try:
+        values = parse_qs(
+            raw.decode(errors="surrogateescape"),
+            keep_blank_values=True,
+            errors="surrogateescape",  # a state is handed back byte for byte, whatever the bytes
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError:
+        raise PageError("invalid_redirect") from None
+    given = {name: values.get(name, []) for name in _FIELDS}
+    if any(len(found) > 1 for found in given.values()) or len("".join(given["state"])) > _MAX_STATE:
+        raise PageError("invalid_redirect")
+    redirect_url = "".join(given["redirect_url"])
+    try:
+        app = apps.get(connection, "".join(given["app_id"]))
+        app.check_redirect(redirect_url)
+    except (InvalidApp, InvalidRedirect):
+        raise PageError("invalid_redirect") from None
+    state = given["state"][0] if given["state"] else None
+    return LoginRequest(app, redirect_url, state, _challenge(given), quote_from_bytes(raw, safe=_PRINTABLE))
+
+
+def approve(connection: Connection, session: Session, login: LoginRequest) -> Response:
+    """The person of ``session`` says yes: back to the site, with a code.
+
+    :raises PageError: they may not use that site, or were logged out meanwhile.
+    """
+    now = server().clock()
+    try:
+        code = codes.issue(connection, session=session, app=login.app, now=now, code_challenge=login.code_challenge)
+    except NotAllowed:
+        raise PageError("not_allowed", 403) from None
+    except (SessionEnded, Unknown):
+        raise PageError("logged_out", 403) from None
+    audit.note(
+        connection,
+        actor=f"person:{session.person.id}",
+        action="login",
+        subject=f"app:{login.app.id}",
+        now=now,
+        address=browser.request_address(),
+    )
+    return see_other(redirects.with_answer(login.redirect_url, code, login.state))
+
+
+def _sign_in_page(login: LoginRequest) -> Response:
+    return render("sign_in.html", form_targets=(login.form_target,), login=login)
+
+
+def _check_allowed(connection: Connection, session: Session, login: LoginRequest) -> None:
+    if not apps.may_use(connection, login.app, session.person.id):
+        raise PageError("not_allowed", 403)
+
+
+def _challenge(given: dict[str, list[str]]) -> str | None:
+    if not given["code_challenge"]:
+        return None
+    if given["code_challenge_method"] != ["S256"]:  # plain is no proof (RFC 9700, section 2.1.1)
+        raise PageError("invalid_login")
+    return given["code_challenge"][0]

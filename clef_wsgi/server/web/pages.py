@@ -1,0 +1,115 @@
+"""Draws pages, in the visitor's language, and says refusals on them.
+
+Templates of the folder that the administrator named come first. Knows nothing of what the pages are for.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request
+from jinja2 import ChoiceLoader, FileSystemLoader
+from werkzeug.exceptions import HTTPException
+
+from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
+from clef_wsgi.server.options import Options
+from clef_wsgi.server.texts import LANGUAGES, text
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.limits import TooManyRequests
+
+_log = logging.getLogger(__name__)
+_KNOWN_STATUS = {404: "not_found", 405: "wrong_method", 413: "too_large"}
+
+
+class PageError(ServerError):
+    """A refusal, said on a page: the texts ``error.KEY.title`` and ``error.KEY.text``."""
+
+    def __init__(self, key: str, status: int = 400, *, retry_after: int | None = None) -> None:
+        super().__init__(text("en", f"error.{key}.text"))
+        self.key = key
+        self.status = status
+        self.retry_after = retry_after
+
+
+def install(app: Flask, options: Options) -> None:
+    """Sets up templates and error pages."""
+    if options.templates is not None and app.jinja_loader is not None:
+        app.jinja_loader = ChoiceLoader([FileSystemLoader(options.templates), app.jinja_loader])
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.register_error_handler(PageError, error_page)
+    app.register_error_handler(TooManyRequests, _too_many)
+    app.register_error_handler(DatabaseUnavailable, _unavailable)
+
+
+def render(template: str, *, status: int = 200, form_targets: Iterable[str] = (), **values: Any) -> Response:
+    """A page.
+
+    :param form_targets: where the answer to a form of the page may lead, beside here (see ``redirects.form_target``).
+    :param values: for the template, beside ``t`` (texts), ``lang``, ``server_name``, ``has_logo``, ``form_token()``.
+    """
+    g.form_targets = tuple(form_targets)
+    options, lang = server().options, language()
+    values |= {"lang": lang, "t": _texts(lang), "server_name": options.name, "has_logo": options.logo is not None}
+    return make_response(render_template(template, form_token=browser.form_token, **values), status)
+
+
+def see_other(url: str) -> Response:
+    """Sends the browser on. 303, so that no form is ever sent on with it (RFC 9700, section 4.12)."""
+    return make_response(redirect(url, 303))
+
+
+def language() -> str:
+    """The visitor's, by ``Accept-Language``; English where none fits."""
+    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+
+
+def wants_json() -> bool:
+    """Whether a script asks, and not a person."""
+    accepted = request.accept_mimetypes
+    return "X-Clef-Token" in request.headers or accepted["application/json"] > accepted["text/html"]
+
+
+def error_page(error: PageError, *, reference: str | None = None) -> Response:
+    """A refusal as a page, or as JSON for a script."""
+    t = _texts(language())
+    title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text")
+    if wants_json():
+        response = jsonify(error=error.key, message=message, **({"reference": reference} if reference else {}))
+        response.status_code = error.status
+    else:
+        response = render("error.html", status=error.status, title=title, message=message, reference=reference)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _texts(lang: str) -> Any:
+    return lambda key, **values: text(lang, key, **values)
+
+
+def _too_many(error: TooManyRequests) -> Response:
+    return error_page(PageError("too_many", 429, retry_after=error.retry_after))
+
+
+def _unavailable(error: DatabaseUnavailable) -> Response:
+    reference = secrets.token_hex(4)
+    _log.error("%s: the database can't be asked (%s)", reference, type(error.__cause__).__name__)
+    return error_page(PageError("unavailable", 503, retry_after=error.retry_after), reference=reference)
+
+
+def http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400:  # a redirect of the router's own
+        return make_response(error.get_response())
+    reference = secrets.token_hex(4) if status >= 500 else None
+    if reference:
+        _log.error("%s: an unexpected error, see the traceback before this line", reference)
+    response = error_page(PageError(_KNOWN_STATUS.get(status, "unexpected"), status), reference=reference)
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response

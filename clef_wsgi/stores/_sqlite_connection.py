@@ -1,0 +1,272 @@
+"""One connection to one SQLite file, guarded against threads, forks, replaced files and long waits.
+
+This file knows nothing of logouts, stamps or schemas: who opens a connection hands in how to prepare it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from urllib.parse import quote
+
+from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+
+FileIdentity = tuple[int, int]
+"""Device and inode."""
+
+_FORK_WAIT_SECONDS = 5.0
+_POLL_SECONDS = 0.001
+
+
+class GuardedConnection:
+    """A context manager that lends an open ``sqlite3.Connection`` to one thread at a time.
+
+    Autocommit is on: transactions are begun and committed in plain SQL. Any exception closes the connection,
+    which rolls back; the next call opens a new one, so every fault heals by itself. ``sqlite3.Error``,
+    ``OSError`` and what ``prepare`` refused come out as ``StoreUnavailable``, with the cause attached.
+
+    :param path: absolute; the file is made with mode 0600 when missing. SQLite gives -wal and -shm the same.
+    :param limit_seconds: the longest that one use waits, for other threads and other processes together.
+    :param prepare: called with each new connection; raises ``ConfigurationError`` to refuse the file.
+    """
+
+    def __init__(self, path: str, *, limit_seconds: float, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        self._path = path
+        self._limit_seconds = limit_seconds
+        self._prepare = prepare
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+        self._busy_seconds = 0.0
+        self._real_path = path
+        self._file: FileIdentity | None = None
+        self._wal: FileIdentity | None = None
+        _guarded.add(self)
+
+    def __enter__(self) -> sqlite3.Connection:
+        seconds = self._limit_seconds if self._lock.acquire(blocking=False) else self._wait_for_lock()
+        try:
+            return self._current(seconds)
+        except BaseException as error:
+            self._fail(error)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._lock.release()
+        else:
+            self._fail(error)
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """Begins a write transaction on the lent connection, waiting for other writers up to the limit."""
+        # SQLite waits in steps that grow to 100 ms: beside a process that writes one record after the other it
+        # hardly ever gets a turn. So its own waiting is off, and it is asked every millisecond.
+        deadline = time.monotonic() + self._busy_seconds
+        self._set_busy_seconds(connection, 0.0)
+        while not _try_to_begin(connection, deadline):
+            time.sleep(_POLL_SECONDS)
+
+    def check_in_place(self) -> None:
+        """Raises ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
+        if _identity(self._path) != self._file:
+            raise OSError("the database file was replaced meanwhile")
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens a new one."""
+        if self._lock.acquire(timeout=self._limit_seconds):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
+
+    def _wait_for_lock(self) -> float:
+        """Waits for this process's other threads. Returns the seconds that are left to wait for other processes."""
+        deadline = time.monotonic() + self._limit_seconds
+        if not self._lock.acquire(timeout=self._limit_seconds):
+            raise StoreUnavailable()
+        return max(0.0, deadline - time.monotonic())
+
+    def _fail(self, error: BaseException) -> None:
+        try:
+            self._drop()
+        finally:
+            self._lock.release()
+        if isinstance(error, (sqlite3.Error, OSError, ConfigurationError)):
+            raise StoreUnavailable() from error
+
+    def _current(self, seconds: float) -> sqlite3.Connection:
+        connection = self._connection
+        if connection is None or self._pid != os.getpid() or _identity(self._path) != self._file:
+            connection = self._open(time.monotonic() + seconds)
+        elif seconds != self._busy_seconds:
+            self._set_busy_seconds(connection, seconds)
+        return connection
+
+    def _set_busy_seconds(self, connection: sqlite3.Connection, seconds: float) -> None:
+        connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+        self._busy_seconds = seconds
+
+    def _open(self, deadline: float) -> sqlite3.Connection:
+        if self._pid != os.getpid():
+            self._abandon()
+        # SQLite names -wal and -shm after the file that a symbolic link leads to.
+        self._real_path = os.path.realpath(self._path)
+        with _directory_lock(os.path.dirname(self._real_path), deadline):
+            self._clear_the_way()
+            self._drop()
+            self._file = _identity(self._path)
+            self._busy_seconds = max(0.0, deadline - time.monotonic())
+            self._connection = _connect(self._real_path, self._busy_seconds)
+            self._pid = os.getpid()
+            self._prepare(self._connection)
+            self.check_in_place()
+            self._wal = _identity(self._real_path + "-wal")
+        return self._connection
+
+    def _clear_the_way(self) -> None:
+        """Makes the file when it is missing, and removes what an older file of this name left beside it.
+
+        SQLite finds -wal and -shm by name: next to a new file the old ones bring back old pages, or errors
+        (https://www.sqlite.org/howtocorrupt.html, section 1.4). They are left over when the file is new; or
+        when it was replaced and the -wal is still the one of the old file. Holding the old file open until
+        here keeps its inodes from being given to new files.
+        """
+        replaced = self._connection is not None and _identity(self._path) != self._file
+        left_over = replaced and self._wal is not None and _identity(self._real_path + "-wal") == self._wal
+        if _create(self._real_path) or left_over:
+            for suffix in ("-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    os.unlink(self._real_path + suffix)
+
+    def _drop(self) -> None:
+        if self._pid != os.getpid():
+            self._abandon()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _abandon(self) -> None:
+        """Keeps another process's connection from being used or closed here: either harms its owner.
+
+        https://www.sqlite.org/howtocorrupt.html, section 2.6
+        """
+        if self._connection is not None:
+            _abandoned.append(self._connection)
+            self._connection = None
+
+    def _pause(self) -> bool:
+        if not self._lock.acquire(timeout=_FORK_WAIT_SECONDS):
+            return False
+        self._drop()
+        return True
+
+    def _resume(self) -> None:
+        self._lock.release()
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()
+
+
+def _identity(path: str) -> FileIdentity | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _create(path: str) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        return False
+    # Closing any handle of a file ends all POSIX locks that this process holds on it: harmless for a file that
+    # nobody can have opened yet, and the reason why no other handle of it is ever opened beside SQLite's.
+    os.close(handle)
+    return True
+
+
+def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
+    # mode=rw: SQLite itself would make a missing file with the umask's mode.
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?mode=rw",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _try_to_begin(connection: sqlite3.Connection, deadline: float) -> bool:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        # The text of SQLITE_BUSY: Python 3.10 does not hand out the code.
+        if str(error) != "database is locked" or time.monotonic() > deadline:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _directory_lock(directory: str, deadline: float) -> Iterator[None]:
+    """One opener at a time, among threads and processes: of two that create or clean up, one would harm the other.
+
+    The directory is locked, not the file, for the reason given in ``_create``.
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(handle, deadline)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, deadline: float) -> None:
+    while not _try_lock(handle):
+        if time.monotonic() > deadline:
+            raise TimeoutError("another process is opening the database file")
+        time.sleep(_POLL_SECONDS)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+# SQLite counts the locks of a file once for each process, in memory. A child that inherits the count believes
+# that it holds locks which only its parent holds: the parent's last close then removes the -wal under it, and
+# logouts written there are lost. So every connection is closed before a fork, and both sides open new ones.
+# A fork made by foreign code without Python's hooks is met by the look at the process id.
+_guarded: weakref.WeakSet[GuardedConnection] = weakref.WeakSet()
+_abandoned: list[sqlite3.Connection] = []
+_forking = threading.local()
+
+
+def _before_fork() -> None:
+    _forking.paused = [guarded for guarded in list(_guarded) if guarded._pause()]
+
+
+def _after_fork_in_parent() -> None:
+    for guarded in _forking.paused:
+        guarded._resume()
+
+
+def _after_fork_in_child() -> None:
+    for guarded in list(_guarded):
+        guarded._renew_lock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,75 @@
+"""The format of the SQLite logout store's file: its tables, and how a file is known to be ours.
+
+This file knows nothing of what the stamps in it mean.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+from clef_wsgi.errors import ConfigurationError
+
+_APPLICATION_ID = 0x436C6566  # "Clef" in ASCII
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+    "CREATE TABLE IF NOT EXISTS logout (key BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS notice (digest BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS mark (one INTEGER PRIMARY KEY CHECK (one = 1), stamp INTEGER NOT NULL)",
+)
+_NO_DATABASE = "SQLiteLogoutStore: path names a file that is not a SQLite database: name another."
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Makes a new connection durable and the file ours. Writes nothing to a file of somebody else's.
+
+    :raises ConfigurationError: the file can't be a logout store of this version.
+    """
+    try:
+        is_ours = _is_ours(connection)
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:
+            raise
+        raise ConfigurationError(_NO_DATABASE) from error
+    # FULL: the write-ahead log is synced at each commit (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    connection.execute("PRAGMA synchronous = FULL")
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+        raise ConfigurationError(
+            "SQLiteLogoutStore: path lies where SQLite's WAL mode does not work: use a local disk."
+        )
+    if not is_ours:
+        _create_schema(connection)
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there; False for an empty file."""
+    # The tables first: they are committed together with the id, so who sees them sees the id too.
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application_id != _APPLICATION_ID and (tables or application_id or version):
+        raise ConfigurationError(
+            "SQLiteLogoutStore: path names the database of another application: name another file."
+        )
+    if version > _SCHEMA_VERSION:
+        raise ConfigurationError(
+            "SQLiteLogoutStore: path names a file of a newer clef_wsgi: upgrade, or name another file."
+        )
+    if _has_bytes_but_no_page(connection):
+        raise ConfigurationError(_NO_DATABASE)
+    return tables >= {"logout", "notice", "mark"}
+
+
+def _has_bytes_but_no_page(connection: sqlite3.Connection) -> bool:
+    """SQLite takes a file that is shorter than a page for an empty database, and would write over it."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    return not pages and os.path.getsize(connection.execute("PRAGMA database_list").fetchone()[2]) > 0
+
+
+def _create_schema(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute("COMMIT")

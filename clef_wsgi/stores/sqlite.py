@@ -1,0 +1,288 @@
+"""The logout store in a SQLite file: for the processes of one machine.
+
+This file knows nothing of sessions, providers or HTTP, and leaves threads, forks and replaced files to
+``_sqlite_connection``, and the file's format to ``_sqlite_schema``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import sqlite3
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.interfaces import EVERYONE
+
+from ._sqlite_connection import GuardedConnection
+from ._sqlite_schema import prepare
+
+_MEMO_SIZE = 4096
+_MARK = "SELECT stamp FROM mark"
+_STAMP = "SELECT stamp FROM logout WHERE key = ?"
+_NOTICE = "SELECT stamp FROM notice WHERE digest = ?"
+_RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
+
+
+class SQLiteLogoutStore:
+    """Keeps stamps in a SQLite file, shared by all threads and processes of one machine.
+
+    A logout that was acknowledged survives a power loss, a look-up that begins after it sees it, and every
+    fault heals by itself at the next call. The file has to lie on a local disk: SQLite's write-ahead log does
+    not work over a network (https://www.sqlite.org/wal.html). It is made with mode 0600 when missing.
+
+    Every method raises ``StoreUnavailable`` when the file can't be read or written within its limit; the
+    cause is attached. When records are lost (the file is removed, replaced, emptied, or put back to an older
+    state than this process has seen) everybody has to sign in again.
+
+    :param path: the file's path; its directory must be there.
+    :param clock: gives the time in seconds; wall-clock time, since the epoch.
+    :param read_timeout_seconds: the longest that ``newest_logout`` waits for others.
+    :param write_timeout_seconds: the longest that any other method waits for others.
+    :raises ConfigurationError: an argument is wrong, or the file can't be used; ``faults`` has the sentences.
+    :raises StoreUnavailable: the file is locked, or its disk full, right now.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], float] = time.time,
+        read_timeout_seconds: float = 0.5,
+        write_timeout_seconds: float = 5.0,
+    ) -> None:
+        faults = (
+            *_path_faults(path),
+            *_limit_faults(read_timeout_seconds=read_timeout_seconds, write_timeout_seconds=write_timeout_seconds),
+            *(() if callable(clock) else (_fault("clock", "must be callable, such as time.time"),)),
+        )
+        if faults:
+            raise ConfigurationError(faults=faults)
+        self._clock = clock
+        # Absolute, so that a process which changes its directory later keeps its store.
+        place = os.path.abspath(os.fspath(path))
+        # The writer is apart from the readers, so that no look-up waits for a disk that writes, and so that
+        # PRAGMA data_version tells a reader of all writes: it leaves out those of its own connection.
+        self._new_reader = partial(_Connection, place, limit_seconds=read_timeout_seconds, prepare=prepare)
+        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare)
+        self._connections = [self._writer]
+        self._idle_readers: list[_Connection] = []
+        weakref.finalize(self, _close, self._connections)
+        self._check_at_birth()
+
+    def tick(self) -> int:
+        """A new stamp in microseconds, greater than all that any process got from this file."""
+        with self._writer as connection, self._transaction(self._writer, connection):
+            return self._new_stamp(connection)
+
+    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+        """Stamps all ``keys`` with one new stamp, in one transaction, on the disk when this returns.
+
+        :param keys: any text, however long; a single ``str`` in place of a list is refused.
+        :param once: a digest; when the file knows it already, nothing is done.
+        :returns: True when recorded, False when ``once`` was known.
+        :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
+        """
+        digests = [_digest(key) for key in _listed(keys)]
+        notice = None if once is None else _digest(once)
+        with self._writer as connection, self._transaction(self._writer, connection):
+            if notice is not None and _number(connection, _NOTICE, notice) is not None:
+                return False
+            stamp = self._new_stamp(connection)
+            connection.executemany(_RECORD, [(digest, stamp) for digest in digests])
+            if notice is not None:
+                connection.execute("INSERT INTO notice VALUES (?, ?)", (notice, stamp))
+        return True
+
+    def newest_logout(self, keys: Iterable[str]) -> int:
+        """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
+
+        :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
+        """
+        wanted = _listed(keys)
+        reader = self._take_reader()
+        try:
+            with reader as connection:
+                known = reader.known(connection)
+                if wanted not in known:
+                    known[wanted] = self._look_up(reader, connection, wanted)
+                return known[wanted]
+        finally:
+            self._idle_readers.append(reader)
+
+    def prune(self, older_than: float) -> int:
+        """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
+
+        :returns: the number of logout records dropped.
+        :raises ConfigurationError: ``older_than`` is negative or not a finite number.
+        """
+        if not 0 <= older_than < math.inf:
+            raise ConfigurationError("prune: older_than must be a number of seconds, zero or more.")
+        with self._writer as connection, self._transaction(self._writer, connection):
+            cut = int((self._clock() - older_than) * 1_000_000)
+            connection.execute("DELETE FROM notice WHERE stamp < ?", (cut,))
+            dropped = connection.execute("DELETE FROM logout WHERE stamp < ? AND key <> ?", (cut, _EVERYONE)).rowcount
+            connection.execute("UPDATE logout SET stamp = ? WHERE key = ? AND stamp < ?", (cut, _EVERYONE, cut))
+            # The mark goes along: a stamp below everyone's would be a login that is dead at birth.
+            connection.execute("UPDATE mark SET stamp = ? WHERE stamp < ?", (cut, cut))
+            return dropped
+
+    def close(self) -> None:
+        """Closes this process's connections. The next call of any method opens new ones."""
+        _close(self._connections)
+
+    def _check_at_birth(self) -> None:
+        try:
+            with self._writer as connection, self._transaction(self._writer, connection):
+                pass
+        except StoreUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, ConfigurationError):
+                raise cause from cause.__cause__
+            if isinstance(cause, (FileNotFoundError, NotADirectoryError, PermissionError)):
+                raise ConfigurationError(_fault("path", "can't be used: check its directory and its mode")) from cause
+            raise
+        finally:
+            # Servers load an app once and fork (gunicorn --preload), some without telling Python: so that
+            # none of them forks an open connection, the first call opens it.
+            self._writer.close()
+
+    def _take_reader(self) -> _Connection:
+        # As many as there are threads that look up at one moment: the one used last is taken first.
+        try:
+            return self._idle_readers.pop()
+        except IndexError:
+            reader = self._new_reader()
+        self._connections.append(reader)
+        return reader
+
+    @contextmanager
+    def _transaction(self, guarded: _Connection, connection: sqlite3.Connection) -> Iterator[None]:
+        """One write transaction. An exception goes through: it closes the connection, which rolls back."""
+        guarded.begin(connection)
+        self._make_born(connection)
+        yield
+        mark = _number(connection, _MARK) or 0
+        connection.execute("COMMIT")
+        # What went into a file that was replaced meanwhile is lost: the caller must hear of it.
+        guarded.check_in_place()
+        guarded.seen = mark
+
+    def _seen(self) -> int:
+        """The greatest stamp that this process knows to be committed."""
+        return max([connection.seen for connection in self._connections])
+
+    def _make_born(self, connection: sqlite3.Connection) -> None:
+        """Writes the record of ``everyone`` when records were lost, or never there.
+
+        Lost is also what a file forgot whose mark is below a stamp that this process saw committed.
+        """
+        mark = _number(connection, _MARK) or 0
+        if _number(connection, _STAMP, _EVERYONE) is None or mark < self._seen():
+            connection.execute(_RECORD, (_EVERYONE, self._new_stamp(connection)))
+
+    def _new_stamp(self, connection: sqlite3.Connection) -> int:
+        greatest = max(_number(connection, _MARK) or 0, self._seen())
+        stamp = max(int(self._clock() * 1_000_000), greatest + 1)
+        connection.execute("INSERT OR REPLACE INTO mark VALUES (1, ?)", (stamp,))
+        return stamp
+
+    def _look_up(self, reader: _Connection, connection: sqlite3.Connection, wanted: tuple[str, ...]) -> int:
+        # Read before the snapshot is taken: so the snapshot's mark is lower only when records were lost.
+        seen = self._seen()
+        mark, everyone, newest = connection.execute(
+            _look_up_sql(len(wanted)), (_EVERYONE, *map(_digest, wanted))
+        ).fetchone()
+        if everyone is None or mark is None or mark < seen:
+            with self._transaction(reader, connection):
+                pass  # Born again.
+            return self._look_up(reader, connection, wanted)
+        reader.seen = mark
+        return int(max(everyone, newest or 0))
+
+
+class _Connection(GuardedConnection):
+    """A connection, and what was read through it: only who holds it may write here."""
+
+    seen = 0
+
+    def __init__(self, path: str, *, limit_seconds: float, prepare: Callable[[sqlite3.Connection], None]) -> None:
+        super().__init__(path, limit_seconds=limit_seconds, prepare=prepare)
+        self._known: dict[tuple[str, ...], int] = {}
+        self._known_at: tuple[sqlite3.Connection, int] | None = None
+
+    def known(self, connection: sqlite3.Connection) -> dict[tuple[str, ...], int]:
+        """The results of look-ups since the file was last written to."""
+        # The version moves when another connection, of any thread or process, has committed
+        # (https://www.sqlite.org/pragma.html#pragma_data_version). A result may be newer than the version it
+        # is kept under: then the next reading of the version has moved.
+        moment = (connection, connection.execute("PRAGMA data_version").fetchone()[0])
+        if moment != self._known_at or len(self._known) >= _MEMO_SIZE:
+            self._known, self._known_at = {}, moment
+        return self._known
+
+
+def _digest(key: str) -> bytes:
+    # surrogatepass: any str is a key, and no two share an encoding.
+    return hashlib.sha256(str.encode(key, "utf-8", "surrogatepass")).digest()
+
+
+_EVERYONE = _digest(EVERYONE)
+
+
+@lru_cache
+def _look_up_sql(count: int) -> str:
+    """One statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
+    return (
+        f"SELECT ({_MARK}), ({_STAMP}), "  # noqa: S608 - nothing but constants and question marks
+        f"(SELECT max(stamp) FROM logout WHERE key IN ({', '.join('?' * count)}))"
+    )
+
+
+def _number(connection: sqlite3.Connection, statement: str, *parameters: bytes) -> int | None:
+    row = connection.execute(statement, parameters).fetchone()
+    return int(row[0]) if row else None
+
+
+def _listed(keys: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(keys, (str, bytes)):
+        raise TypeError("keys must be a list of keys, not one str: write [key].")
+    return tuple(keys)
+
+
+def _close(connections: list[_Connection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
+def _fault(option: str, what: str) -> str:
+    return f"SQLiteLogoutStore: {option} {what}."
+
+
+def _path_faults(path: object) -> Iterator[str]:
+    place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(place, str):
+        yield _fault("path", "must be a str or a path object")
+    elif place in ("", ":memory:"):
+        yield _fault("path", "must name a file; to keep nothing, use MemoryLogoutStore")
+    elif place.startswith("file:") or "\0" in place:
+        yield _fault("path", "must be a plain path, not a URI")
+    elif os.path.isdir(place):
+        yield _fault("path", "names a directory: add a file name")
+    elif not os.access(os.path.dirname(os.path.abspath(place)), os.R_OK | os.W_OK | os.X_OK):
+        yield _fault("path", "must lie in a directory that exists and can be written, also for -wal and -shm")
+    elif os.path.exists(place) and not os.access(place, os.R_OK | os.W_OK):
+        yield _fault("path", "names a file that can't be written: change its mode or its owner")
+
+
+def _limit_faults(**limits: Any) -> Iterator[str]:
+    for option, seconds in limits.items():
+        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+        if not is_number or not 0 < seconds < math.inf:
+            yield _fault(option, "must be a positive number of seconds")

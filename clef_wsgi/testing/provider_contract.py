@@ -1,0 +1,110 @@
+"""The contract of an identity provider, as tests that every provider inherits.
+
+For a provider of your own, subclass in a test module and say how it is made and what its peer would do::
+
+    from clef_wsgi.testing.provider_contract import IdentityProviderContract
+
+    class TestMyProvider(IdentityProviderContract):
+        def make_provider(self):
+            return MyProvider(...)
+
+        def approve(self, start, person):
+            ...  # the callback's query after ``person`` approved the login ``start``
+
+        def notice(self, person):
+            ...  # a fresh logout notice for ``person``, as a form with ``logout_token``
+
+``person`` is the ``id`` that comes back in ``clef.user``. Needs pytest. This file knows nothing of any one
+provider.
+"""
+
+# ruff: noqa: S101 - these are tests
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import pytest
+
+from clef_wsgi.errors import ClefError, LogoutRefused
+from clef_wsgi.interfaces import MAX_USER_ID_LENGTH, IdentityProvider, LoginStart
+
+REDIRECT_URL = "https://www.example.com/clef/callback"
+STATE = "a-state_of.43~characters-or-so-0123456789AB"
+
+
+class IdentityProviderContract:
+    """Inherit, and override the three methods."""
+
+    def make_provider(self) -> IdentityProvider:
+        raise NotImplementedError("return a provider")
+
+    def approve(self, start: LoginStart, person: str) -> Mapping[str, str]:
+        raise NotImplementedError("return the callback's query")
+
+    def notice(self, person: str) -> Mapping[str, str]:
+        raise NotImplementedError("return the form of a logout notice")
+
+    person = "12345"
+    """Somebody whom the provider knows."""
+
+    def test_it_is_a_provider(self) -> None:
+        """The middleware takes an instance with the four methods."""
+        assert isinstance(self.make_provider(), IdentityProvider)
+
+    def test_a_login_begins_at_an_absolute_address(self) -> None:
+        """``start_login`` gives an http(s) URL, and a memo that JSON keeps as it is."""
+        start = self.make_provider().start_login(STATE, REDIRECT_URL)
+        assert urlsplit(start.url).scheme in ("http", "https")
+        assert urlsplit(start.url).netloc
+        assert json.loads(json.dumps(dict(start.memo), allow_nan=False)) == dict(start.memo)
+
+    def test_an_approved_login_is_a_person(self) -> None:
+        """``finish_login`` gives the person's ``id`` as text, JSON beside it, and keys that are text."""
+        provider = self.make_provider()
+        start = provider.start_login(STATE, REDIRECT_URL)
+        identity = provider.finish_login(self.approve(start, self.person), start.memo, REDIRECT_URL)
+        assert identity.user["id"] == self.person
+        assert 0 < len(identity.user["id"]) <= MAX_USER_ID_LENGTH
+        assert json.loads(json.dumps(dict(identity.user), allow_nan=False)) == dict(identity.user)
+        assert all(isinstance(key, str) for key in identity.keys)
+
+    @pytest.mark.parametrize("code", ["", "unknown", "\0", "x" * 2048])
+    def test_a_code_of_nobody_is_refused(self, code: str) -> None:
+        """What the provider's peer did not give is an error of the package's tree, and no identity."""
+        provider = self.make_provider()
+        start = provider.start_login(STATE, REDIRECT_URL)
+        with pytest.raises(ClefError) as caught:
+            provider.finish_login({"code": code, "state": STATE}, start.memo, REDIRECT_URL)
+        assert caught.value.status in (400, 503)
+        assert not code.strip() or code not in str(caught.value)
+
+    def test_a_logout_names_the_person(self) -> None:
+        """``read_logout`` gives the key that ``user_key`` gives."""
+        provider = self.make_provider()
+        assert provider.user_key(self.person) in provider.read_logout(self.notice(self.person)).keys
+
+    def test_a_notice_counts_once(self) -> None:
+        """The same notice has the same ``once``, another one another; ``None`` means that each one counts."""
+        provider = self.make_provider()
+        form = self.notice(self.person)
+        first, again = provider.read_logout(form), provider.read_logout(form)
+        other = provider.read_logout(self.notice(self.person))
+        assert first.once == again.once
+        assert first.once is None or first.once != other.once
+        assert first.once is None or form["logout_token"] not in first.once
+
+    @pytest.mark.parametrize("token", ["unknown", "1234567890", "\0", "x" * 5000])
+    def test_a_notice_of_nobody_is_refused(self, token: str) -> None:
+        """A notice that the provider's peer did not send ends nothing."""
+        with pytest.raises(LogoutRefused):
+            self.make_provider().read_logout({"logout_token": token})
+
+    def test_keys_tell_people_apart(self) -> None:
+        """No two people share a logout key: not by case, not by what their ids look like in JSON."""
+        provider = self.make_provider()
+        people = ["ab", "Ab", "aB", "ab ", 'a"b', "a\\b", "1", "1.0", "é", "e\u0301"]
+        assert len({provider.user_key(person) for person in people}) == len(people)
+        assert provider.user_key("ab") == self.make_provider().user_key("ab")

@@ -1,0 +1,39 @@
+"""What the pages take for granted: the reader's own app, and the site around it.
+
+Knows nothing of pages or blocks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import webtest
+
+import clef_wsgi
+
+BASE_URL = "https://www.example.com"
+SERVER_URL = "https://login.example.com"
+SECRET = "a secret for tests alone, 32 bytes or more"
+
+
+def my_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The reader's own app, where a page speaks of one: says who is signed in."""
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps(environ["clef.user"]).encode()]
+
+
+def settings(*, app_id: str = "0" * 32, app_secret: str = SECRET, server_url: str = SERVER_URL) -> dict[str, Any]:
+    """What README calls ``settings``, with all of it in memory."""
+    return {
+        "provider": clef_wsgi.ClefProvider(app_id=app_id, app_secret=app_secret, server_url=server_url),
+        "logout_store": clef_wsgi.MemoryLogoutStore(),
+        "base_url": BASE_URL,
+        "session": {"secret": SECRET},
+    }
+
+
+def visitor(**options: Any) -> webtest.TestApp:
+    """Somebody's browser at the reader's app; ``options`` go over :func:`settings`."""
+    return webtest.TestApp(clef_wsgi.wrap(my_app, **{**settings(), **options}))

@@ -1,0 +1,189 @@
+"""What the tests of the server share: a server on either database, and browsers that go through its front door.
+
+server = make_server(tmp_path / "clef.db")
+site = server.add_site()
+ann = server.add_person("Ann")
+browser = server.browser(signed_in=ann)
+code = browser.approve(site.ask(state="xyz"))["code"]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import webtest
+from flask import Flask
+from services import require
+from sqlalchemy import Table, func, select
+
+from clef_wsgi.server import create_app
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.records import apps, people, sessions
+from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.web.context import KEY
+
+ORIGIN = "https://login.example.com"
+NOON = 1_800_000_000_000_000
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
+CALLBACK = "https://photos.example.com/clef/callback"
+HOOK = "https://photos.example.com/clef/webhook"
+
+
+class FakeClock:
+    """Microseconds since 1970, as a test says."""
+
+    def __init__(self, now: int = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += int(seconds * 1_000_000)
+
+
+@dataclass
+class Site:
+    """A relying party, as it knows itself."""
+
+    app_id: str
+    secret: str = field(repr=False)
+    callback: str = CALLBACK
+
+    def ask(self, **more: str) -> str:
+        """The query with which it sends a browser."""
+        return urlencode({"app_id": self.app_id, "redirect_url": self.callback, **more})
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        return {"app_id": self.app_id, "app_secret": self.secret}
+
+
+class Browser:
+    """A browser at the server. Every answer passes webtest's check of PEP 3333."""
+
+    def __init__(self, app: Flask, origin: str = ORIGIN) -> None:
+        parts = urlsplit(origin)
+        self.web = webtest.TestApp(
+            app, extra_environ={"HTTP_HOST": parts.netloc, "wsgi.url_scheme": parts.scheme, "REMOTE_ADDR": "192.0.2.7"}
+        )
+
+    def get(self, path: str, **options: Any) -> webtest.TestResponse:
+        return self.web.get(path, expect_errors=True, **options)
+
+    def post(
+        self, path: str, form: dict[str, str] | None = None, *, headers: dict[str, str] | None = None
+    ) -> webtest.TestResponse:
+        return self.web.post(path, form or {}, headers=headers, expect_errors=True)
+
+    def submit(self, page: webtest.TestResponse, **fields: str) -> webtest.TestResponse:
+        """Sends the page's one form, as the page's own origin."""
+        action = re.search(r'<form method="post" action="([^"]*)"', page.text)
+        token = re.search(r'name="token" value="([^"]*)"', page.text)
+        assert action is not None, page.text
+        assert token is not None, page.text
+        return self.post(unescape(action[1]), {"token": token[1], **fields}, headers=SAME_ORIGIN)
+
+    def location_of_approval(self, query: str) -> str:
+        """Where a person who says yes is sent."""
+        answer = self.submit(self.get(f"/iframes/qr?{query}"))
+        assert answer.status_int == 303, answer.text
+        return str(answer.headers["Location"])
+
+    def approve(self, query: str) -> dict[str, str]:
+        """What the site gets back in its query."""
+        fields = parse_qs(urlsplit(self.location_of_approval(query)).query, keep_blank_values=True)
+        return {name: value for name, (value,) in fields.items()}
+
+
+class Server:
+    """A server, and short ways to fill it."""
+
+    def __init__(self, app: Flask, clock: FakeClock, origin: str) -> None:
+        self.app = app
+        self.clock = clock
+        self.origin = origin
+        self.database: Database = app.extensions[KEY].database
+
+    def browser(self, *, signed_in: Person | None = None) -> Browser:
+        """A new browser; ``signed_in`` without a ceremony, by a session of its own."""
+        browser = Browser(self.app, self.origin)
+        if signed_in is not None:
+            with self.database.writing() as connection:
+                token = sessions.start(connection, person_id=signed_in.id, passkey_id=None, now=self.clock())
+            https = self.origin.startswith("https:")
+            name = "__Host-clef-session" if https else f"clef-session-{urlsplit(self.origin).port}"
+            browser.web.set_cookie(name, token)
+        return browser
+
+    def add_person(self, first_name: str = "Ann", **values: str) -> Person:
+        with self.database.writing() as connection:
+            return people.add(connection, now=self.clock(), first_name=first_name, **values)
+
+    def add_site(self, name: str | None = None, *, callback: str = CALLBACK, hooks: Any = (HOOK,), **more: Any) -> Site:
+        with self.database.writing() as connection:
+            app, secret = apps.add(
+                connection,
+                name=name or secrets.token_hex(4),
+                redirect_urls=[callback],
+                hooks=hooks,
+                now=self.clock(),
+                **more,
+            )
+        return Site(app.id, secret, callback)
+
+    def log_in(self, site: Site, browser: Browser, **form: str) -> str:
+        """The whole way of a login: the access token."""
+        code = browser.approve(site.ask())["code"]
+        answer = browser.post("/api/v1/authorize", {**site.credentials, "code": code, **form})
+        assert answer.status_int == 200, answer.text
+        return str(answer.json["access_token"])
+
+    def count(self, table: Table, *which: Any) -> int:
+        with self.database.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(table).where(*which)).scalar_one())
+
+    def rows(self, table: Table, *which: Any) -> list[Any]:
+        with self.database.reading() as connection:
+            return list(connection.execute(select(table).where(*which).order_by(table.c[0])))
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def make_server(
+    database: str | Path, *, origin: str = ORIGIN, clock: FakeClock | None = None, **options: Any
+) -> Server:
+    """A server on a database, new or not."""
+    clock = clock or FakeClock()
+    return Server(create_app(origin=origin, database=database, clock=clock, **options), clock, origin)
+
+
+@contextmanager
+def postgresql() -> Iterator[str]:
+    """The address of an empty PostgreSQL database of one's own (a schema), gone afterwards."""
+    url = os.environ.get("CLEF_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/test")
+    require("psycopg", importlib.util.find_spec("psycopg") is not None, 'pip install "clef_wsgi[postgresql]"')
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        require("PostgreSQL", found=False, how="start one, and say where in CLEF_TEST_POSTGRESQL.")
+    name = f"clef_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+        try:
+            yield f"{url}?options=-csearch_path%3D{name}"
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE".encode())

@@ -1,0 +1,104 @@
+"""What tests need from outside: the example site, a served app, a browser; and what to say where one is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import pytest
+
+from clef_wsgi.demo.processes import find_example
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+)
+
+
+def require(name: str, found: bool, how: str) -> None:
+    """Skips the test when something is not there; where nothing may be skipped, conftest.py makes that a failure.
+
+    :param name: what is needed.
+    :param found: whether it is there.
+    :param how: a sentence that says how to get it.
+    """
+    if not found:
+        pytest.skip(f"{name} is missing: {how}")
+
+
+def load_example() -> ModuleType:
+    """The module of examples/flask_app.py, from where the demo takes it."""
+    spec = importlib.util.spec_from_file_location("flask_app", find_example())
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Nothing."""
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    """A thread for each request, all ended by ``server_close``."""
+
+
+@contextmanager
+def served(make_app: Callable[[str], Any]) -> Iterator[str]:
+    """An app over real HTTP on a free port.
+
+    :param make_app: makes it from its own public address.
+    :returns: that address.
+    """
+    with _Threads(("127.0.0.1", 0), _Quiet) as server:
+        url = f"http://localhost:{server.server_port}"
+        server.set_app(make_app(url))
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def chromium() -> Iterator[Chrome]:
+    """A headless Chromium with a profile of its own."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    require("Chromium", bool(binary and driver), "install the packages chromium and chromium-driver.")
+    require("selenium", importlib.util.find_spec("selenium") is not None, 'pip install "clef_wsgi[dev]"')
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary or ""
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        browser = webdriver.Chrome(options=options, service=Service(driver))
+        try:
+            yield browser
+        finally:
+            browser.quit()

@@ -1,0 +1,381 @@
+"""``environ["clef.login"]``: what each method gives, what it writes, and when it must not be called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kit import BASE_URL, SAME_ORIGIN, Answer, Browser, FakeProvider, ask, browser, make_app, state_of
+from webtest import TestResponse
+
+LOGIN = BASE_URL + "/clef/login?next="
+HOME = BASE_URL + "/"
+
+
+def shows(draw: Callable[[Any], object], *headers: tuple[str, str]) -> Any:
+    """An app that draws something with ``clef.login`` and shows it."""
+
+    def app(environ: Any, start_response: Any) -> Any:
+        drawn = str(draw(environ["clef.login"])).encode()
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), *headers])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [drawn]
+
+    return app
+
+
+def drawn(draw: Callable[[Any], object], path: str = "/", **request: Any) -> str:
+    """What such an app shows for this request."""
+    return ask(make_app(shows(draw)), path, **request).body.decode()
+
+
+def state_in(page: str) -> str:
+    found = re.search(r'data-state="([^"]+)"', page)
+    assert found
+    return found[1]
+
+
+# -- url --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("/", "", "/"),
+        ("/notes", "", "/notes"),
+        ("/notes", "page=2&q=a%20b", "/notes%3Fpage%3D2%26q%3Da%2520b"),
+        ("/a b/\xc3\xa9", "", "/a%2520b/%25C3%25A9"),
+        ("/what?", "", "/what%253F"),
+        ("/100%", "", "/100%2525"),
+    ],
+)
+def test_url_is_this_page_without_more(path: str, query: str, expected: str) -> None:
+    """``.url()``: the login that comes back to the page of this request, query included."""
+    assert drawn(lambda login: login.url(), path, query=query) == LOGIN + expected
+
+
+def test_url_is_this_page_for_head_and_the_front_page_for_a_form() -> None:
+    """``.url()``: what was posted can't be come back to."""
+    seen: list[str] = []
+    app = make_app(shows(lambda login: seen.append(login.url())))
+    for method in ("GET", "HEAD", "POST", "PUT"):
+        ask(app, "/notes", method=method)
+    assert seen == [LOGIN + "/notes", LOGIN + "/notes", LOGIN + "/", LOGIN + "/"]
+
+
+def test_url_takes_a_return_address() -> None:
+    """``.url(next)``: a path as the browser shows it; encoded so that nothing of it gets loose."""
+    assert drawn(lambda login: login.url("/x?a=1&b=2#c")) == LOGIN + "/x%3Fa%3D1%26b%3D2%23c"
+
+
+def test_url_under_a_prefix_is_what_the_browser_shows() -> None:
+    """``.url()``: mounted at /app, both the login and the way back carry the prefix."""
+    app = make_app(shows(lambda login: login.url()), base_url="https://www.example.com/app")
+    answer = ask(app, "/notes", SCRIPT_NAME="/app")
+    assert answer.body == b"https://www.example.com/app/clef/login?next=/app/notes"
+
+
+@pytest.mark.parametrize(
+    "address", ["//evil.example", "https://evil.example/", "\\\\evil.example", "/\r\nX: y", "é\ud800"]
+)
+def test_url_with_a_bad_return_address_is_harmless_and_leads_home(address: str) -> None:
+    """``.url(next)``: plain ASCII whatever it is given; the login decides, and leads home."""
+    app = make_app(shows(lambda login: login.url(address)))
+    ann = browser(app)
+    url = ann.get("/").text
+    assert url.startswith(LOGIN)
+    assert url.isascii()
+    assert url.isprintable()
+    state = state_of(ann.get(url.removeprefix(BASE_URL), status=303).location)
+    assert ann.come_back(state, status=303).location == HOME
+
+
+@pytest.mark.parametrize(("next", "back"), [("/notes", "/notes"), (None, "/")])
+def test_url_on_the_callback_is_never_its_own_url_with_its_code(next: str | None, back: str) -> None:
+    """``.url()`` and the quiet buttons on our own endpoints: the page that the login would have led to."""
+    seen: list[str] = []
+
+    def on_refusal(environ: Any, error: Any) -> Any:
+        login = environ["clef.login"]
+        seen.extend([login.url(), login.button(), login.sign_out_button()])
+
+    provider = FakeProvider()
+    ann = browser(make_app(provider=provider, on_refusal=on_refusal))
+    state = ann.start_login(next)
+    ann.get(f"/clef/callback?code=C0DE&error=x&state={state}", status=400)
+    ann.get("/clef/callback?code=C0DE&state=ST4TE&error=x", status=400)
+    assert seen[::3] == [LOGIN + back, LOGIN + "/"]
+    assert not any(word in text for text in seen for word in ("C0DE", "ST4TE", state, "callback"))
+
+
+# -- what writes nothing ------------------------------------------------------------------------------------
+
+QUIET: dict[str, Callable[[Any], object]] = {
+    "url": lambda login: login.url(),
+    "button": lambda login: login.button("/x", "Come in"),
+    "sign_out_button": lambda login: login.sign_out_button("/x", "Go"),
+}
+
+
+@pytest.mark.parametrize("draw", QUIET.values(), ids=QUIET)
+def test_url_and_buttons_write_nothing(draw: Callable[[Any], object]) -> None:
+    """``.url``, ``.button`` and ``.sign_out_button`` need no session, start nothing, and may be cached."""
+    provider = FakeProvider()
+    answer = ask(make_app(shows(draw), provider=provider))
+    assert [name for name, _ in answer.headers] == ["Content-Type", "Vary"]
+    assert provider.starts == []
+
+
+@pytest.mark.parametrize("draw", QUIET.values(), ids=QUIET)
+def test_url_and_buttons_work_after_start_response(draw: Callable[[Any], object]) -> None:
+    """The quiet ones may be called while the body is being made."""
+
+    def lazy(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        return iter([str(draw(environ["clef.login"])).encode()])
+
+    assert b"/clef/" in ask(make_app(lazy)).body
+
+
+def test_button_is_a_plain_link() -> None:
+    """``.button(next, label)``: a link to ``login_path``, escaped, ready for templates."""
+    html = drawn(lambda login: login.button('/x?"<&', '<b>"In"</b> & out'))
+    assert html == (
+        f'<a class="clef-login" href="{LOGIN}/x%3F%22%3C%26">&lt;b&gt;&quot;In&quot;&lt;/b&gt; &amp; out</a>'
+    )
+    assert drawn(lambda login: login.button(), "/notes") == f'<a class="clef-login" href="{LOGIN}/notes">Log in</a>'
+
+
+@pytest.mark.parametrize("name", ["button", "sign_out_button", "script_button"])
+def test_buttons_are_html_already(name: str) -> None:
+    """A template that honours ``__html__`` does not escape a button again."""
+    assert drawn(lambda login: getattr(login, name)().__html__()).startswith("<")
+
+
+def test_button_leads_to_a_login_and_back() -> None:
+    """``.button()``: a click signs in, and shows the same page."""
+    ann = browser(make_app(shows(lambda login: login.button())))
+    provider = ann.get("/notes?x=1").click("Log in")
+    assert ann.come_back(state_of(provider.location), status=303).location == BASE_URL + "/notes?x=1"
+
+
+def test_sign_out_button_is_a_form_that_signs_out() -> None:
+    """``.sign_out_button(next, label)``: posted by a page of this site, it signs out and shows the page asked for."""
+    ann = browser(make_app(shows(lambda login: login.sign_out_button("/bye?x=\"'<&", "<Bye>"))))
+    ann.sign_in("ann")
+    page = ann.get("/")
+    assert page.form.method == "post"
+    assert page.form.action == BASE_URL + "/clef/logout"
+    assert "&lt;Bye&gt;</button>" in page.text
+    assert "'<&" not in page.text
+    answer: TestResponse = page.form.submit(headers=SAME_ORIGIN, status=303)
+    assert answer.location == BASE_URL + "/bye?x=%22'%3C&"
+
+
+def test_sign_out_button_leads_back_to_this_page_without_more() -> None:
+    """``.sign_out_button()``: the page of this request."""
+    ann = browser(make_app(shows(lambda login: login.sign_out_button())))
+    assert ann.get("/notes?x=1").form.submit(headers=SAME_ORIGIN, status=303).location == BASE_URL + "/notes?x=1"
+
+
+# -- script_button ----------------------------------------------------------------------------------------
+
+
+def script_page(ann: Browser, path: str = "/") -> TestResponse:
+    return ann.get(path, status=200)
+
+
+def test_script_button_is_the_providers_tag_with_a_fresh_state() -> None:
+    """``.script_button()``: its state leads back to the page it was drawn on; the next page has another."""
+    provider = FakeProvider()
+    ann = browser(make_app(shows(lambda login: login.script_button()), provider=provider))
+    states = [state_in(script_page(ann, "/notes?x=1").text) for _ in range(2)]
+    assert states[0] != states[1]
+    assert min(map(len, states)) >= 43
+    assert 'data-redirect-url="https://www.example.com/clef/callback"' in script_page(ann).text
+    assert ann.come_back(states[0], status=303).location == BASE_URL + "/notes?x=1"
+    assert provider.finishes[0][1] == {}
+
+
+@pytest.mark.parametrize(("address", "back"), [("/x", "/x"), ("//evil.example", "/")])
+def test_script_button_takes_a_return_address(address: str, back: str) -> None:
+    """``.script_button(next)``: the return address is proven like any other."""
+    ann = browser(make_app(shows(lambda login: login.script_button(address))))
+    assert ann.come_back(state_in(script_page(ann).text), status=303).location == BASE_URL + back
+
+
+def test_row_36_a_page_with_a_script_button_is_kept_by_nobody() -> None:
+    """Row 36: one cached page would serve its state to all: no-store, whatever the app said."""
+    said = [("Cache-Control", "public, max-age=60"), ("cache-control", "immutable")]
+    answer = ask(make_app(shows(lambda login: login.script_button(), *said)))
+    assert answer.header("Cache-Control") == "no-store"
+    assert answer.header("Vary") == "Cookie"
+    assert answer.header("Set-Cookie")
+
+
+def test_script_button_after_start_response_raises_one_clear_sentence() -> None:
+    """``.script_button()``: it writes the session, so later it says what to use instead, and starts nothing."""
+    errors: list[str] = []
+
+    def lazy(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        try:
+            environ["clef.login"].script_button()
+        except RuntimeError as error:
+            errors.append(str(error))
+        return [b"x"]
+
+    answer: Answer = ask(make_app(lazy))
+    assert len(errors) == 1
+    assert "must be called before start_response" in errors[0]
+    assert "use button()" in errors[0]
+    assert answer.header("Set-Cookie") is None
+
+
+def test_script_button_of_a_provider_without_one_says_so() -> None:
+    """``.script_button()``: only the Clef provider has such a button."""
+
+    class Plain:
+        def __init__(self) -> None:
+            fake = FakeProvider()
+            self.start_login, self.finish_login = fake.start_login, fake.finish_login
+            self.read_logout, self.user_key = fake.read_logout, fake.user_key
+
+    errors: list[str] = []
+
+    def draw(login: Any) -> str:
+        with pytest.raises(RuntimeError) as caught:
+            login.script_button()
+        errors.append(str(caught.value))
+        return "x"
+
+    answer = ask(make_app(shows(draw), provider=Plain()))
+    assert errors == ["This provider has no script button: use button()."]
+    assert [name for name, _ in answer.headers] == ["Content-Type", "Vary"]
+
+
+def test_script_button_of_a_tab_disturbs_no_other_tab() -> None:
+    """R3: a page with a button and a login by redirect, side by side."""
+    ann = browser(make_app(shows(lambda login: login.script_button())))
+    first = ann.start_login("/first")
+    second = state_in(script_page(ann, "/second").text)
+    assert ann.come_back(first, status=303).location == BASE_URL + "/first"
+    assert ann.come_back(second, status=303).location == BASE_URL + "/second"
+
+
+# -- end, id, error ---------------------------------------------------------------------------------------
+
+
+def ends(seen: list[Any]) -> Any:
+    """An app that signs out at /end, and says before and after who is there."""
+
+    def draw(environ: Any) -> object:
+        login = environ["clef.login"]
+        seen.append((environ["clef.user"] and environ["clef.user"]["id"], login.id))
+        if environ["PATH_INFO"] == "/end":
+            login.end()
+            seen.append((environ["clef.user"], login.id))
+        return "x"
+
+    def app(environ: Any, start_response: Any) -> Any:
+        draw(environ)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x"]
+
+    return app
+
+
+def test_end_signs_out_now() -> None:
+    """``.end()``: nobody is there afterwards, in this request and the next, and the old cookie is worth nothing."""
+    seen: list[Any] = []
+    ann = browser(make_app(ends(seen)))
+    ann.sign_in("ann")
+    cookie = ann.cookie
+    ann.get("/end")
+    ann.get("/")
+    ask(ann.app, HTTP_COOKIE=cookie)
+    assert seen[0][0] == "ann"
+    assert seen[0][1]
+    assert seen[1:] == [(None, None)] * 3
+
+
+def test_end_leaves_other_browsers_alone() -> None:
+    """``.end()``: this browser's login, no other of the same person."""
+    seen: list[Any] = []
+    app = make_app(ends(seen))
+    phone, desk = browser(app), browser(app)
+    phone.sign_in("ann")
+    desk.sign_in("ann")
+    phone.get("/end")
+    desk.get("/")
+    assert seen[-1][0] == "ann"
+
+
+def test_end_empties_the_session() -> None:
+    """R11: ``.end()`` leaves nothing in the Beaker session."""
+    contents: list[dict[str, Any]] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        session = environ["beaker.session"]
+        if environ["PATH_INFO"] == "/end":
+            session["diary"] = "secret"
+            session.save()
+            environ["clef.login"].end()
+        contents.append({name: value for name, value in session.items() if not name.startswith("_")})
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"x"]
+
+    ann = browser(make_app(app))
+    ann.sign_in("ann")
+    ann.get("/end")
+    ann.get("/")
+    assert contents == [{}, {}]
+
+
+def test_end_for_nobody_is_nothing() -> None:
+    """``.end()``: without a login nothing is written."""
+    seen: list[Any] = []
+    answer = ask(make_app(ends(seen)), "/end")
+    assert seen == [(None, None), (None, None)]
+    assert answer.header("Set-Cookie") is None
+
+
+def test_id_tells_logins_apart_and_repr_tells_nothing() -> None:
+    """``.id``: opaque; ``repr`` says whether somebody is there, and not who."""
+    seen: list[tuple[str, str]] = []
+    ann = browser(make_app(shows(lambda login: seen.append((str(login.id), repr(login))))))
+    ann.get("/")
+    ann.sign_in("ann")
+    ann.get("/")
+    assert seen[0] == ("None", "<ClefLogin nobody>")
+    assert seen[1][1] == "<ClefLogin signed in>"
+    assert "ann" not in seen[1][0]
+    assert len(seen[1][0]) > 32
+
+
+def test_error_is_none_where_nothing_went_wrong() -> None:
+    """``.error``: None for anybody who is, or is not, signed in as they should be."""
+    ann = browser(make_app(shows(lambda login: login.error)))
+    assert ann.get("/").text == "None"
+    ann.sign_in("ann")
+    assert ann.get("/").text == "None"
+
+
+def test_on_an_ignored_path_only_what_needs_no_session_works() -> None:
+    """Ignored: ``.url`` and buttons lead home; ``.script_button`` and ``.end`` say in one sentence that they can't."""
+    seen: list[str] = []
+
+    def draw(login: Any) -> str:
+        seen.append(login.url())
+        for call in (login.script_button, login.end):
+            with pytest.raises(RuntimeError):
+                call()
+        return "x"
+
+    app = make_app(shows(draw), ignore=["/static"])
+    ann = browser(app)
+    ann.sign_in("ann")
+    assert ask(app, "/static/x", HTTP_COOKIE=ann.cookie).status == 200
+    state = state_of(ann.get(seen[0].removeprefix(BASE_URL), status=303).location)
+    assert ann.come_back(state, status=303).location in (HOME, BASE_URL + "/static/x")
