@@ -21,8 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments, those of the process if not given.
     :returns: the exit code.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["server"]:
+        return _server(words[1:])
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parser().parse_args(words)
     except SystemExit as end:  # argparse has said why: --help, --version, or wrong usage
         return int(end.code or 0)
     try:
@@ -30,6 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except demo.DemoError as error:
         sys.stderr.write(f"clef-wsgi: {error}\n")
         return 1
+
+
+def _server(words: Sequence[str]) -> int:
+    from clef_wsgi.server import commands  # an island: nobody else loads any of it
+
+    return commands.main(words)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the provider's port, the site has the next one (default %(default)s; 0 picks two free ones)",
     )
     command.add_argument("--check", action="store_true", help="walk the loop without a browser, then end")
+    # for --help alone: its arguments are read where its commands are
+    commands.add_parser("server", help="the self-hosted Clef: run it, and look after its sites and people")
     return parser
 
 

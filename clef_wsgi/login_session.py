@@ -43,9 +43,7 @@ class Pending(TypedDict):
     at: float
 
 
-_RECORD_FIELDS = list(Record.__annotations__)
-_RECORD_TYPES = [dict, list, int, float, float]
-_ONLY_STR = {str}
+_RECORD_FIELDS = tuple(Record.__annotations__)
 _PENDING_FIELDS = Pending.__annotations__.keys()
 
 
@@ -73,8 +71,8 @@ def holds_anything_of_a_login(session: SessionObject) -> bool:
 
 def is_in_time(record: Record, now: float, max_login_age: float) -> bool:
     """Whether the login is young enough, by a clock that may have been set back a little since."""
-    ends = min(record["expires_at"], record["logged_in_at"] + max_login_age)
-    return 0 < record["logged_in_at"] <= now + _CLOCK_SLACK and now < ends
+    begun = record["logged_in_at"]
+    return 0 < begun <= now + _CLOCK_SLACK and now < begun + max_login_age and now < record["expires_at"]
 
 
 def is_fresh(pending: Pending, now: float, lifetime: float) -> bool:
@@ -84,15 +82,17 @@ def is_fresh(pending: Pending, now: float, lifetime: float) -> bool:
 
 def _is_record(record: Any) -> bool:
     # Few and cheap steps: this runs at every request of somebody signed in.
-    if type(record) is not dict or list(record) != _RECORD_FIELDS or [*map(type, record.values())] != _RECORD_TYPES:
+    if type(record) is not dict or tuple(record) != _RECORD_FIELDS:
         return False
-    keys = record["keys"]
-    return (
-        {*map(type, keys)} == _ONLY_STR
-        and keys[0].startswith(LOGIN_KEY_PREFIX)
-        and record["started"] > 0
-        and is_user_id(record["user"].get("id"))
-    )
+    user, keys, started, logged_in_at, expires_at = record.values()
+    if not (type(user) is dict and type(keys) is list and type(started) is int and started > 0):
+        return False
+    if not (type(logged_in_at) is float and type(expires_at) is float and is_user_id(user.get("id"))):
+        return False
+    try:
+        return bool("".join(keys)) and keys[0].startswith(LOGIN_KEY_PREFIX)  # join takes text alone
+    except TypeError:  # a key that is no text
+        return False
 
 
 def is_user_id(value: Any) -> bool:

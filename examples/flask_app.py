@@ -1,29 +1,41 @@
 """A small Flask site: a public page, a page for members, and accounts of its own.
 
-Copy it and start from there. It reads its settings from the environment, and runs with::
+``python flask_app.py`` runs it on this machine, with a login service that asks for no proof. With your own::
 
-    CLEF_WSGI_BASE_URL=http://localhost:8401 \\
-    CLEF_WSGI_PROVIDER__SERVER_URL=http://localhost:8400 \\
-    CLEF_WSGI_PROVIDER__APP_ID=... CLEF_WSGI_PROVIDER__APP_SECRET=... \\
-    CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data python flask_app.py
+    CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
+    CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\
+    CLEF_WSGI_PROVIDER__APP_ID=... CLEF_WSGI_PROVIDER__APP_SECRET=... gunicorn "flask_app:app_from_environ()"
 """
 
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, jsonify, render_template, request
+import flask
+from flask import Flask, abort, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 from jinja2 import DictLoader
 from sqlalchemy import Column, DateTime, Integer, MetaData, Row, String, Table, create_engine, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
+from werkzeug.local import LocalProxy
 
 from clef_wsgi import ClefProvider, LogoutStore, SQLiteLogoutStore, wrap
+
+View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
+
+current_user: Any = LocalProxy(lambda: request.environ["clef.user"])
+"""Who is signed in: a dict, or false."""
 
 metadata = MetaData()
 accounts = Table(
@@ -42,34 +54,46 @@ def create_app(
 ) -> Flask:
     """The site. ``session`` holds Beaker's options, ``secret`` at least."""
     app = Flask(__name__)
+    # For Flask's own session. Its cookie is SameSite=Lax: another site can't post a form in a member's name.
+    app.config.update(
+        SECRET_KEY=session["secret"],
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=base_url.startswith("https:"),
+    )
     app.jinja_loader = DictLoader({"layout.html": LAYOUT, "home.html": HOME, "account.html": ACCOUNT})
+    current_login = LocalProxy(lambda: request.environ["clef.login"])
+    app.jinja_env.globals.update(user=current_user, login=current_login, server_url=provider.server_url)
     engine = create_engine(database_url, poolclass=NullPool)
     metadata.create_all(engine)
 
-    @app.context_processor
-    def who() -> dict[str, Any]:
-        return {
-            "user": request.environ["clef.user"],
-            "login": request.environ["clef.login"],
-            "server_url": provider.server_url,
-        }
+    @app.before_request
+    def follow_the_login() -> None:
+        """Flask's own session starts afresh when the login is another one, or none."""
+        login = request.environ["clef.login"]
+        if flask.session.get("login") != login.id:
+            flask.session.clear()
+            flask.session["login"] = login.id
 
     @app.get("/")
     def home() -> str:
         return render_template("home.html")
 
     @app.get("/account")
+    @members_only
     def account() -> str:
-        user = request.environ["clef.user"]  # never None here: /account is protected
-        logged_in_at = datetime.fromtimestamp(user["logged_in_at"], timezone.utc)
-        return render_template("account.html", account=visited(engine, user["id"]), logged_in_at=logged_in_at)
+        logged_in_at = datetime.fromtimestamp(current_user["logged_in_at"], timezone.utc)
+        return render_template("account.html", account=visited(engine, current_user["id"]), logged_in_at=logged_in_at)
+
+    @app.post("/account")
+    @members_only
+    def keep_note() -> ResponseReturnValue:
+        flask.session["note"] = request.form.get("note", "")
+        return redirect(url_for("account"), 303)
 
     @app.get("/whoami")
-    def whoami() -> Response:
+    def whoami() -> ResponseReturnValue:
         return jsonify(request.environ["clef.user"])
 
-    # Flask's own session is not used here. An app that keeps one stores request.environ["clef.login"].id in
-    # it, and clears it when the two differ: then nothing of one person is left for the next.
     app.wsgi_app = wrap(  # type: ignore[assignment, method-assign]
         app.wsgi_app,
         provider=provider,
@@ -79,6 +103,16 @@ def create_app(
         protect=["/account"],
     )
     return app
+
+
+def members_only(view: View) -> View:
+    """For members, whatever path leads to the view: ``protect``, which asks for a login, goes by the path."""
+
+    @wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> ResponseReturnValue:
+        return view(*args, **kwargs) if current_user else abort(401)
+
+    return guarded  # type: ignore[return-value]
 
 
 def visited(engine: Engine, clef_id: str) -> Row[Any]:
@@ -118,10 +152,14 @@ p { max-width: 36rem; margin: 0; }
   background: radial-gradient(circle at 85% 130%, #277c7e 0 30%, #1f7377 30.2% 45%, #125e64 45.2% 60%, #0b4a52 60.2%); }
 a { color: var(--sea); }
 form { margin: 0; }
-.hero a, header button { display: inline-block; font: inherit; font-weight: 600; line-height: 1.3; cursor: pointer;
-  text-decoration: none; border: 1px solid; border-radius: .6rem; }
+.card form { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; margin-top: .75rem; }
+.card label { display: flex; flex: 1; align-items: center; gap: .75rem; color: var(--soft); }
+.card input { flex: 1; width: 100%; min-width: 7rem; font: inherit; padding: .3rem .6rem; border: 1px solid var(--line);
+  border-radius: .6rem; color: var(--text); background: var(--back); }
+.hero a, header button, .card button { display: inline-block; font: inherit; font-weight: 600; line-height: 1.3;
+  cursor: pointer; text-decoration: none; border: 1px solid; border-radius: .6rem; }
 .hero a { margin-top: 1.75rem; padding: .75rem 1.4rem; color: #0b4a52; background: #fff; }
-header button { padding: .35rem .9rem; color: var(--sea); background: transparent; }
+header button, .card button { padding: .35rem .9rem; color: var(--sea); background: transparent; }
 .cards { display: grid; gap: 1.25rem; grid-template-columns: repeat(auto-fit, minmax(min(16rem, 100%), 1fr)); }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 1rem; padding: 1.25rem 1.5rem; }
 dl { margin: 0; font-size: 1rem; }
@@ -179,7 +217,9 @@ ACCOUNT = """{% extends "layout.html" %}
 <section class="card"><h2>Kept by this site</h2>
 <dl><div><dt>Member number</dt><dd>{{ account.id }}</dd></div>
 <div><dt>Joined</dt><dd>{{ account.joined_at.strftime('%d %b, %H:%M') }} UTC</dd></div>
-<div><dt>Visits to this page</dt><dd>{{ account.visits }}</dd></div></dl></section>
+<div><dt>Visits to this page</dt><dd>{{ account.visits }}</dd></div>
+<div><dt>Note, until you log out</dt><dd>{{ session.note }}</dd></div></dl>
+<form method="post"><label>Note <input name="note" required></label><button>Keep it</button></form></section>
 <section class="card"><h2>Told by the login service</h2>
 <dl>{% for name, value in user.items() if name != 'logged_in_at' %}
 <div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}
@@ -206,7 +246,25 @@ def app_from_environ() -> Flask:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serves the site; without settings on this machine, with a login service that asks for no proof."""
     from waitress import serve
 
-    serve(app_from_environ(), host="localhost", port=urlsplit(os.environ["CLEF_WSGI_BASE_URL"]).port, threads=8)
+    from clef_wsgi.testing import LocalClef
+
+    url = os.environ.setdefault("CLEF_WSGI_BASE_URL", "http://localhost:8000")
+    with ExitStack() as stack:
+        if "CLEF_WSGI_PROVIDER__SERVER_URL" not in os.environ:
+            clef = stack.enter_context(LocalClef())
+            os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"] = clef.url
+            os.environ["CLEF_WSGI_PROVIDER__APP_ID"] = clef.app_id
+            os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"] = clef.app_secret
+            os.environ["CLEF_WSGI_SESSION__SECRET"] = secrets.token_urlsafe(32)
+            os.environ["DATA_DIR"] = stack.enter_context(tempfile.TemporaryDirectory())
+            print(f"Log out everywhere at {clef.url}", flush=True)
+        print(f"Open {url}", flush=True)
+        serve(app_from_environ(), host="localhost", port=urlsplit(url).port or 8000, threads=8)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,10 @@
 """Builds the sdist and the wheel once, and proves them: the tests run against the wheel, not the checkout.
 
-    check_dist.py build demo interpreters lowest
+    check_dist.py build demo tests
 
-``build`` makes both and checks their metadata; ``demo`` walks the demo from the wheel alone; ``interpreters``
-runs the tests on every Python of the classifiers; ``lowest`` runs them at the lowest versions of setup.cfg.
-Each virtual environment goes to .venvs/. This file knows nothing of what the tests test.
+``build`` makes both and checks their metadata; ``demo`` walks the demo from the wheel alone; ``tests`` runs the
+tests on every Python of the classifiers, and on the oldest once more at the lowest versions of setup.cfg. Each
+virtual environment goes to .venvs/. This file knows nothing of what the tests test.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,10 +27,10 @@ VENVS = ROOT / ".venvs"
 RUNTIME_EXTRAS = ("postgresql", "redis", "server", "testing")
 
 
-def run(*command: object, cwd: Path = ROOT, **environ: str) -> None:
+def run(*command: object, cwd: Path = ROOT) -> None:
     """Runs a command and ends with its exit code if that is not 0."""
     print("+", *command, flush=True)
-    done = subprocess.run([str(part) for part in command], cwd=cwd, env={**os.environ, **environ}, check=False)
+    done = subprocess.run([str(part) for part in command], cwd=cwd, check=False)
     if done.returncode:
         sys.exit(done.returncode)
 
@@ -56,7 +57,7 @@ def sdist() -> Path:
 def build() -> None:
     shutil.rmtree(DIST, ignore_errors=True)
     # setuptools reuses build/lib: a file that was removed since would still land in the wheel.
-    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
     run(sys.executable, "-m", "build", "--quiet", "--outdir", DIST)
     run(sys.executable, "-m", "twine", "check", "--strict", wheel(), sdist())
     # The project has no address of its own to name yet; all else must be there.
@@ -80,7 +81,7 @@ def find_interpreter(version: str) -> Path | None:
     return None
 
 
-def fresh_venv(name: str, interpreter: Path, *requirements: object) -> Path:
+def fresh_venv(name: str, interpreter: object, *requirements: object) -> Path:
     """Makes an environment with the wheel in it; returns its Python."""
     python = VENVS / name / "bin" / "python"
     shutil.rmtree(VENVS / name, ignore_errors=True)
@@ -98,31 +99,48 @@ def floors() -> Iterator[str]:
     return (re.sub(r"\[.*?\]", "", need).replace(">=", "==") for need in needs)
 
 
-def run_tests(python: Path) -> None:
-    """Runs the sdist's tests where no other clef_wsgi than the installed one can be imported."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.unpack_archive(sdist(), folder)
-        tree = next(Path(folder).iterdir())
-        shutil.rmtree(tree / "clef_wsgi")
-        for info in tree.glob("*.egg-info"):
-            shutil.rmtree(info)
-        run(python, "-m", "pytest", "-p", "no:cacheprovider", cwd=tree, CLEF_EXPECT_INSTALLED="1")
-
-
 def demo() -> None:
     python = fresh_venv("demo", Path(sys.executable), f"{wheel()}[server]")
     run(python.with_name("clef-wsgi"), "demo", "--check", "--port", "0", cwd=VENVS)
 
 
-def interpreters() -> None:
-    missing = []
-    for version in interpreter_versions():
-        interpreter = find_interpreter(version)
-        if interpreter is None:
-            missing.append(version)
-            continue
-        run_tests(fresh_venv(version, interpreter, f"{wheel()}[dev]"))
-    report_missing(missing)
+def run_tests(name: str, interpreter: object, *options: object) -> bool:
+    """Runs the sdist's tests where no other clef_wsgi than the installed one can be imported."""
+    python = fresh_venv(name, interpreter, f"{wheel()}[dev]", *options)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.unpack_archive(sdist(), folder)
+        tree = next(Path(folder).iterdir())
+        # Without this file it is no package, and the installed one is found; what docs link to stays.
+        (tree / "clef_wsgi" / "__init__.py").unlink()
+        for info in tree.glob("*.egg-info"):
+            shutil.rmtree(info)
+        done = subprocess.run(
+            [python, "-m", "pytest", "-p", "no:cacheprovider"],
+            cwd=tree,
+            env={**os.environ, "CLEF_EXPECT_INSTALLED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    # In one piece: two of these run side by side.
+    print(f"tests of the wheel: {name}\n{done.stdout}", flush=True)
+    return done.returncode == 0
+
+
+def tests() -> None:
+    found = {version: find_interpreter(version) for version in interpreter_versions()}
+    jobs: dict[str, tuple[object, ...]] = {version: (path,) for version, path in found.items() if path}
+    report_missing([version for version in found if version not in jobs])
+    constraints = VENVS / "lowest.txt"
+    constraints.write_text("\n".join(floors()), encoding="utf-8")
+    for oldest in list(jobs)[:1]:
+        jobs["lowest"] = (found[oldest], "--constraints", constraints)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        passed = list(pool.map(lambda job: run_tests(job[0], *job[1]), jobs.items()))
+    failed = [name for name, is_well in zip(jobs, passed, strict=True) if not is_well]
+    if failed:
+        sys.exit(f"The tests of the wheel failed: {', '.join(failed)}")
 
 
 def report_missing(versions: list[str]) -> None:
@@ -133,22 +151,7 @@ def report_missing(versions: list[str]) -> None:
             sys.exit(1)
 
 
-def lowest() -> None:
-    oldest = interpreter_versions()[0]
-    interpreter = find_interpreter(oldest)
-    if interpreter:
-        constraints = VENVS / "lowest.txt"
-        constraints.write_text("\n".join(floors()), encoding="utf-8")
-        run_tests(fresh_venv("lowest", interpreter, f"{wheel()}[dev]", "--constraints", constraints))
-    report_missing([] if interpreter else [oldest])
-
-
-STEPS: dict[str, Callable[[], None]] = {
-    "build": build,
-    "demo": demo,
-    "interpreters": interpreters,
-    "lowest": lowest,
-}
+STEPS: dict[str, Callable[[], None]] = {"build": build, "demo": demo, "tests": tests}
 
 
 def main(names: list[str]) -> None:

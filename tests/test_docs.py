@@ -27,6 +27,8 @@ from kit import FakeProvider, browser
 from kit_docs import BASE_URL, SECRET, SERVER_URL, my_app, settings, visitor
 
 import clef_wsgi
+from clef_wsgi.server.commands.parser import build_parser
+from clef_wsgi.server.commands.run import DEFAULT_PORT
 from clef_wsgi.testing import LocalClef
 
 
@@ -108,7 +110,43 @@ def _python(words: list[str]) -> None:
     assert len(done.stdout.strip()) >= 32, "all that is run so far makes a secret"
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {"make": _make, "python": _python}
+def _pip(words: list[str]) -> None:
+    """The extras that it names exist: tests/test_package.py sees to that."""
+    assert words[1] == "install"
+    assert all([word.startswith("clef_wsgi[") for word in words[2:]])
+
+
+def _clef_wsgi(words: list[str]) -> None:
+    """The command's own parser takes the line. What it does is shown by tests/server/test_server_commands.py."""
+    assert words[1] == "server"
+    assert build_parser().parse_args(words[2:]).run
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "make": _make,
+    "python": _python,
+    "pip": _pip,
+    "clef-wsgi": _clef_wsgi,
+}
+
+
+@then
+def starts_the_server(block: Block) -> None:
+    """The unit's command is one that the parser takes."""
+    (program, *words) = doc_runner.parse(block)["Service"]["ExecStart"].split()
+    _clef_wsgi([Path(program).name, *words])
+
+
+@then
+def starts_the_server_in_a_container(block: Block) -> None:
+    """The same for the container file."""
+    _clef_wsgi(json.loads(block.text.partition("\nCMD ")[2]))
+
+
+@then
+def leads_to_the_server(block: Block) -> None:
+    """The proxy asks where the server listens unless it is told otherwise."""
+    assert f" {'http://' * ('proxy_pass' in block.text)}127.0.0.1:{DEFAULT_PORT}" in block.text
 
 
 @then

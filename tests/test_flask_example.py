@@ -108,7 +108,7 @@ def test_sign_out(new_browser: NewBrowser, clef: LocalClef) -> None:
     here, elsewhere = new_browser(), new_browser()
     page = log_in(here, clef)
     log_in(elsewhere, clef)
-    assert page.form.submit(headers=SAME_ORIGIN).follow().request.url == f"{SITE}/"
+    assert page.forms[0].submit(headers=SAME_ORIGIN).follow().request.url == f"{SITE}/"
     assert here.get("/whoami").json is None
     assert here.get("/account").status_code == 303
     assert elsewhere.get("/whoami").json is not None

@@ -15,7 +15,7 @@ from beaker.middleware import SessionMiddleware
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
-from kit_sessions import BACK_ENDS, BackEnd, FileRecords, MemoryRecords, Records, packed, unpacked
+from kit_sessions import BACK_ENDS, WITH_ENVELOPE, BackEnd, FileRecords, MemoryRecords, Records, packed, unpacked
 
 from clef_wsgi import EVERYONE, ClefMiddleware, LoginRefused, MemoryLogoutStore, session_options
 
@@ -539,14 +539,15 @@ def test_an_undecodable_record_is_a_fresh_session_in_each_back_end(records: Reco
     assert_garbage_is_a_fresh_session(records, GARBAGE[garbage])
 
 
+@pytest.mark.parametrize("records", WITH_ENVELOPE, indirect=True)
 @pytest.mark.parametrize(
     "garbage",
     [b"", b"garbage", pickle.dumps({"session": b"x" * 99})[:-50], pickle.dumps(["x"]), pickle.dumps(7), b"\x80\x05N."],
     ids=["empty", "garbage", "cut pickle", "a list", "a number", "None"],
 )
-def test_an_undecodable_envelope_is_a_fresh_session(app: WSGIApp, records: Records, garbage: bytes) -> None:
+def test_an_undecodable_envelope_is_a_fresh_session(records: Records, garbage: bytes) -> None:
     """The same for the pickle around it, which file and Redis sessions have: a cut file after a crash, say."""
-    ann = browser(app)
+    ann = browser(make_app(session=records.options))
     ann.sign_in("ann")
     records.break_envelope(ann.cookie, garbage)
     assert_starts_afresh(ann)

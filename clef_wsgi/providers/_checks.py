@@ -6,11 +6,12 @@ and never touches the network.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import ssl
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
+
+from clef_wsgi._paths import is_loopback
 
 MAX_TIMEOUT_SECONDS = 60
 
@@ -38,17 +39,6 @@ def check_url(
     if "?" in str(url).partition("#")[0] and not allow_query:
         faults.append(f"{name} must not have a query: leave out the ? and all after it.")
     return tuple(faults)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the name or address (without brackets) is this very machine (RFC 6761, section 6.3)."""
-    name = host.lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def timeout_faults(seconds: object) -> tuple[str, ...]:

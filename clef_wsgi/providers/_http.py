@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from clef_wsgi._paths import is_loopback
 from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
 
-from ._checks import ca_file_faults, check_url, host_faults, is_loopback, proxy_faults, timeout_faults
+from ._checks import ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults
 from ._deadline import DeadlineAdapter, Exchange
 
 MAX_BODY_BYTES = 64 * 1024

@@ -13,10 +13,10 @@ from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.options import Limits, Options
 from clef_wsgi.server.records.pruning import prune
-from clef_wsgi.server.web import account, api, context, guard, login, pages
+from clef_wsgi.server.web import account, api, context, enrol, guard, login, pages, passkeys, script, sign_in
 from clef_wsgi.server.web.limits import Limiter
 
-ROOMS = (api.room, login.room, account.room)
+ROOMS = (api.room, login.room, account.room, sign_in.room, enrol.room, passkeys.room, script.room)
 
 
 def create_app(
@@ -68,6 +68,7 @@ def create_app(
     finally:
         opened.close()  # a server that forks after this shares no connection
     app.extensions[context.KEY] = context.Server(options, opened, clock, Limiter(limits, clock))
+    app.url_map.merge_slashes = False  # no address is corrected by a redirect: a client would lose its POST
     guard.install(app)
     pages.install(app, options)
     app.register_error_handler(HTTPException, _http_error)

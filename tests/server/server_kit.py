@@ -24,13 +24,15 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import webtest
 from flask import Flask
 from services import require
-from sqlalchemy import Table, func, select
+from sqlalchemy import Table, delete, func, select, text
 
 from clef_wsgi.server import create_app
 from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.schema import APPEND_ONLY, metadata
 from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.limits import Limiter
 
 ORIGIN = "https://login.example.com"
 NOON = 1_800_000_000_000_000
@@ -156,6 +158,23 @@ class Server:
     def rows(self, table: Table, *which: Any) -> list[Any]:
         with self.database.reading() as connection:
             return list(connection.execute(select(table).where(*which).order_by(table.c[0])))
+
+    def clear(self) -> None:
+        """Nobody and nothing was ever here. Quicker than a new server."""
+        tables = [
+            table for table in reversed(metadata.sorted_tables) if table.name not in ("schema_version", "settings")
+        ]
+        with self.database.writing() as connection:
+            if self.database.dialect == "postgresql":
+                connection.execute(text(f"TRUNCATE {', '.join(table.name for table in tables)} RESTART IDENTITY"))
+            else:
+                connection.execute(text("DROP TRIGGER audit_no_delete"))
+                for table in tables:
+                    connection.execute(delete(table))
+                connection.exec_driver_sql(APPEND_ONLY["sqlite"][1])
+        self.clock.now = NOON
+        limiter: Limiter = self.app.extensions[KEY].limiter
+        limiter._counts.clear()
 
     def close(self) -> None:
         self.database.close()

@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> int:
         return int(end.code or 0)
     try:
         arguments.run(arguments)
+        sys.stdout.flush()
     except ConfigurationError as error:
         return _complain(2, *error.faults)
     except ServerError as error:
         return _complain(1, f"{error}{_reason(error)}")
     except BrokenPipeError:  # "... | head" has seen enough
-        sys.stdout = None  # type: ignore[assignment]  # or the interpreter complains when it ends
         return 1
     except OSError as error:
         return _complain(1, f"{error.filename or 'A file'}: {error.strerror}.")

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands.arguments import add_command
 from clef_wsgi.server.commands.desk import find_app, find_person, note, opened
 from clef_wsgi.server.commands.output import printable, say
-from clef_wsgi.server.database.schema import codes, site_logins
 from clef_wsgi.server.errors import ConfigurationError
-from clef_wsgi.server.records import apps, logouts
+from clef_wsgi.server.records import apps, logouts, people
 
 if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands
@@ -53,12 +52,13 @@ def _doors(arguments: argparse.Namespace) -> dict[str, bool]:
 
 
 def _log_out_strangers(connection: Connection, app: App) -> None:
-    """In the order of their numbers, so that two of these never wait for each other."""
-    inside = select(site_logins.c.person_id).where(site_logins.c.app_id == app.id, site_logins.c.ended_at.is_(None))
-    on_the_way = select(codes.c.person_id).where(codes.c.app_id == app.id)
-    for number in sorted(set(connection.execute(inside.union(on_the_way)).scalars())):
-        if not apps.may_use(connection, app, number):
-            logouts.log_out_of_app(connection, number, app.id, now=system_clock())
+    """Everybody who may not use it, in the order of their numbers, so that two of these never wait for each other.
+
+    Each is locked first: a login that was approved a moment ago is seen, and a later one sees this.
+    """
+    for person in people.all_people(connection):
+        if not apps.may_use(connection, app, person.id):
+            logouts.log_out_of_app(connection, person.id, app.id, now=system_clock())
 
 
 def _described(app: App) -> str:

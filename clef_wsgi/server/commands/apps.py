@@ -14,6 +14,7 @@ from clef_wsgi.server.commands.arguments import (
     add_command,
     add_group,
     add_json,
+    add_origin,
     hook_url,
     name,
     redirect_url,
@@ -63,17 +64,20 @@ def _add_add(group: Commands) -> None:
     parser.add_argument("--members-only", action="store_true", help='only for whom "app allow" names')
     parser.add_argument("--app-id", metavar="ID", help="keep an old id, of 32 hex digits")
     parser.add_argument("--secret-file", type=Path, metavar="FILE", help="keep an old secret, which this file holds")
+    add_origin(parser)
 
 
 def _add_set(group: Commands) -> None:
     parser = add_command(group, "set", change, "Changes the addresses of a site.")
     parser.add_argument("app", metavar="APP", help="its name or id")
     _add_addresses(parser)
-    parser.add_argument("--drop", action="append", default=[], metavar="URL", help="an address of either kind to forget")
+    parser.add_argument(
+        "--drop", action="append", default=[], metavar="URL", help="an address of either kind to forget"
+    )
 
 
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
-    more = {"action": "append", "default": [], "metavar": "URL"}
+    more: dict[str, Any] = {"action": "append", "default": [], "metavar": "URL"}
     parser.add_argument("--redirect", type=redirect_url, help="where browsers go back to; may be repeated", **more)
     parser.add_argument("--hook", type=hook_url, help="where a logout is reported; may be repeated", **more)
     parser.add_argument("--allow-private", action="store_true", help="a hook may be in a private network")
@@ -89,7 +93,7 @@ def add(arguments: argparse.Namespace) -> None:
         check_public(hooks)
     old_secret = _old_secret(arguments.secret_file)
     with opened(arguments) as database, database.writing() as connection:
-        server_url = origin(connection)
+        server_url = origin(connection, arguments)
         app, secret = apps.add(
             connection,
             name=arguments.name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clef_wsgi.server.redirects import is_redirect_url, is_web_url
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
     Run = Callable[[argparse.Namespace], None]
 
+Place = Path | tuple[str, int]
 MAX_NAME_LENGTH = 100
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
 _PHONE = re.compile(r"\+?[0-9][0-9 ()/.-]{2,31}")
@@ -43,6 +45,13 @@ def add_group(commands: Commands, name: str, help: str) -> Commands:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """For commands that list something."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+
+
+def add_origin(parser: argparse.ArgumentParser) -> None:
+    """For commands that print the server's address."""
+    parser.add_argument(
+        "--origin", type=site_url, metavar="URL", help='the server\'s public address, if "server run" never ran'
+    )
 
 
 def name(text: str) -> str:
@@ -109,11 +118,9 @@ def count(text: str) -> int:
     return int(text)
 
 
-def place(text: str) -> dict[str, Any]:
-    """Where to listen, in waitress's words."""
+def place(text: str) -> Place:
+    """Where to listen: a path for a socket in the file system, or host and port."""
     found = _PLACE.fullmatch(text)
     if found is None or int(found["port"] or 0) > 65535:
         raise argparse.ArgumentTypeError("an address to listen on looks like 127.0.0.1:8400 or unix:/run/clef/socket")
-    if found["socket"]:
-        return {"unix_socket": found["socket"], "unix_socket_perms": "660"}  # a proxy is of the same group
-    return {"listen": text}
+    return Path(found["socket"]) if found["socket"] else (found["host"].strip("[]"), int(found["port"]))

@@ -64,12 +64,12 @@ def is_missing(place: str) -> bool:
     return "://" not in path and not Path(path).is_file()
 
 
-def origin(connection: Connection) -> str:
-    """The server's public address.
+def origin(connection: Connection, arguments: Namespace) -> str:
+    """The server's public address, as it was given now, or to ``server run``.
 
-    :raises ConfigurationError: ``server run`` has not told it yet.
+    :raises ConfigurationError: it was given to neither.
     """
-    found = settings.read(connection, ORIGIN)
+    found: str | None = arguments.origin or settings.read(connection, ORIGIN)
     if found is None:
         raise ConfigurationError("The server's address is not known yet: say it with --origin.")
     return found

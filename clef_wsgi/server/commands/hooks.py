@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 from clef_wsgi.server.commands.output import warn
 from clef_wsgi.server.errors import Refused
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
 
 def check_public(urls: list[str]) -> None:
     """:raises Refused: one of them is in a private network, or on this machine."""
@@ -26,16 +28,19 @@ def check_public(urls: list[str]) -> None:
                 raise Refused(f"{what}: add --allow-private.")
 
 
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether everybody can mean the same machine by it."""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+def is_public(address: Address) -> bool:
+    """Whether everybody means the same machine by it."""
     return address.is_global and not address.is_multicast
 
 
-def _addresses(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+def _addresses(host: str) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
     except (OSError, UnicodeError):
         return []
-    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    return [_unmapped(ipaddress.ip_address(str(entry[4][0]).partition("%")[0])) for entry in found]
+
+
+def _unmapped(address: Address) -> Address:
+    """An IPv4 address stays one inside of IPv6 (RFC 4291, section 2.5.5.2)."""
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address

@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 
 from clef_wsgi.server.commands.arguments import add_command, place
 from clef_wsgi.server.commands.desk import ORIGIN, where
+from clef_wsgi.server.commands.listening import listener, written
 from clef_wsgi.server.commands.output import say
 from clef_wsgi.server.database import settings
-from clef_wsgi.server.errors import ServerError
 from clef_wsgi.server.records import people
 
 if TYPE_CHECKING:
     from flask import Flask
 
-    from clef_wsgi.server.commands.arguments import Commands
+    from clef_wsgi.server.commands.arguments import Commands, Place
     from clef_wsgi.server.database.engine import Database
 
 DEFAULT_PORT = 8400
@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     database: Database = app.extensions["clef"].database
     try:
-        _serve(app, arguments, _remember(database, app.extensions["clef"].options.origin))
+        origin = app.extensions["clef"].options.origin
+        _serve(app, arguments.listen or _own_place(origin), _remember(database, origin))
     finally:
         database.close()
 
@@ -74,22 +75,19 @@ def _remember(database: Database, origin: str) -> str:
     return f"This is {origin}. {hint}".strip()
 
 
-def _serve(app: Flask, arguments: argparse.Namespace, greeting: str) -> None:
+def _serve(app: Flask, place: Place, greeting: str) -> None:
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]
 
-    listen = arguments.listen or {"listen": f"127.0.0.1:{_own_port(arguments.origin)}"}
-    with _ended_by_sigterm():
+    channels: dict[int, Any] = {}
+    with listener(place) as listens, _ended_by_sigterm():
+        server = create_server(app, map=channels, sockets=[listens], **_limits(app))
         try:
-            server = create_server(app, **listen, **_limits(app))
-        except OSError as error:
-            name = listen.get("listen") or listen["unix_socket"]
-            raise ServerError(f"{name} can't be listened on ({error.strerror}).") from error
-        try:
-            say(f"{greeting}\nListening on {_written(server, listen)}.")
+            say(f"{greeting}\nListening on {written(place)}.")
             sys.stdout.flush()  # whoever started this may wait for it
             server.run()  # ends at SystemExit and KeyboardInterrupt, after the requests that have begun
         finally:
-            server.close()
+            for channel in list(channels.values()):
+                channel.close()
 
 
 def _limits(app: Flask) -> dict[str, Any]:
@@ -106,15 +104,10 @@ def _limits(app: Flask) -> dict[str, Any]:
     }
 
 
-def _own_port(origin: str) -> int:
-    """Where nothing stands in front, the port of the address itself."""
+def _own_place(origin: str) -> Place:
+    """Where nothing stands in front, the port is that of the address itself."""
     parts = urlsplit(origin)
-    return (parts.port or 80) if parts.scheme == "http" else DEFAULT_PORT
-
-
-def _written(server: Any, listen: dict[str, Any]) -> str:
-    socket: str | None = listen.get("unix_socket")
-    return socket or f"http://{server.effective_host}:{server.effective_port}"
+    return "127.0.0.1", (parts.port or 80) if parts.scheme == "http" else DEFAULT_PORT
 
 
 @contextmanager

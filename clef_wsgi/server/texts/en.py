@@ -8,9 +8,51 @@ TEXTS = {
     "sign_in.title": "Sign in",
     "sign_in.title_at": "Sign in at {site}",
     "sign_in.button": "Continue with your passkey",
+    "sign_in.back_to": "Then you go back to {site}.",
+    "sign_in.here": "This is {name}, where you sign in for all your sites.",
+    "sign_in.phone": (
+        "Is your passkey on a phone near you? Choose “phone or tablet” in the window that opens, and scan "
+        "the code it shows."
+    ),
+    "enrol.title": "Make your passkey",
+    "enrol.what": (
+        "A passkey replaces your password: you sign in with your fingerprint, your face or the code of your device."
+    ),
+    "enrol.recovery": "Your older passkeys don't work any more.",
+    "enrol.first_name": "First name",
+    "enrol.last_name": "Last name",
+    "enrol.email": "E-mail",
+    "enrol.button": "Make a passkey",
+    "enrol.phone": (
+        "To keep it on a phone near you, choose “phone or tablet” in the window that opens, and scan the code it shows."
+    ),
     "account.title": "Your account",
     "account.as": "You are signed in as {person}.",
     "account.log_out": "Log out everywhere",
+    "account.passkeys": "Your passkeys",
+    "passkeys.title": "Your passkeys",
+    "passkeys.second": "You have only one. Add a second one, on another device or a security key, in case you lose it.",
+    "passkeys.this": "You signed in with this one.",
+    "passkeys.synced": "Synced between your devices",
+    "passkeys.single": "On one device only",
+    "passkeys.change": "Rename or remove",
+    "passkeys.name": "Name",
+    "passkeys.rename": "Rename",
+    "passkeys.remove": "Remove",
+    "passkeys.remove_what": "It won't open anything any more, and browsers that signed in with it are signed out.",
+    "passkeys.add": "Add a passkey",
+    "passkeys.fresh": "To add or remove one, you are asked for a passkey that you have.",
+    "passkeys.back": "Your account",
+    "button.login": "Log in with {name}",
+    "button.register": "Sign up with {name}",
+    "button.connect": "Connect with {name}",
+    "problem.no_script": "Passkeys need JavaScript. Please switch it on for this page, and load it again.",
+    "problem.unsupported": "This browser can't use passkeys. Please update it, or use another one.",
+    "problem.cancelled": "That was cancelled, or no passkey was found. Nothing was done; you can try again.",
+    "problem.known": "This device has a passkey for you already. Use that one, or choose another device.",
+    "problem.offline": "The server can't be reached. Check your connection, then try again.",
+    "problem.unexpected": "Something went wrong. Please load this page again.",
+    "error.home": "Go to the front page",
     "error.reference": "Reference: {reference}",
     "error.invalid_redirect.title": "This link does not work",
     "error.invalid_redirect.text": "Invalid redirect URL. Please go back to the site you came from and try again.",
@@ -38,4 +80,29 @@ TEXTS = {
     "error.too_large.text": "More was sent than this server reads.",
     "error.unexpected.title": "Something went wrong",
     "error.unexpected.text": "It was not your fault. Please try again.",
+    "error.no_script.title": "That needs JavaScript",
+    "error.no_script.text": "Passkeys need JavaScript. Please switch it on, go back, and load the page again.",
+    "error.bad_request.title": "That could not be read",
+    "error.bad_request.text": "Please load the page again, then try once more.",
+    "error.passkey_refused.title": "The passkey was not accepted",
+    "error.passkey_refused.text": (
+        "The passkey was not accepted. Please try again. If that doesn't help, ask whoever runs this server."
+    ),
+    "error.passkey_copied.title": "The passkey was not accepted",
+    "error.passkey_copied.text": (
+        "There may be a copy of this passkey, so it was not accepted. Use another one, and tell whoever runs "
+        "this server."
+    ),
+    "error.disabled.title": "Your account is disabled",
+    "error.disabled.text": "Your account is disabled. Ask whoever runs this server.",
+    "error.signed_out.title": "You are signed out",
+    "error.signed_out.text": "You are signed out. Please sign in again.",
+    "error.link_invalid.title": "This link does not work any more",
+    "error.link_invalid.text": (
+        "This link does not work: it was used, it is too old, or part of it is missing. Ask for a new one."
+    ),
+    "error.bad_name.title": "That name can't be used",
+    "error.bad_name.text": "A name has at most 64 characters, and none that can't be seen.",
+    "error.last_passkey.title": "That is your last passkey",
+    "error.last_passkey.text": "Without it you could not sign in any more. Add another one first.",
 }

@@ -8,6 +8,7 @@ a wrong method and a flood included. Answers are never redirects.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -45,17 +46,17 @@ _STATUS: dict[type[Refused], int] = {
 }
 
 
-@room.post("/v1/authorize")
+@room.post("/v1/authorize", provide_automatic_options=False)
 def authorize() -> Response:
     return _answer(_authorize)
 
 
-@room.get("/v1/info")
+@room.get("/v1/info", provide_automatic_options=False)
 def info() -> Response:
     return _answer(_info)
 
 
-@room.post("/v1/logout")
+@room.post("/v1/logout", provide_automatic_options=False)
 def logout() -> Response:
     return _answer(_logout)
 
@@ -93,7 +94,8 @@ def _answer(call: Callable[[], dict[str, Any]]) -> Response:
     except DatabaseUnavailable as down:
         return error(503, down.retry_after)
     except Refused as refused:
-        limiter.hit("refused_calls", address)
+        with suppress(TooManyRequests):  # others may have used up the rest meanwhile; this call was in time
+            limiter.hit("refused_calls", address)
         return _refusal(refused, _STATUS[type(refused)])
 
 

@@ -7,6 +7,7 @@ person signs in.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote_from_bytes
 
@@ -26,6 +27,7 @@ from clef_wsgi.server.web.pages import PageError, render, see_other
 room = Blueprint("login", __name__, url_prefix="/iframes")
 
 _FIELDS = ("app_id", "redirect_url", "state", "code_challenge", "code_challenge_method")
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64url (RFC 7636, section 4.2)
 _MAX_FIELDS = 50
 _MAX_STATE = 4096
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -147,6 +149,8 @@ def _check_allowed(connection: Connection, session: Session, login: LoginRequest
 def _challenge(given: dict[str, list[str]]) -> str | None:
     if not given["code_challenge"]:
         return None
-    if given["code_challenge_method"] != ["S256"]:  # plain is no proof (RFC 9700, section 2.1.1)
+    (challenge,) = given["code_challenge"]
+    # plain is no proof (RFC 9700, section 2.1.1)
+    if given["code_challenge_method"] != ["S256"] or not _CHALLENGE.fullmatch(challenge):
         raise PageError("invalid_login")
-    return given["code_challenge"][0]
+    return challenge

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, g, jsonify, make_response, redirect, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from jinja2 import ChoiceLoader, FileSystemLoader
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
@@ -21,8 +22,24 @@ from clef_wsgi.server.web import browser
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.limits import TooManyRequests
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 _log = logging.getLogger(__name__)
 _KNOWN_STATUS = {404: "not_found", 405: "wrong_method", 413: "too_large"}
+
+
+class _SeeOther(Response):
+    """An answer whose ``Location`` nobody rewrites: Werkzeug would escape what a site left as it is in its query."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(status=303)
+        self._url = url
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        headers = super().get_wsgi_headers(environ)
+        headers["Location"] = self._url
+        return headers
 
 
 class PageError(ServerError):
@@ -58,13 +75,17 @@ def render(template: str, *, status: int = 200, form_targets: Iterable[str] = ()
 
 
 def see_other(url: str) -> Response:
-    """Sends the browser on. 303, so that no form is ever sent on with it (RFC 9700, section 4.12)."""
-    return make_response(redirect(url, 303))
+    """Sends the browser on. 303, so that no form is ever sent on with it (RFC 9700, section 4.12).
+
+    :param url: plain ASCII; it goes out byte for byte.
+    """
+    return _SeeOther(url)
 
 
 def language() -> str:
     """The visitor's, by ``Accept-Language``; English where none fits."""
-    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    wanted = (tag.partition("-")[0].lower() for tag, weight in request.accept_languages if weight > 0)
+    return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
 def wants_json() -> bool:
@@ -103,8 +124,6 @@ def _unavailable(error: DatabaseUnavailable) -> Response:
 
 def http_error(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < 400:  # a redirect of the router's own
-        return make_response(error.get_response())
     reference = secrets.token_hex(4) if status >= 500 else None
     if reference:
         _log.error("%s: an unexpected error, see the traceback before this line", reference)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from clef_wsgi.testing.local_clef.book import ApiRefused, Book
 from clef_wsgi.testing.local_clef.messages import Answer, Request, json_answer
 
+HOME = "/api/"
 PREFIX = "/api/v1/"
 
 # Old clients look the string up in a table and crash on one they don't know, so a wrong method gets one too.
@@ -29,6 +30,11 @@ def answer_call(book: Book, name: str, request: Request) -> Answer:
         return json_answer(200, {"success": True, **_CALLS[name](book, request)})
     except ApiRefused as refused:
         return json_answer(refused.status, {"error": refused.text})
+
+
+def unknown_call() -> Answer:
+    """Nobody who asks the API is shown a page."""
+    return json_answer(404, {"error": "Invalid App ID."})
 
 
 def is_call(name: str) -> bool:

@@ -13,14 +13,15 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from clef_wsgi._paths import is_loopback
 from clef_wsgi.errors import ConfigurationError
 from clef_wsgi.testing.local_clef import pages
-from clef_wsgi.testing.local_clef.api import PREFIX, answer_call, is_call
+from clef_wsgi.testing.local_clef.api import HOME, PREFIX, answer_call, is_call, unknown_call
 from clef_wsgi.testing.local_clef.book import Book, LocalApp, Person, clef_id
 from clef_wsgi.testing.local_clef.browser import LOGIN_PATHS, Browser
 from clef_wsgi.testing.local_clef.deliveries import Delivery, LogOuts
 from clef_wsgi.testing.local_clef.messages import Answer, Request
-from clef_wsgi.testing.local_clef.redirects import is_loopback, is_loopback_url, with_answer
+from clef_wsgi.testing.local_clef.redirects import is_loopback_url, with_answer
 from clef_wsgi.testing.local_clef.script import ApiCall, Script, line
 from clef_wsgi.testing.local_clef.transport import Server
 
@@ -202,7 +203,7 @@ class LocalClef:
         name = request.path[len(PREFIX) :]
         if request.path.startswith(PREFIX) and is_call(name):
             return self._script.play(name, request, lambda: answer_call(self._book, name, request))
-        return self._browser.answer(request)
+        return unknown_call() if request.path.startswith(HOME) else self._browser.answer(request)
 
     def _is_own_host(self, host: str | None) -> bool:
         # a name of somebody's that resolves to this machine would make their page same-origin with ours

@@ -7,9 +7,10 @@ people or HTTP.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
+
+from clef_wsgi._paths import is_loopback
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash: urlsplit drops tabs and newlines
@@ -21,16 +22,6 @@ class InvalidRedirect(ValueError):
 
     def __init__(self) -> None:
         super().__init__("Invalid redirect URL.")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine (RFC 6761, section 6.3)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_loopback_url(url: str) -> bool:

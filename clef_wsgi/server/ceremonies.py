@@ -1,0 +1,309 @@
+"""The two WebAuthn ceremonies: what a browser is asked for, and whether its answer proves anything.
+
+py_webauthn checks signature, challenge, origin, RP id and flags. What it leaves to its caller is here, too:
+cross-origin use, backup eligibility, the length of an id, the form of a public key, the sign count; who the
+passkey belongs to and whether a challenge was given out is in ``records/``. Knows nothing of databases and pages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import webauthn
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from webauthn.helpers import (
+    base64url_to_bytes,
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
+    parse_attestation_object,
+)
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.structs import (
+    AttestationConveyancePreference,
+    AuthenticatorSelectionCriteria,
+    AuthenticatorTransport,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+from clef_wsgi.server.errors import Refused
+
+MAX_ID_LENGTH = 1023
+"""Bytes of a credential id (WebAuthn 3, section 7.1)."""
+
+TIMEOUT_MS = 300_000
+"""How long a browser waits for a person."""
+
+ALGORITHMS = [
+    COSEAlgorithmIdentifier.EDDSA,
+    COSEAlgorithmIdentifier.ECDSA_SHA_256,
+    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
+]
+_RSA_BITS = range(2048, 4096 + 1)
+_USUAL_EXPONENT = 65537
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+_TRANSPORTS = {transport.value for transport in AuthenticatorTransport}
+
+
+class PasskeyRefused(Refused):
+    """A ceremony proved nothing. ``reason`` is a short code for the log; people are told no details."""
+
+    message = "The passkey was not accepted."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class SignCountFell(PasskeyRefused):
+    """All is well but the sign count, which did not grow: there may be a copy (WebAuthn 3, section 6.1.1)."""
+
+    def __init__(self) -> None:
+        super().__init__("sign_count_fell")
+
+
+@dataclass(frozen=True)
+class RelyingParty:
+    """This server, as browsers and passkeys know it."""
+
+    id: str
+    origin: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a browser sent: read, and not believed yet. ``challenge`` says which question it answers."""
+
+    credential: dict[str, Any] = field(repr=False)
+    client_data: dict[str, Any] = field(repr=False)
+    challenge: bytes = field(repr=False)
+    credential_id: bytes = field(repr=False)
+
+    @property
+    def user_handle(self) -> bytes | None:
+        """Whose passkey it says it is, where it says so."""
+        given = self.credential["response"].get("userHandle")
+        return None if given is None else _decoded(given)
+
+
+@dataclass(frozen=True)
+class NewPasskey:
+    """A passkey that was just made. ``public_key`` is a COSE key."""
+
+    credential_id: bytes = field(repr=False)
+    public_key: bytes = field(repr=False)
+    sign_count: int
+    backup_eligible: bool
+    backed_up: bool
+    transports: tuple[str, ...]
+    aaguid: str
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """A passkey was used: what the authenticator said beside its signature."""
+
+    sign_count: int
+    backed_up: bool
+
+
+def registration_options(
+    rp: RelyingParty,
+    *,
+    challenge: bytes,
+    user_handle: bytes,
+    user_name: str,
+    display_name: str,
+    known: Iterable[bytes] = (),
+) -> dict[str, Any]:
+    """What ``navigator.credentials.create()`` is asked for: a passkey that needs no name to sign in with.
+
+    :param known: ids of the person's passkeys, so that no authenticator holds two.
+    """
+    return _as_json(
+        webauthn.generate_registration_options(
+            rp_id=rp.id,
+            rp_name=rp.name,
+            user_id=user_handle,
+            user_name=user_name,
+            user_display_name=display_name,
+            challenge=challenge,
+            timeout=TIMEOUT_MS,
+            attestation=AttestationConveyancePreference.NONE,
+            authenticator_selection=AuthenticatorSelectionCriteria(
+                resident_key=ResidentKeyRequirement.REQUIRED,
+                user_verification=UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
+            supported_pub_key_algs=ALGORITHMS,
+        )
+    )
+
+
+def assertion_options(rp: RelyingParty, *, challenge: bytes, allowed: Iterable[bytes] = ()) -> dict[str, Any]:
+    """What ``navigator.credentials.get()`` is asked for.
+
+    :param allowed: ids of the passkeys that will do; none given: the person chooses.
+    """
+    return _as_json(
+        webauthn.generate_authentication_options(
+            rp_id=rp.id,
+            challenge=challenge,
+            timeout=TIMEOUT_MS,
+            allow_credentials=[PublicKeyCredentialDescriptor(id=each) for each in allowed],
+            user_verification=UserVerificationRequirement.REQUIRED,
+        )
+    )
+
+
+def read_answer(credential: object) -> Answer:
+    """Reads what a browser sent, as far as to know which challenge it answers.
+
+    :raises PasskeyRefused: it is not of that form.
+    """
+    with _refusing("malformed"):
+        if not isinstance(credential, dict):
+            raise TypeError
+        client_data = json.loads(_decoded(credential["response"]["clientDataJSON"]).decode())
+        credential_id = _decoded(credential["rawId"])
+        if not 0 < len(credential_id) <= MAX_ID_LENGTH:
+            raise ValueError
+        return Answer(credential, client_data, _decoded(client_data["challenge"]), credential_id)
+
+
+def verify_registration(answer: Answer, rp: RelyingParty, *, challenge: bytes) -> NewPasskey:
+    """The passkey that was made.
+
+    :param challenge: the one that was spent for this answer.
+    :raises PasskeyRefused: it was not made for this server just now, by a verified person, in a usable form.
+    """
+    _check_not_embedded(answer)
+    with _refusing("not_verified"):
+        _check_attestation(answer)
+        made = webauthn.verify_registration_response(
+            credential=answer.credential,
+            expected_challenge=challenge,
+            expected_rp_id=rp.id,
+            expected_origin=rp.origin,
+            require_user_verification=True,
+            supported_pub_key_algs=ALGORITHMS,
+        )
+        _check_public_key(made.credential_public_key)
+    if made.credential_id != answer.credential_id or len(made.credential_id) > MAX_ID_LENGTH:
+        raise PasskeyRefused("credential_id")
+    return NewPasskey(
+        credential_id=made.credential_id,
+        public_key=made.credential_public_key,
+        sign_count=made.sign_count,
+        backup_eligible=made.credential_device_type == "multi_device",
+        backed_up=made.credential_backed_up,
+        transports=_transports(answer),
+        aaguid=made.aaguid,
+    )
+
+
+def verify_assertion(
+    answer: Answer,
+    rp: RelyingParty,
+    *,
+    challenge: bytes,
+    public_key: bytes,
+    sign_count: int,
+    backup_eligible: bool,
+) -> Assertion:
+    """What the passkey with this record said.
+
+    :param challenge: the one that was spent for this answer.
+    :raises SignCountFell: only that is wrong.
+    :raises PasskeyRefused: it was not used for this server just now, by a verified person.
+    """
+    _check_not_embedded(answer)
+    with _refusing("not_verified"):
+        used = webauthn.verify_authentication_response(
+            credential=answer.credential,
+            expected_challenge=challenge,
+            expected_rp_id=rp.id,
+            expected_origin=rp.origin,
+            credential_public_key=public_key,
+            # compared below instead: py_webauthn does it before it looks at the signature, so that
+            # anybody who knows the id of a passkey could bring it under suspicion
+            credential_current_sign_count=0,
+            require_user_verification=True,
+        )
+    if (used.credential_device_type == "multi_device") != backup_eligible:
+        raise PasskeyRefused("backup_eligibility")
+    if max(used.new_sign_count, sign_count) > 0 and used.new_sign_count <= sign_count:
+        raise SignCountFell
+    return Assertion(used.new_sign_count, used.credential_backed_up)
+
+
+def _check_not_embedded(answer: Answer) -> None:
+    """A ceremony inside another site's frame is none of ours (WebAuthn 3, section 13.4.9)."""
+    if answer.client_data.get("crossOrigin", False) is not False or "topOrigin" in answer.client_data:
+        raise PasskeyRefused("cross_origin")
+
+
+def _check_attestation(answer: Answer) -> None:
+    """None was asked for, so no certificate is ever read; a self-signed statement may be left by browsers.
+
+    So says WebAuthn 3, section 5.1.3, of the preference "none".
+    """
+    attestation = parse_attestation_object(_decoded(answer.credential["response"]["attestationObject"]))
+    is_self_signed = attestation.fmt == "packed" and attestation.att_stmt.x5c is None
+    if attestation.fmt != "none" and not is_self_signed:
+        raise ValueError
+
+
+def _check_public_key(public_key: bytes) -> None:
+    """A key that can't verify anything, or takes long to, is refused when it comes and not when it is used."""
+    decoded = decode_credential_public_key(public_key)
+    key = decoded_public_key_to_cryptography(decoded)  # raises for a point that is off the curve
+    if isinstance(key, RSAPublicKey):
+        is_usable = key.key_size in _RSA_BITS and key.public_numbers().e == _USUAL_EXPONENT
+        expected = COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256
+    elif isinstance(key, EllipticCurvePublicKey):
+        is_usable, expected = isinstance(key.curve, SECP256R1), COSEAlgorithmIdentifier.ECDSA_SHA_256
+    else:
+        is_usable, expected = isinstance(key, Ed25519PublicKey), COSEAlgorithmIdentifier.EDDSA
+    if not is_usable or decoded.alg != expected:
+        raise ValueError
+
+
+def _transports(answer: Answer) -> tuple[str, ...]:
+    given = answer.credential["response"].get("transports")
+    return (
+        tuple(sorted(_TRANSPORTS & {each for each in given if isinstance(each, str)}))
+        if isinstance(given, list)
+        else ()
+    )
+
+
+@contextmanager
+def _refusing(reason: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a refusal: parsers of foreign bytes raise all kinds of errors."""
+    try:
+        yield
+    except PasskeyRefused:
+        raise
+    except Exception as error:
+        raise PasskeyRefused(reason) from error
+
+
+def _decoded(text: object) -> bytes:
+    if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
+        raise ValueError
+    return base64url_to_bytes(text)
+
+
+def _as_json(options: Any) -> dict[str, Any]:
+    found: Mapping[str, Any] = json.loads(webauthn.options_to_json(options))
+    return dict(found)

@@ -1,0 +1,37 @@
+"""``server audit``: who did what, when, and from where."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from clef_wsgi.server.commands.arguments import add_command, add_json, count
+from clef_wsgi.server.commands.desk import opened
+from clef_wsgi.server.commands.output import iso, say_json, say_table, when
+from clef_wsgi.server.records import audit
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.commands.arguments import Commands
+
+_HEADINGS = ("WHEN", "WHO", "WHAT", "WHOM", "FROM", "DETAILS")
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(commands, "audit", show, "Shows who did what, the newest last.")
+    parser.add_argument("--limit", type=count, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    add_json(parser)
+
+
+def show(arguments: argparse.Namespace) -> None:
+    with opened(arguments) as database, database.reading() as connection:
+        entries = audit.read(connection, limit=arguments.limit)[::-1]
+    if arguments.json:
+        say_json([{**vars(entry), "at": iso(entry.at)} for entry in entries])
+        return
+    say_table(_HEADINGS, [_cells(entry) for entry in entries])
+
+
+def _cells(entry: audit.Entry) -> list[str]:
+    details = json.dumps(entry.details) if entry.details else ""
+    return [when(entry.at), entry.actor, entry.action, entry.subject, entry.address, details]

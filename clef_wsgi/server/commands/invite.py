@@ -1,0 +1,103 @@
+"""``server invite``: a link for somebody new, or a new link for somebody who did not use theirs.
+
+Knows nothing of what the page behind the link does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, exists, select
+
+from clef_wsgi.server.clock import system_clock
+from clef_wsgi.server.commands import links
+from clef_wsgi.server.commands.arguments import add_command, email, name, old_id, phone
+from clef_wsgi.server.commands.desk import find_app, find_person, has_email, note, opened, origin
+from clef_wsgi.server.commands.output import printable
+from clef_wsgi.server.database.schema import passkeys
+from clef_wsgi.server.errors import ConfigurationError, Refused
+from clef_wsgi.server.records import clef_ids, enrolments, people
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.commands.arguments import Commands
+    from clef_wsgi.server.records.people import Person
+
+
+def add_to(commands: Commands) -> None:
+    parser = add_command(commands, "invite", invite, "Prints a one-time link with which somebody makes a passkey.")
+    parser.add_argument(
+        "person", nargs="?", metavar="PERSON", help="somebody who has no passkey yet: a number or an e-mail address"
+    )
+    parser.add_argument("--name", type=name, help="of somebody new; the first word is the first name")
+    parser.add_argument("--email", type=email, help="an address that you vouch for: sites may trust it")
+    parser.add_argument("--phone", type=phone, help="a telephone number, likewise")
+    parser.add_argument(
+        "--id",
+        type=old_id,
+        action="append",
+        default=[],
+        metavar="APP=OLD_ID",
+        help="the number by which a site has known them so far; may be repeated",
+    )
+    links.add_to(parser)
+
+
+def invite(arguments: argparse.Namespace) -> None:
+    with opened(arguments) as database, database.writing() as connection:
+        address = origin(connection, arguments)
+        person = _known(connection, arguments) if arguments.person else _new(connection, arguments)
+        for app, number in arguments.id:
+            clef_ids.import_id(connection, find_app(connection, app).id, person.id, number)
+        secret = enrolments.issue(connection, person.id, purpose=enrolments.INVITE, now=system_clock())
+        note(connection, "invite", f"person:{person.id}")
+    who = f"{printable(person.display_name)} (#{person.id})"
+    links.say_link(f"A link for {who}, for one day and one passkey:", address, secret, qr=not arguments.no_qr)
+
+
+def _known(connection: Connection, arguments: argparse.Namespace) -> Person:
+    if arguments.name or arguments.email or arguments.phone:
+        raise ConfigurationError('What is known of somebody is changed by "clef-wsgi server user set".')
+    person = find_person(connection, arguments.person)
+    if connection.execute(select(exists().where(passkeys.c.person_id == person.id))).scalar():
+        raise Refused(f'They have a passkey. If it is lost: "clef-wsgi server user recover {person.id}".')
+    check_may_sign_in(person)
+    return person
+
+
+def _new(connection: Connection, arguments: argparse.Namespace) -> Person:
+    if not (arguments.name or arguments.email):
+        raise ConfigurationError("Who is invited? Say it with --name or --email, best with both.")
+    check_email_is_free(connection, arguments.email)
+    first, last = split_name(arguments.name or "")
+    return people.add(
+        connection,
+        now=system_clock(),
+        first_name=first,
+        last_name=last,
+        email=arguments.email,
+        phone_number=arguments.phone,
+    )
+
+
+def split_name(text: str) -> tuple[str | None, str | None]:
+    """First and last name."""
+    first, _, last = text.partition(" ")
+    return first or None, last or None
+
+
+def check_email_is_free(connection: Connection, email: str | None, *, but: int | None = None) -> None:
+    """No two people share an address, or sites could mistake one for the other.
+
+    :param but: the person who may have it already.
+    :raises Refused: somebody else has it.
+    """
+    for person in people.all_people(connection):
+        if email and has_email(person, email) and person.id != but:
+            raise Refused(f"#{person.id} has that e-mail address. Without a passkey yet: invite {person.id}.")
+
+
+def check_may_sign_in(person: Person) -> None:
+    """:raises Refused: a link would not work."""
+    if not person.may_sign_in:
+        raise Refused(f'They are disabled: "clef-wsgi server user enable {person.id}" first.')

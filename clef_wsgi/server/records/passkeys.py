@@ -1,0 +1,125 @@
+"""Passkeys: whose they are, how often they were used, and what they are called.
+
+Knows nothing of how one proves itself: that is in ceremonies.py.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from clef_wsgi.server.database.schema import passkeys, sessions
+from clef_wsgi.server.errors import Refused, Unknown
+from clef_wsgi.server.records import logouts, people
+from clef_wsgi.server.records.sessions import is_living
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.ceremonies import Assertion, NewPasskey
+
+MAX_NAME_LENGTH = 64
+
+
+class PasskeyTaken(Refused):
+    """There is a passkey of that id already, this person's or another's (WebAuthn 3, section 7.1)."""
+
+
+class LastPasskey(Refused):
+    """Without it the person could not sign in any more."""
+
+    message = "The last passkey can't be removed."
+
+
+@dataclass(frozen=True)
+class Passkey:
+    """A passkey that opens a person's account. Times are in microseconds; ``public_key`` is a COSE key.
+
+    ``count_fell_at`` is when its sign count last did not grow, as it would if somebody had a copy.
+    """
+
+    id: int
+    person_id: int
+    credential_id: bytes = field(repr=False)
+    public_key: bytes = field(repr=False)
+    sign_count: int
+    backup_eligible: bool
+    backed_up: bool
+    transports: str
+    aaguid: str
+    name: str
+    made_at: int
+    last_used_at: int | None
+    count_fell_at: int | None
+
+
+def add(connection: Connection, person_id: int, made: NewPasskey, *, name: str, now: int) -> int:
+    """The number of a new passkey of this person.
+
+    :raises PasskeyTaken: its id is known already.
+    """
+    row = {**asdict(made), "transports": json.dumps(made.transports), "name": name}
+    query = insert(passkeys).values(**row, person_id=person_id, made_at=now).returning(passkeys.c.id)
+    try:
+        return int(connection.execute(query).scalar_one())
+    except IntegrityError:
+        raise PasskeyTaken from None
+
+
+def find(connection: Connection, credential_id: bytes) -> Passkey:
+    """:raises Unknown: nobody has it."""
+    return _one(connection, passkeys.c.credential_id == credential_id)
+
+
+def get(connection: Connection, person_id: int, passkey_id: int) -> Passkey:
+    """:raises Unknown: this person has no such passkey."""
+    return _one(connection, (passkeys.c.id == passkey_id) & (passkeys.c.person_id == person_id))
+
+
+def of_person(connection: Connection, person_id: int) -> list[Passkey]:
+    """A person's passkeys, oldest first."""
+    rows = connection.execute(select(passkeys).where(passkeys.c.person_id == person_id).order_by(passkeys.c.id))
+    return [Passkey(**row._mapping) for row in rows]
+
+
+def note_use(connection: Connection, passkey_id: int, said: Assertion, *, now: int) -> None:
+    """It proved itself just now."""
+    values = {"sign_count": said.sign_count, "backed_up": said.backed_up, "last_used_at": now}
+    connection.execute(update(passkeys).where(passkeys.c.id == passkey_id).values(values))
+
+
+def note_fallen_count(connection: Connection, passkey_id: int, *, now: int) -> None:
+    """Its sign count did not grow: the administrator shall see that."""
+    connection.execute(update(passkeys).where(passkeys.c.id == passkey_id).values(count_fell_at=now))
+
+
+def rename(connection: Connection, person_id: int, passkey_id: int, name: str) -> None:
+    """:raises Unknown: this person has no such passkey."""
+    connection.execute(
+        update(passkeys).where(passkeys.c.id == get(connection, person_id, passkey_id).id).values(name=name)
+    )
+
+
+def remove(connection: Connection, person_id: int, passkey_id: int, *, now: int, stays: int) -> None:
+    """Takes a passkey away. Sessions that began with it end, but for the one numbered ``stays``.
+
+    :raises Unknown: this person has no such passkey.
+    :raises LastPasskey: they have no other.
+    """
+    people.lock(connection, person_id)
+    get(connection, person_id, passkey_id)
+    if len(of_person(connection, person_id)) == 1:
+        raise LastPasskey
+    began = (sessions.c.passkey_id == passkey_id, sessions.c.id != stays, is_living(now))
+    for session_id in connection.execute(select(sessions.c.id).where(*began)).scalars().all():
+        logouts.end_session(connection, person_id, session_id, now=now)
+    connection.execute(delete(passkeys).where(passkeys.c.id == passkey_id))
+
+
+def _one(connection: Connection, which: ColumnElement[bool]) -> Passkey:
+    row = connection.execute(select(passkeys).where(which)).one_or_none()
+    if row is None:
+        raise Unknown
+    return Passkey(**row._mapping)

@@ -1,0 +1,124 @@
+"""The page behind a one-time link, on which a person makes a passkey: the first one, or the first after a loss.
+
+The link's secret is in the fragment, which browsers send to nobody; the page's script reads it and sends it
+here. Looking at a link does not spend it, so that no preview does: making the passkey does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy import Connection
+
+from clef_wsgi.server import ceremonies
+from clef_wsgi.server.ceremonies import NewPasskey, PasskeyRefused
+from clef_wsgi.server.errors import LinkInvalid
+from clef_wsgi.server.records import audit, departures, enrolments, passkeys, people
+from clef_wsgi.server.records.enrolments import Enrolment
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.ceremony import ask_to_make, proving, read_json, relying_party, take_answer
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.devices import device_name
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.pages import PageError, render, wants_json
+
+room = Blueprint("enrol", __name__, url_prefix="/enrol")
+PURPOSE = "enrol"
+_MAX_NAME = 64
+
+
+@room.get("")
+def page() -> Response:
+    """The same for every link, since its secret is not sent with this."""
+    return render("enrol.html")
+
+
+@room.post("/look")
+def look() -> Response:
+    """Whom a link is for."""
+    limit("enrolment")
+    with _known_links(), server().database.reading() as connection:
+        found = enrolments.find(connection, _secret(read_json()), now=server().clock())
+    person = found.person
+    return jsonify(
+        first_name=person.first_name or "",
+        last_name=person.last_name or "",
+        email=person.email or "",
+        is_recovery=found.purpose == enrolments.RECOVER,
+    )
+
+
+@room.post("/options")
+def options() -> Response:
+    """A challenge for the passkey, which will carry the names as they are on the page now."""
+    limit("enrolment")
+    body = read_json()
+    with _known_links(), server().database.writing() as connection:
+        found = enrolments.find(connection, _secret(body), now=server().clock())
+        first, last = _names(body)
+        person = replace(found.person, first_name=first, last_name=last)
+        return jsonify(ask_to_make(connection, PURPOSE, person, enrolment_id=found.id))
+
+
+@room.post("")
+def enrol() -> Response:
+    """The passkey. Spends the link, and signs the person in."""
+    limit("enrolment")
+    if not wants_json():
+        raise PageError("no_script")
+    body = read_json()
+    first, last = _names(body)
+    answer, spent = take_answer(body.get("credential"), PURPOSE)
+    with _known_links(), proving() as connection:
+        found = enrolments.consume(connection, _secret(body), now=server().clock())
+        if found.id != spent.enrolment_id:
+            raise PasskeyRefused("other_link")
+        made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        people.change(connection, found.person.id, first_name=first, last_name=last)
+        _take_in(connection, found, made)
+    return jsonify(location="/")
+
+
+def _take_in(connection: Connection, found: Enrolment, made: NewPasskey) -> None:
+    person_id, now = found.person.id, server().clock()
+    if found.purpose == enrolments.RECOVER:
+        departures.drop_keys(connection, person_id, now=now)
+    name = device_name(request.user_agent.string)
+    passkey_id = passkeys.add(connection, person_id, made, name=name, now=now)
+    browser.sign_in(connection, person_id=person_id, passkey_id=passkey_id)
+    audit.note(
+        connection,
+        actor=f"person:{person_id}",
+        action="enrol",
+        subject=f"passkey:{passkey_id}",
+        now=now,
+        address=browser.request_address(),
+        purpose=found.purpose,
+    )
+
+
+@contextmanager
+def _known_links() -> Iterator[None]:
+    try:
+        yield
+    except LinkInvalid:
+        raise PageError("link_invalid", 403) from None
+
+
+def _secret(body: dict[str, Any]) -> str:
+    return str(body.get("secret", ""))
+
+
+def _names(body: dict[str, Any]) -> tuple[str | None, str | None]:
+    """First and last name, as their owner writes them.
+
+    :raises PageError: they can't be names.
+    """
+    first, last = (" ".join(str(body.get(key, "")).split()) for key in ("first_name", "last_name"))
+    if any(len(name) > _MAX_NAME or not name.isprintable() for name in (first, last)):
+        raise PageError("bad_name")
+    return first or None, last or None

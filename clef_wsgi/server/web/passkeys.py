@@ -1,0 +1,162 @@
+"""A person's own passkeys: to see, name, add and remove them.
+
+Adding and removing need a passkey's signature made for just that, a moment ago: a browser that was left
+signed in is not enough. Knows nothing of how a passkey proves itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy import Connection
+
+from clef_wsgi.server import ceremonies
+from clef_wsgi.server.ceremonies import PasskeyRefused
+from clef_wsgi.server.errors import SessionEnded, Unknown
+from clef_wsgi.server.records import audit, passkeys, people, sessions
+from clef_wsgi.server.records.passkeys import MAX_NAME_LENGTH, LastPasskey
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.ceremony import (
+    ask_to_make,
+    ask_to_sign,
+    prove,
+    proving,
+    read_json,
+    relying_party,
+    take_answer,
+)
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.devices import device_name
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.pages import PageError, render, see_other
+
+room = Blueprint("passkeys", __name__, url_prefix="/passkeys")
+MAY_ADD, ADD = "may_add", "add"
+_ONE = "/<int(max=9007199254740991):passkey_id>"
+
+
+@room.get("")
+def overview() -> Response:
+    with server().database.reading() as connection:
+        session = browser.current_session(connection)
+        own = passkeys.of_person(connection, session.person.id) if session else []
+    if session is None:
+        return see_other("/")
+    return render("passkeys.html", session=session, person=session.person, passkeys=own)
+
+
+@room.post("/add/sign")
+def ask_whether_to_add() -> Response:
+    """Adding, step one of three: the question to a passkey that is there."""
+    limit("sign_in")
+    return jsonify(ask_to_sign(MAY_ADD, _current().person))
+
+
+@room.post("/add/options")
+def begin_to_add() -> Response:
+    """Step two: the answer to it, and a challenge for the new one."""
+    limit("sign_in")
+    with _confirmed(MAY_ADD) as (connection, session):
+        return jsonify(ask_to_make(connection, ADD, session.person))
+
+
+@room.post("/add")
+def add() -> Response:
+    """Step three: the new passkey."""
+    limit("sign_in")
+    answer, spent = take_answer(read_json().get("credential"), ADD)
+    with proving() as connection:
+        session = _locked(connection)
+        if session.person.id != spent.person_id:
+            raise PasskeyRefused("other_person")
+        made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        name, now = device_name(request.user_agent.string), server().clock()
+        passkey_id = passkeys.add(connection, session.person.id, made, name=name, now=now)
+        _note(connection, session, "passkey.add", passkey_id)
+    return jsonify(location="/passkeys")
+
+
+@room.post(f"{_ONE}/sign")
+def ask_whether_to_remove(passkey_id: int) -> Response:
+    """Removing, step one of two."""
+    limit("sign_in")
+    return jsonify(ask_to_sign(_may_remove(passkey_id), _current().person))
+
+
+@room.post(f"{_ONE}/remove")
+def remove(passkey_id: int) -> Response:
+    """Step two. Browsers that were signed in by it are signed out, this one aside."""
+    limit("sign_in")
+    with _confirmed(_may_remove(passkey_id)) as (connection, session):
+        try:
+            now, person_id = server().clock(), session.person.id
+            passkeys.remove(connection, person_id, passkey_id, now=now, stays=session.id)
+        except Unknown:
+            raise PageError("not_found", 404) from None
+        except LastPasskey:
+            raise PageError("last_passkey") from None
+        _note(connection, session, "passkey.remove", passkey_id)
+    return jsonify(location="/passkeys")
+
+
+@room.post(f"{_ONE}/rename")
+def rename(passkey_id: int) -> Response:
+    """A form, since a name opens nothing."""
+    name = " ".join(request.form.get("name", "").split())
+    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
+        raise PageError("bad_name")
+    with server().database.writing() as connection:
+        session = _locked(connection)
+        try:
+            passkeys.rename(connection, session.person.id, passkey_id, name)
+        except Unknown:
+            raise PageError("not_found", 404) from None
+    return see_other("/passkeys")
+
+
+def _may_remove(passkey_id: int) -> str:
+    """The purpose of a signature that is good for removing this passkey and nothing else."""
+    return f"remove:{passkey_id}"
+
+
+@contextmanager
+def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
+    """A transaction, and the session at hand, whose person has just signed for this purpose."""
+    answer, spent = take_answer(read_json().get("credential"), purpose)
+    with proving() as connection:
+        session = _locked(connection)
+        prove(connection, answer, spent, expected=session.person)
+        yield connection, session
+
+
+def _current() -> Session:
+    with server().database.reading() as connection:
+        session = browser.current_session(connection)
+    if session is None:
+        raise PageError("signed_out", 403)
+    return session
+
+
+def _locked(connection: Connection) -> Session:
+    """The session at hand, sure to live until this transaction ends.
+
+    :raises PageError: nobody is signed in.
+    """
+    session = browser.current_session(connection)
+    try:
+        if session is None:
+            raise SessionEnded
+        people.lock(connection, session.person.id)
+        sessions.check_living(connection, session.id, now=server().clock())
+    except (SessionEnded, Unknown):
+        raise PageError("signed_out", 403) from None
+    return session
+
+
+def _note(connection: Connection, session: Session, action: str, passkey_id: int) -> None:
+    actor, subject = f"person:{session.person.id}", f"passkey:{passkey_id}"
+    now, address = server().clock(), browser.request_address()
+    audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address)

@@ -1,0 +1,60 @@
+"""Signing in with a passkey, without a name: the passkey says whose it is.
+
+The page itself is drawn by login.py and account.py. Knows nothing of codes or sessions.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from clef_wsgi.server.ceremonies import PasskeyRefused
+from clef_wsgi.server.errors import Refused
+from clef_wsgi.server.records import audit
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.login import LoginRequest, approve, read_login
+from clef_wsgi.server.web.pages import PageError, error_page, wants_json
+
+room = Blueprint("sign_in", __name__, url_prefix="/sign-in")
+PURPOSE = "sign_in"
+
+
+@room.post("/options")
+def options() -> Response:
+    """A challenge, and whose it is for nobody knows yet."""
+    limit("sign_in")
+    return jsonify(ask_to_sign(PURPOSE))
+
+
+@room.post("")
+def sign_in() -> Response:
+    """The answer. Tells the page where to go on: back to the site whose login is in the query, or home."""
+    limit("sign_in")
+    if not wants_json():  # the form itself was sent, by a browser that ran no script
+        raise PageError("no_script")
+    answer, spent = take_answer(read_json().get("credential"), PURPOSE)
+    with proving() as connection:
+        login = read_login(connection) if request.query_string else None
+        passkey = prove(connection, answer, spent)
+        try:
+            session = browser.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
+        except Refused:
+            raise PageError("disabled", 403) from None
+        actor, subject = f"person:{passkey.person_id}", f"passkey:{passkey.id}"
+        now, address = server().clock(), browser.request_address()
+        audit.note(connection, actor=actor, action="sign_in", subject=subject, now=now, address=address)
+    return jsonify(location=_back(session, login) if login else "/")
+
+
+def _back(session: Session, login: LoginRequest) -> str:
+    """The way back to the site, in a step of its own: who may not use that one site is signed in all the same."""
+    with server().database.writing() as connection:
+        return approve(connection, session, login).get_wsgi_headers(request.environ)["Location"]
+
+
+@room.app_errorhandler(PasskeyRefused)
+def _refused(refused: PasskeyRefused) -> Response:
+    return error_page(log_refusal(refused))

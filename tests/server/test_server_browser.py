@@ -1,0 +1,162 @@
+"""The server's pages in a real Chromium with a virtual authenticator: the ceremonies, and who can use the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browser_kit import Page, open_page
+
+from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
+from clef_wsgi.server.database.schema import passkeys
+from clef_wsgi.server.records import departures
+from clef_wsgi.server.records.enrolments import RECOVER
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_page(tmp_path_factory.mktemp("server")) as page:
+        yield page
+
+
+@pytest.fixture
+def page(shared: Page) -> Iterator[Page]:
+    """A browser that nobody is signed in in, with a device that knows no passkey."""
+    shared.open("/static/key.svg")
+    shared.driver.delete_all_cookies()
+    shared.driver.remove_all_credentials()
+    shared.driver.set_user_verified(True)
+    shared.set_size(1280)
+    shared.complaints()
+    yield shared
+    assert shared.complaints() == []
+
+
+def sign_in(page: Page) -> None:
+    page.open("/")
+    page.press("#sign-in button")
+    page.wait("form[action='/log-out']")
+
+
+def test_enrol_and_sign_in_at_a_site(page: Page) -> None:
+    """A link, a passkey, and a login at a site behind the middleware; the second login is one click, as whom."""
+    ann = page.server.add_person("Ann", email="ann@example.com")
+    page.enrol(ann)
+    page.driver.delete_all_cookies()
+
+    url = page.stage.url
+    site = page.server.add_site("Photos", callback=f"{url}/clef/callback", hooks=[])
+    page.stage.app = wrap(
+        _greeting,
+        provider=ClefProvider(app_id=site.app_id, app_secret=site.secret, server_url=page.server.origin),
+        logout_store=MemoryLogoutStore(),
+        base_url=url,
+        protect=["/"],
+        session={"secret": "a secret for tests alone, 32 bytes or more", "type": "memory"},
+    )
+    page.open(f"{url}/album")
+    assert "Photos" in page.find("h1").text
+    page.press("#sign-in button")
+    page.wait_for_url(f"{url}/album")
+    assert page.find("body").text == "Hello, Ann"
+    for cookie in page.driver.get_cookies():
+        if not cookie["name"].endswith(page.server.origin[-5:]):  # the site forgets the browser alone
+            page.driver.delete_cookie(cookie["name"])
+    page.open(f"{url}/album")
+    page.wait("form[action^='/iframes/approve']")
+    assert "You are signed in as Ann." in page.find("main").text
+    page.press("form button")
+    page.wait_for_url(f"{url}/album")
+
+
+def _greeting(environ: dict[str, object], start_response: object) -> list[bytes]:
+    user = environ["clef.user"]
+    assert isinstance(user, dict)
+    start_response("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]
+    return [f"Hello, {user['first_name']}".encode()]
+
+
+def test_second_passkey_and_removal(page: Page) -> None:
+    """A second passkey, and the first one removed: both with a signature of one that is there."""
+    ann = page.server.add_person("Ann")
+    page.enrol(ann)
+    page.open("/passkeys")
+    page.press("#add button")
+    assert "This device has a passkey for you already" in page.problem()
+    # from here on a device that does not look at the list of known passkeys; it replaces the one that it has
+    page.run(
+        "const make = navigator.credentials.create.bind(navigator.credentials);"
+        "navigator.credentials.create = (asked) => {"
+        "  delete asked.publicKey.excludeCredentials;"
+        "  return make(asked);"
+        "};"
+    )
+    page.press("#add button")
+    first = page.wait("li:nth-of-type(2)") and page.find("li:nth-of-type(1)")
+    first.find_element("css selector", "summary").click()
+    first.find_element("css selector", "button.danger").click()
+    page.until(lambda: page.server.count(passkeys, passkeys.c.person_id == ann.id) == 1, "one passkey")
+    page.driver.delete_all_cookies()
+    sign_in(page)
+
+
+def test_recovery(page: Page) -> None:
+    """A recovery link says that the older passkeys are gone, and makes a new one; the old one is refused."""
+    ann = page.server.add_person("Ann")
+    page.enrol(ann)
+    with page.server.database.writing() as connection:
+        departures.drop_keys(connection, ann.id, now=page.server.clock())
+    page.open("/")
+    page.press("#sign-in button")
+    assert "The passkey was not accepted." in page.problem()
+    page.driver.remove_all_credentials()
+    page.enrol(ann, RECOVER)
+    page.driver.delete_all_cookies()
+    sign_in(page)
+
+
+def test_user_verification_is_refused(page: Page) -> None:
+    """Who can't show that it is them makes no passkey and gets nowhere, reads why, and can try again."""
+    ann = page.server.add_person("Ann")
+    page.enrol(ann)
+    page.driver.delete_all_cookies()
+    page.driver.set_user_verified(False)
+    page.open("/")
+    page.press("#sign-in button")
+    assert "cancelled, or no passkey was found" in page.problem()
+    page.driver.set_user_verified(True)
+    page.press("#sign-in button")
+    page.wait("form[action='/log-out']")
+
+
+def test_cancelled_and_without_support(page: Page) -> None:
+    """A prompt that is closed, and a browser without passkeys: each has its sentence, in the visitor's language."""
+    page.open("/")
+    page.run("navigator.credentials.get = async () => { throw new DOMException('', 'NotAllowedError'); };")
+    page.press("#sign-in button")
+    assert "you can try again" in page.problem()
+    page.run("delete window.PublicKeyCredential")
+    page.press("#sign-in button")
+    page.until(lambda: "This browser can't use passkeys" in page.problem(), "the sentence")
+    assert page.find("#problem").get_attribute("role") == "alert"
+
+
+def test_a_link_that_is_spent(page: Page) -> None:
+    """A spent link shows a sentence and no form; a link without its secret, too."""
+    for fragment in ("", f"#{'x' * 43}"):
+        page.open(f"/enrol{fragment}")
+        assert "This link does not work" in page.problem()
+        assert not page.find("#enrol").is_displayed()
+
+
+def test_without_javascript(page: Page) -> None:
+    """Without JavaScript the page says so, and shows no button that would do nothing."""
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.open("/")
+        assert "Passkeys need JavaScript" in page.find("main").text
+        assert not page.find("#sign-in button").is_displayed()
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})

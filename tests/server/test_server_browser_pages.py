@@ -1,0 +1,278 @@
+"""The pages as people with other eyes and hands meet them, and the login button on a site's page, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from browser_kit import Page, open_page
+from passkey_kit import enrolled, link
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with open_page(tmp_path_factory.mktemp("server")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def pages(page: Page) -> dict[str, str]:
+    """The address of each page; whoever is signed in has two passkeys and a long name."""
+    server = page.server
+    ann = server.add_person("Annabel-Marie-Christine", last_name="Lee-Featherstonehaugh", email="ann@example.com")
+    page.enrol(ann)
+    enrolled(server, ann)
+    site = server.add_site("Photographs of the whole family", callback="https://photos.family.example.com/callback")
+    return {
+        "sign in": f"/iframes/switch?{site.ask()}",
+        "continue": f"/iframes/qr?{site.ask()}",
+        "enrol": f"/enrol#{link(server, ann)}",
+        "spent link": f"/enrol#{'x' * 43}",
+        "passkeys": "/passkeys",
+        "account": "/",
+        "error": "/iframes/qr?app_id=1",
+    }
+
+
+READY = {"enrol": "#enrol:not([hidden])", "spent link": "#problem:not(:empty)"}
+
+CONTRAST = """
+const rgba = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+  .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+const ground = (el) => {
+  for (let at = el; at; at = at.parentElement) {
+    const color = rgba(getComputedStyle(at).backgroundColor);
+    if (color.length === 3 || color[3] > 0) { return color; }
+  }
+  return [255, 255, 255];
+};
+const within = arguments[0] || document.body;
+const found = [];
+for (const el of within.querySelectorAll("*")) {
+  const shown = el.checkVisibility() && !el.closest(".unseen");
+  const own = [...el.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim());
+  if (shown && (own || el.tagName === "INPUT")) {
+    found.push([el.textContent || el.value, ratio(rgba(getComputedStyle(el).color), ground(el)), 4.5]);
+  }
+  if (shown && ["INPUT", "BUTTON"].includes(el.tagName)) {
+    found.push([el.tagName, ratio(rgba(getComputedStyle(el).borderTopColor), ground(el.parentElement)), 3]);
+  }
+}
+return found;
+"""
+
+NAMELESS = """
+const shown = [...document.querySelectorAll("input:not([type=hidden]), button, a, summary, img")];
+return shown.filter((el) => el.checkVisibility()).filter((el) => {
+  if (el.tagName === "IMG") { return el.getAttribute("alt") === null; }
+  const named = el.labels && el.labels.length ? el.labels[0].textContent : el.textContent;
+  return !named.trim();
+}).map((el) => el.outerHTML);
+"""
+
+OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth;"
+
+
+def each(page: Page, pages: dict[str, str], language: str) -> Iterator[str]:
+    """Opens page after page."""
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
+    for name, path in pages.items():
+        page.open(path)
+        page.wait(READY.get(name, "h1"))
+        page.run("for (const each of document.querySelectorAll('details')) { each.open = true; }")
+        assert page.run("return document.documentElement.lang") == language
+        yield name
+
+
+def test_contrast(page: Page, pages: dict[str, str]) -> None:
+    """Text has a contrast of 4.5 or more to its ground, the edge of fields and buttons 3, in light and in dark."""
+    for name in each(page, pages, "en"):
+        for scheme in ("light", "dark"):
+            page.set_size(390, scheme=scheme)
+            found = page.run(CONTRAST)
+            assert len(found) > 2, name
+            assert [(what, ratio) for what, ratio, least in found if ratio < least] == [], (name, scheme)
+
+
+def test_small_and_large(page: Page, pages: dict[str, str]) -> None:
+    """Nothing goes off the side at 320 px, at a zoom of 200 %, and with letters of twice the size."""
+    for name in each(page, pages, "de"):  # the longer words
+        page.set_size(320)
+        assert page.run(OVERFLOW) <= 0, name
+        page.set_size(640, 400, scale=2)
+        assert page.run(OVERFLOW) <= 0, name
+        page.run("document.documentElement.style.fontSize = '200%';")
+        assert page.run(OVERFLOW) <= 0, name
+        cut = "return [...document.querySelectorAll('button')].filter((b) => b.scrollWidth > b.clientWidth + 1).length;"
+        assert page.run(cut) == 0, name
+
+
+STOPS = """
+return [...document.querySelectorAll("a[href], button, input:not([type=hidden]), summary")]
+  .filter((el) => el.checkVisibility()).map((el) => el.outerHTML);
+"""
+FOCUSED = """
+const el = document.activeElement, style = getComputedStyle(el);
+return [el.outerHTML, style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2];
+"""
+
+
+def test_names_and_order(page: Page, pages: dict[str, str]) -> None:
+    """Fields have labels, buttons words, pictures an alternative; Tab goes through all in order, and is seen.
+
+    One heading, one main part, a title, which screen readers say first.
+    """
+    page.set_size(1280)
+    for name in each(page, pages, "en"):
+        assert page.run(NAMELESS) == [], name
+        counts = "return ['h1', 'main', 'title'].map((each) => document.querySelectorAll(each).length);"
+        assert page.run(counts) == [1, 1, 1], name
+        for expected in page.run(STOPS):
+            ActionChains(page.driver).send_keys(Keys.TAB).perform()
+            assert page.run(FOCUSED) == [expected, True], name
+
+
+# --- clef.js on a site's page
+
+POLICY = (
+    "default-src 'none'; script-src {origin}; style-src 'none'; connect-src 'none'; img-src https:; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+HOSTILE = '"><img src=x onerror=alert(1)></a>&state=x#javascript:alert(1)'
+
+
+def open_site(page: Page, body: str, around: str = "") -> None:
+    """A site's page under a policy that allows the one script, and nothing inline; ``around`` stands at /around."""
+    policy = POLICY.format(origin=page.server.origin)
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/around":
+            start_response("200 OK", [("Content-Type", "text/html")])
+            return [f"<!doctype html>{around}".encode()]
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8"), ("Content-Security-Policy", policy)])
+        return [f"<!doctype html><html lang=en><title>Site</title><body>{body}".encode()]
+
+    page.stage.app = app
+    page.open(page.stage.url + ("/around" if around else "/"))
+
+
+def attributes(page: Page, **values: str) -> str:
+    usual = {"app-id": "0" * 32, "redirect-url": "https://photos.example.com/callback", "state": "abc"}
+    given = {**usual, **{name.replace("_", "-"): value for name, value in values.items()}}
+    return " ".join(f"data-{name}='{value}'" for name, value in given.items())
+
+
+def test_the_button(page: Page) -> None:
+    """Script tags and other elements, several, in colours, styles and words; readable, and on the page's own place."""
+    script = f"<script class=clef-button src='{page.server.origin}/v3/clef.js'"
+    body = f"""<p id=first>{script} {attributes(page)}></script> or
+        {script} {attributes(page, type="register", color="white", style="flat")}></script></p>
+        <div class=clef-button {attributes(page, type="connect")} lang=de></div>
+        <div class=clef-button data-app-id=1>unfinished</div>
+        <div class=clef-button {attributes(page, custom="true", custom_message="Enter", color="white")}></div>"""
+    open_site(page, body)
+    links = page.driver.find_elements("css selector", "a")
+    assert [link.text for link in links] == ["Log in with Clef", "Sign up with Clef", "Mit Clef verbinden", "Enter"]
+    assert links[0].get_attribute("href") == (
+        f"{page.server.origin}/iframes/qr?app_id={'0' * 32}"
+        "&redirect_url=https%3A%2F%2Fphotos.example.com%2Fcallback&state=abc"
+    )
+    assert page.run("return [...document.querySelector('#first').children].map((el) => el.tagName)") == [
+        "SCRIPT",
+        "A",
+        "SCRIPT",
+        "A",
+    ]
+    assert {link.get_attribute("target") for link in links} == {"_top"}
+    ratios = [(what, ratio) for what, ratio, _ in page.run(CONTRAST) if what in {link.text for link in links[:3]}]
+    assert len(ratios) >= 3
+    assert min(ratio for _, ratio in ratios) >= 4.5
+    assert page.run("return getComputedStyle(arguments[0]).borderTopWidth", links[3]) == "0px"
+    ActionChains(page.driver).send_keys(Keys.TAB).perform()
+    assert page.run(FOCUSED)[1] is True
+    assert page.complaints() == []
+
+
+def states(page: Page) -> list[str]:
+    """What the buttons on the page carry as state."""
+    found = "return [...document.querySelectorAll('a')].map((link) => new URL(link.href).searchParams.get('state'));"
+    return list(page.run(found))
+
+
+def test_buttons_that_come_later(page: Page) -> None:
+    """Buttons that a script adds, by either call or without one, and attributes that change; the script twice."""
+    scripts = "".join(f"<script src='{page.server.origin}/{version}/clef.js'></script>" for version in ("v2", "v3"))
+    open_site(page, f"{scripts}<p></p>")
+    page.run(
+        """
+        const make = (name) => {
+          const el = document.createElement("div");
+          for (const [key, value] of [["app-id", "1"], ["redirect-url", "https://x.example/"], ["state", name]]) {
+            el.setAttribute("data-" + key, value);
+          }
+          document.querySelector("p").append(el);
+          return el;
+        };
+        ClefButton.initialize({el: make("initialize")});
+        new ClefButton({el: make("render")}).render();
+        make("class").className = "clef-button";
+        """
+    )
+    page.until(lambda: states(page) == ["initialize", "render", "class"], "three buttons")
+    page.run("document.querySelector('.clef-button').setAttribute('data-state', 'changed');")
+    page.until(lambda: states(page) == ["initialize", "render", "changed"], "another state")
+    assert page.complaints() == []
+
+
+def test_hostile_values(page: Page) -> None:
+    """Whatever stands in data-*: it stays a value of one address on the server's own origin, and text."""
+    hostile = HOSTILE.replace('"', "&quot;")
+    values = attributes(
+        page,
+        app_id=hostile,
+        redirect_url=hostile,
+        state=hostile,
+        type="constructor",
+        color="__proto__",
+        style="hasOwnProperty",
+        custom_message=hostile,
+        custom_logo="javascript:alert(1)",
+    )
+    open_site(page, f"<script class=clef-button src='{page.server.origin}/v1/clef.js' {values}></script>")
+    (link,) = page.driver.find_elements("css selector", "a")
+    assert link.text == HOSTILE
+    read = "const url = new URL(arguments[0].href); return [url.origin, url.pathname, url.hash, ...url.searchParams];"
+    assert page.run(read, link) == [
+        page.server.origin,
+        "/iframes/qr",
+        "",
+        ["app_id", HOSTILE],
+        ["redirect_url", HOSTILE],
+        ["state", HOSTILE],
+    ]
+    assert page.driver.find_elements("css selector", "img") == []
+    page.run("document.querySelector('script').setAttribute('data-state', '\\ud800');")
+    page.until(lambda: page.run(read, link)[-1] == ["state", "\ufffd"], "half a character, which is none")
+    assert page.complaints() == []
+
+
+def test_the_whole_page_goes_to_the_server(page: Page) -> None:
+    """A click inside a frame leaves the frame: the server is never shown in one."""
+    site = page.server.add_site("Framed")
+    script = f"<script class=clef-button src='{page.server.origin}/v3/clef.js'"
+    inner = f"{script} {attributes(page, app_id=site.app_id, redirect_url=site.callback)}></script>"
+    page.set_size(1280)
+    open_site(page, inner, "<iframe src='/' width=600 height=300></iframe>")
+    page.driver.switch_to.frame(0)
+    page.press("a")
+    page.driver.switch_to.default_content()
+    assert page.wait_for_url(f"{page.server.origin}/iframes/qr")

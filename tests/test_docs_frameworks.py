@@ -1,0 +1,221 @@
+"""docs/frameworks.md, accounts.md and already-beaker.md: each site of the pages keeps what the page says of it."""
+
+from __future__ import annotations
+
+import ast
+import sqlite3
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import doc_runner
+import pytest
+from doc_runner import BY_NAME, ROOT
+from kit import BASE_URL, SECRET, Browser, FakeProvider, browser
+from kit_docs import my_app, settings
+from kit_examples import load
+from werkzeug.security import generate_password_hash
+
+import clef_wsgi
+from clef_wsgi import ConfigurationError, session_options
+
+
+@pytest.fixture(autouse=True)
+def _a_folder_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a reader has: an empty folder, and the environment that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("APP_SECRET", "SESSION_SECRET"):
+        monkeypatch.setenv(name, SECRET)
+
+
+class Page:
+    """A block of a page that makes a site, run with a provider that the test scripts."""
+
+    def __init__(self, name: str) -> None:
+        self.names = doc_runner.execute(BY_NAME["settings"], my_app=my_app)
+        self.provider = self.names["settings"]["provider"] = FakeProvider()
+        doc_runner.run(BY_NAME[name], self.names)
+
+    def browser(self) -> Browser:
+        app = self.names["app"]
+        return browser(getattr(app, "wsgi_app", app), BASE_URL)
+
+
+@pytest.mark.parametrize("name", ["plain_site", "bottle_site", "flask_site", "pyramid_site"])
+class TestEachFramework:
+    """The short sites of docs/frameworks.md."""
+
+    def test_buttons_and_protection(self, name: str) -> None:
+        """The button fits who is there; a page for members leads to the login, and a script gets 401."""
+        person = Page(name).browser()
+        assert "clef-login" in person.get("/")
+        assert person.get("/account", status=303).location == f"{BASE_URL}/clef/login?next=/account"
+        person.post("/account", status=401)
+        person.sign_in("ann")
+        assert person.get("/").forms[0].action == f"{BASE_URL}/clef/logout"
+        assert person.get("/account").json == {"id": "ann", "visits": 1}
+        person.sign_out()
+        assert "clef-login" in person.get("/")
+
+    def test_nothing_is_left_for_the_next(self, name: str) -> None:
+        """R11: what the framework's session holds of one login, the next does not see."""
+        page = Page(name)
+        person = page.browser()
+        person.sign_in("ann")
+        assert [person.get("/account").json["visits"] for _ in range(2)] == [1, 2]
+        person.notify(page.provider.logout_token("ann"))
+        person.sign_in("bo")
+        assert person.get("/account").json == {"id": "bo", "visits": 1}
+
+
+def _class(text: str) -> str:
+    """The one middleware of a text, without docstrings and comments."""
+    (found,) = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and "Login" in node.name]
+    for node in (found, *found.body):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body.pop(0)
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            for argument in node.args.args:
+                argument.annotation = None
+    return ast.unparse(found)
+
+
+def test_djangos_middleware_is_the_examples() -> None:
+    """The middleware of the page is the one that the example runs, and so are the settings around it."""
+    example = Path(str(load("pyramid_app").__file__)).with_name("django_app.py").read_text(encoding="utf-8")
+    assert _class(BY_NAME["django_middleware"].text) == _class(example)
+    shown = doc_runner.execute(BY_NAME["django_settings"])
+    for path in (*shown["MIDDLEWARE"][1:], *shown["AUTHENTICATION_BACKENDS"]):
+        assert f'"{path}"' in example
+
+
+class TestAccounts:
+    """docs/accounts.md."""
+
+    def test_a_row_is_found_or_made_at_login(self) -> None:
+        """The same person has one row, whatever they are called."""
+        page = Page("accounts")
+        page.provider.people = {"later": {"id": "ann", "first_name": "Anna"}}
+        numbers = []
+        for code in ("ann", "bo", "later"):
+            person = page.browser()
+            person.sign_in(code)
+            numbers.append(person.get("/").json["member"])
+        assert numbers == [1, 2, 1]
+
+    def test_on_login_has_flasks_context(self) -> None:
+        """What Flask's context gives is in clef.user afterwards."""
+        person = Page("flask_on_login").browser()
+        person.sign_in("ann")
+        assert person.get("/").json == {"role": "novice"}
+
+    @pytest.fixture
+    def linking(self) -> Page:
+        page = Page("link_account")
+        with closing(sqlite3.connect("site.db")) as db, db:
+            for name in ("old-ann", "old-bo"):
+                db.execute("INSERT INTO accounts (name, password) VALUES (?, ?)", [name, _hashed(name)])
+        return page
+
+    def test_an_account_is_linked_by_its_password(self, linking: Page) -> None:
+        """Who proves both, once, has the old account from then on, in every browser."""
+        person = linking.browser()
+        person.get("/link", status=303)
+        person.sign_in("ann")
+        form = person.get("/account", status=302).follow().form
+        form["name"], form["password"] = "old-ann", "old-ann"
+        assert form.submit(status=303).follow().json == {"account": 1}
+        elsewhere = linking.browser()
+        elsewhere.sign_in("ann")
+        assert elsewhere.get("/account").json == {"account": 1}
+
+    def test_nothing_is_linked_without_proof(self, linking: Page) -> None:
+        """A wrong password, an unknown name and a visitor link nothing; a link that is there stays."""
+        person = linking.browser()
+        person.post("/link", {"name": "old-ann", "password": "old-ann"}, status=401)
+        person.sign_in("ann")
+        person.post("/link", {"name": "old-ann", "password": "wrong"}, status=403)
+        person.post("/link", {"name": "nobody", "password": "old-ann"}, status=403)
+        person.get("/account", status=302)
+        for name in ("old-bo", "old-ann"):
+            person.post("/link", {"name": name, "password": name}, status=303)
+        assert person.get("/account").json == {"account": 2}
+
+
+def _hashed(password: str) -> str:
+    return generate_password_hash(password, method="pbkdf2:sha256:1")
+
+
+def test_what_beaker_is_refused() -> None:
+    """Each row of the page's table is refused, by session_options or at the first request."""
+    page = ROOT / "docs" / "already-beaker.md"
+    ((_, rows),) = [table for table in doc_runner.tables(page) if table[0] == "What is refused, and why"]
+    bad: dict[str, list[dict[str, Any]]] = {
+        "secret": [{"secret": None}, {"secret": "x" * 31}],
+        "data_serializer": [{"data_serializer": "pickle"}],
+        "httponly": [{"httponly": False}],
+        "secure": [{"secure": False}],
+        "samesite": [{"samesite": "Strict"}, {"samesite": "None"}],
+    }
+    names = [row[0].strip("`") for row in rows]
+    assert set(names) == {*bad, "type"}
+    for options in ({"type": "cookie"}, *[one for each in bad.values() for one in each]):
+        with pytest.raises(ConfigurationError) as refused:
+            session_options(base_url=BASE_URL, **{"secret": SECRET, **options})
+        assert len(refused.value.faults) == 1
+    app = clef_wsgi.wrap(my_app, **{**settings(), "session": {"secret": SECRET, "type": "memory"}})
+    with pytest.raises(ConfigurationError, match="Sessions live in one process"):
+        browser(app).get("/", extra_environ={"wsgi.multiprocess": True})
+
+
+class TestWithBeakerAlready:
+    """docs/already-beaker.md, what changes for the app."""
+
+    def changed(self, change: Callable[[dict[str, Any]], object]) -> Browser:
+        """Somebody signed in, at an app that does something to its environ under ``/change``."""
+
+        def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            if environ["PATH_INFO"] == "/change":
+                change(environ)
+            return my_app(environ, start_response)
+
+        person = browser(clef_wsgi.wrap(app, **{**settings(), "provider": FakeProvider()}))
+        person.sign_in("ann")
+        return person
+
+    def test_the_cookies_name_can_be_kept(self) -> None:
+        """The name comes from base_url unless it is given."""
+        names = [session_options(base_url=BASE_URL, secret=SECRET, **more)["session.key"] for more in ({}, OLD_NAME)]
+        assert names == ["__Host-clef-www-example-com", "beaker.session.id"]
+
+    def test_objects_raise_when_they_are_saved(self) -> None:
+        """What JSON can't hold is an error of the app's, at once."""
+
+        def keep_an_object(environ: dict[str, Any]) -> None:
+            environ["beaker.session"]["since"] = timedelta(days=1)
+            environ["beaker.session"].save()
+            environ["beaker.session"].persist()
+
+        with pytest.raises(TypeError, match="JSON"):
+            self.changed(keep_an_object).get("/change")
+
+    def test_invalidate_is_no_logout(self) -> None:
+        """After ``invalidate`` a copy of the cookie is still signed in; after ``end`` it is not."""
+        for change, then in ((lambda environ: environ["beaker.session"].invalidate(), "ann"), (_end, None)):
+            person = self.changed(change)
+            copy = person.cookie
+            person.get("/change")
+            assert person.get("/").json is None
+            person.reset()
+            user = person.get("/", headers={"Cookie": copy}).json
+            assert (user and user["id"]) == then
+
+
+OLD_NAME = {"key": "beaker.session.id"}
+
+
+def _end(environ: dict[str, Any]) -> None:
+    environ["clef.login"].end()

@@ -1,0 +1,224 @@
+"""The example sites: one behaviour for all five frameworks, in this process and under real servers."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+import requests
+from kit_examples import ANN, BO, MOUNT, SITE, Site, load, make_example, make_site, path_of, programs, served, shown
+from services import require
+from webob import Request
+
+from clef_wsgi.testing import environ
+
+IN_PROCESS = ("plain_wsgi", "bottle_app", "pyramid_app", "flask_app")
+# Django's settings are a process's own, and another test has some too.
+SERVED = {"django_app": "waitress", "plain_wsgi": "gunicorn"}
+SCRIPT = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "*/*"}
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
+    """Started before the first test, since they take a moment, and needed by the last."""
+    with ExitStack() as stack:
+        sites = {}
+        for name, server in SERVED.items():
+            if find_spec(server) is None:
+                continue
+            data = tmp_path_factory.mktemp(server)
+            sites[f"{name} under {server}"] = Site(name, stack.enter_context(served(name, data, server)), data)
+        yield sites
+
+
+@pytest.fixture(scope="module", params=[*IN_PROCESS, *(f"{name} under {server}" for name, server in SERVED.items())])
+def site(request: pytest.FixtureRequest, servers: dict[str, Site], tmp_path_factory: pytest.TempPathFactory) -> Site:
+    name: str = request.param
+    _, _, server = name.partition(" under ")
+    if server:
+        require(server, name in servers, f"pip install {server}")
+        return servers[name]
+    data = tmp_path_factory.mktemp(name)
+    return Site(name, make_site(name, data), data)
+
+
+class TestEverySite:
+    """What a visitor finds, whatever the framework."""
+
+    def test_the_public_page(self, site: Site) -> None:
+        """The public page has a login button that leads back to it, knows nobody and sets no cookie."""
+        page = site.browser().visit("/", status=200)
+        assert page.html.select_one("a.clef-login")["href"] == f"{SITE}/clef/login?next=/"
+        assert not page.html.select("form")
+        assert "Set-Cookie" not in page.headers
+
+    def test_login(self, site: Site) -> None:
+        """R1: a page for members asks for a login and opens after it; the public page knows the name then."""
+        browser = site.browser()
+        assert not browser.is_in
+        assert path_of(browser.log_in()) == "/account"
+        assert "Hello, Ann." in browser.visit("/").html.h1.text
+        assert browser.is_in
+
+    def test_next_keeps_its_query(self, site: Site) -> None:
+        """A login that began at a page with a query ends there."""
+        assert path_of(site.browser().log_in(path="/account?tab=2&of=a%26b")) == "/account?tab=2&of=a%26b"
+
+    def test_an_account_is_found_by_id(self, site: Site) -> None:
+        """An account is made at the first login and found at the next, whatever the person's name is now."""
+        first = shown(site.browser().log_in("7:Cleo"))["Member number"]
+        other = shown(site.browser().log_in("8:Cleo"))["Member number"]
+        assert shown(site.browser().log_in("7:Dora"))["Member number"] == first != other
+
+    def test_names_and_notes_are_text(self, site: Site) -> None:
+        """What looks like HTML is shown as it is."""
+        browser = site.browser()
+        browser.log_in("9:<b>Eve</b>")
+        assert browser.visit("/").html.h1.text == "Hello, <b>Eve</b>."
+        assert shown(browser.keep("<i>é</i>"))["Note"] == "<i>é</i>"
+
+    def test_sign_out(self, site: Site) -> None:
+        """R9: the sign-out form leads to the public page and ends this browser's login, not another's."""
+        here, elsewhere = site.browser(), site.browser()
+        here.log_in()
+        elsewhere.log_in()
+        page = here.sign_out()
+        assert (path_of(page), "Ann" in page) == ("/", False)
+        assert (here.is_in, elsewhere.is_in) == (False, True)
+
+    def test_a_logout_elsewhere(self, site: Site) -> None:
+        """R8, R9: after the provider's notice both of a person's browsers are out, another person's is not."""
+        browsers = [site.browser() for _ in range(3)]
+        for browser, person in zip(browsers, (ANN, ANN, BO), strict=True):
+            browser.log_in(person)
+        assert site.browser().notify(ANN).json == {"success": True}
+        assert [browser.is_in for browser in browsers] == [False, False, True]
+        assert "Ann" not in browsers[0].visit("/")
+
+    @pytest.mark.parametrize("person", [BO, ANN])
+    def test_nothing_is_left_of_a_login(self, site: Site, person: str) -> None:
+        """R11: who signs in after a logout finds nothing of the login before, whoever it was, in any session."""
+        browser = site.browser()
+        browser.log_in(ANN)
+        assert shown(browser.keep("the key is under the mat"))["Note"] == "the key is under the mat"
+        browser.notify(ANN)
+        page = browser.come_back(browser.start_login(), person)
+        assert shown(page)["Note"] == ""
+
+    def test_a_note_stays_while_the_login_does(self, site: Site) -> None:
+        """The site's own session is kept from request to request."""
+        browser = site.browser()
+        browser.log_in()
+        browser.keep("oars")
+        browser.visit("/")
+        assert shown(browser.visit("/account"))["Note"] == "oars"
+
+    def test_a_script_is_refused(self, site: Site) -> None:
+        """A script, or a form, that comes without a login gets 401 with the login's address, and starts nothing."""
+        browser = site.browser()
+        for answer in (
+            browser.post("/account", {"note": "x"}, status=401),
+            browser.post("/account", {"note": "x"}, headers=SCRIPT, status=401),
+            browser.get("/account", headers=SCRIPT, status=401),
+        ):
+            assert answer.json["login_url"].startswith(f"{SITE}/clef/login?next=/")
+            assert "Set-Cookie" not in answer.headers
+
+    def test_the_frameworks_own_csrf_protection(self, site: Site) -> None:
+        """Where a framework has protection of its own, it is on for the site's own forms."""
+        browser = site.browser()
+        browser.log_in()
+        refused = {"pyramid_app": 400, "django_app": 403}.get(site.name, 303)
+        assert browser.post("/account", {"note": "forged"}, status="*").status_int == refused
+        assert (shown(browser.visit("/account"))["Note"] == "forged") == (refused == 303)
+
+    def test_mounted_under_a_prefix(self, site: Site) -> None:
+        """Under a prefix each link, redirect and endpoint has it, and another mount's login counts for nothing."""
+        browser = site.browser(MOUNT)
+        assert path_of(browser.log_in(path="/account?tab=2")) == f"{MOUNT}/account?tab=2"
+        page = browser.keep("oars")
+        assert (path_of(page), shown(page)["Note"]) == (f"{MOUNT}/account", "oars")
+        links = {link["href"] for link in page.html.select("nav a, header a")}
+        assert links == {f"{MOUNT}/", f"{MOUNT}/account"}
+        assert browser.get("/account", status=303)
+        assert path_of(browser.sign_out()) == f"{MOUNT}/"
+        browser.log_in(BO)
+        browser.notify(BO)
+        assert not browser.is_in
+
+
+class TestTheirOwnWays:
+    """What a framework asks of the example itself, without the middleware around it."""
+
+    def test_pyramids_security_policy(self) -> None:
+        """The policy knows who is signed in, permits members alone, and ``forget`` ends the login."""
+        policy = load("pyramid_app").ClefSecurityPolicy()
+        nobody, ann = Request(environ()), Request(environ("ann"))
+        assert [policy.authenticated_userid(request) for request in (nobody, ann)] == [None, "ann"]
+        assert [bool(policy.permits(request, None, "edit")) for request in (nobody, ann)] == [False, True]
+        assert policy.identity(ann)["id"] == "ann"
+        assert policy.remember(ann, "bo") == []
+        assert policy.forget(ann) == []
+        assert policy.identity(ann) is None
+
+    @pytest.mark.parametrize(("user", "status"), [(None, 401), ("ann", 200)])
+    def test_flasks_decorator(self, tmp_path: Path, user: str | None, status: int) -> None:
+        """The decorated view refuses by itself, whatever ``protect`` says of its path."""
+        app = make_example("flask_app", tmp_path, SITE)
+        with app.test_request_context("/account", environ_overrides=environ(user, "/account")):
+            assert app.full_dispatch_request().status_code == status
+
+
+def test_each_runs_as_a_program(tmp_path: Path) -> None:
+    """``python EXAMPLE.py`` says where to look; there somebody signs in, over a login service of its own."""
+    with programs([*IN_PROCESS, "django_app"], tmp_path) as addresses:
+        assert len(addresses) == 5
+        for url in addresses.values():
+            with requests.Session() as visitor:
+                visitor.trust_env = False
+                page = visitor.get(f"{url}/account", timeout=5)
+                form = re.search('action="([^"]*)"', page.text)
+                assert form, page.text
+                address = urljoin(page.url, html.unescape(form[1]))
+                origin = {"Origin": "/".join(address.split("/", 3)[:3])}
+                page = visitor.post(address, {"person": "Ann"}, headers=origin, timeout=5)
+                assert (page.url, page.status_code) == (f"{url}/account", 200)
+                assert "Hello, Ann." in visitor.get(url, timeout=5).text
+
+
+class TestDjangoWhileTheStoreIsAway:
+    """``store_failure="anonymous"`` in front of Django, which keeps a session and a user of its own."""
+
+    @pytest.fixture
+    def site(self, servers: dict[str, Site]) -> Site:
+        return servers["django_app under waitress"]
+
+    def test_its_session_survives(self, site: Site) -> None:
+        """row 43: meanwhile nobody is signed in and nothing of the session is shown; then all is as it was."""
+        browser = site.browser()
+        browser.log_in()
+        browser.keep("oars")
+        with site.outage():
+            page = browser.visit("/", status=200)
+            assert "Ann" not in page
+            assert "Set-Cookie" not in page.headers
+            assert not browser.is_in
+        assert shown(browser.visit("/account", status=200))["Note"] == "oars"
+
+    def test_nobody_who_logged_out_stays_in(self, site: Site) -> None:
+        """row 43: a logout of before the outage holds during the outage and after it."""
+        browser = site.browser()
+        browser.log_in()
+        browser.keep("oars")
+        browser.notify(ANN)
+        with site.outage():
+            assert "Ann" not in browser.visit("/", status=200)
+            assert not browser.is_in
+        assert not browser.is_in
+        assert shown(browser.log_in(BO))["Note"] == ""
