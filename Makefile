@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage screenshots dist everything clean
+.PHONY: help demo test check format coverage screenshots dist clients everything clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -17,7 +17,7 @@ demo: $(READY)-server ## Run the demo: a login service and a site on this machin
 	$(BIN)/clef-wsgi demo $(ARGS)
 
 test: $(READY)-dev ## Run the tests (ARGS="-k name")
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 check: $(READY)-dev ## Check the format, the lint rules and the types
 	$(BIN)/ruff format --check .
@@ -29,7 +29,7 @@ format: $(READY)-dev ## Put the code into the common format
 	$(BIN)/ruff check --fix .
 
 coverage: $(READY)-dev ## Run the tests and report the branches they missed
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term $(ARGS)
 
 screenshots: $(READY)-dev ## Take the README's pictures with Chromium
 	$(BIN)/python scripts/screenshots.py build/screenshots $(ARGS)
@@ -41,7 +41,10 @@ screenshots: $(READY)-dev ## Take the README's pictures with Chromium
 dist: $(READY)-dev ## Build the sdist and the wheel, and check them
 	$(BIN)/python scripts/check_dist.py build
 
-everything: check coverage ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
+clients: $(READY)-dev ## Install the old clients of Clef that tests/server runs (needs npm)
+	PYTHON=$(BIN)/python scripts/old_clients.sh
+
+everything: check clients coverage ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
 	$(BIN)/python scripts/check_dist.py build demo tests
 
 clean: ## Remove what was made, .venv aside

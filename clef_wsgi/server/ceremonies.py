@@ -175,7 +175,7 @@ def read_answer(credential: object) -> Answer:
             raise TypeError
         client_data = json.loads(_decoded(credential["response"]["clientDataJSON"]).decode())
         credential_id = _decoded(credential["rawId"])
-        if not 0 < len(credential_id) <= MAX_ID_LENGTH:
+        if len(credential_id) > MAX_ID_LENGTH:
             raise ValueError
         return Answer(credential, client_data, _decoded(client_data["challenge"]), credential_id)
 
@@ -198,7 +198,7 @@ def verify_registration(answer: Answer, rp: RelyingParty, *, challenge: bytes) -
             supported_pub_key_algs=ALGORITHMS,
         )
         _check_public_key(made.credential_public_key)
-    if made.credential_id != answer.credential_id or len(made.credential_id) > MAX_ID_LENGTH:
+    if made.credential_id != answer.credential_id:  # so its length was looked at, too
         raise PasskeyRefused("credential_id")
     return NewPasskey(
         credential_id=made.credential_id,

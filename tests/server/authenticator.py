@@ -46,14 +46,18 @@ class Authenticator:
         self.key = ec.generate_private_key(ec.SECP256R1())
 
     def make(self, options: dict[str, Any], *, public_key: bytes | None = None, **lies: Any) -> dict[str, Any]:
-        """The answer of ``create()``. ``fmt``, ``statement`` and ``trailing`` go into the attestation."""
+        """The answer of ``create()``. ``fmt`` and ``statement`` (perhaps a function of the signed data) attest it."""
         self.handle = decoded(options["user"]["id"])
         credential_id = lies.get("attested_id", self.credential_id)
         attested = bytes(16) + len(credential_id).to_bytes(2, "big") + credential_id
         data = self._data(AT, attested + (public_key or self.cose()) + lies.get("trailing", b""), lies)
-        attestation = {"fmt": lies.get("fmt", "none"), "attStmt": lies.get("statement", {}), "authData": data}
+        client_data = self._client_data("webauthn.create", options, lies)
+        statement = lies.get("statement", {})
+        if callable(statement):
+            statement = statement(self, data + hashlib.sha256(client_data).digest())
+        attestation = {"fmt": lies.get("fmt", "none"), "attStmt": statement, "authData": data}
         response = {
-            "clientDataJSON": encoded(self._client_data("webauthn.create", options, lies)),
+            "clientDataJSON": encoded(client_data),
             "attestationObject": encoded(lies.get("attestation", cbor2.dumps(attestation))),
             "transports": ["internal", "hybrid", "telepathy"],
         }

@@ -247,9 +247,13 @@ def test_hostile_values(page: Page) -> None:
         custom_message=hostile,
         custom_logo="javascript:alert(1)",
     )
-    open_site(page, f"<script class=clef-button src='{page.server.origin}/v1/clef.js' {values}></script>")
-    (link,) = page.driver.find_elements("css selector", "a")
-    assert link.text == HOSTILE
+    odd = attributes(page, type="constructor", color="__proto__", style="toString")
+    script = f"<script class=clef-button src='{page.server.origin}/v1/clef.js' {values}></script>"
+    open_site(page, f"{script}<div class=clef-button lang=__proto__ {odd}></div>")
+    link, plain = page.driver.find_elements("css selector", "a")
+    assert [link.text, plain.text] == [HOSTILE, "Log in with Clef"]
+    ground = "return [...arguments].map((link) => getComputedStyle(link).backgroundColor);"
+    assert page.run(ground, link, plain) == ["rgb(42, 79, 181)"] * 2  # the usual colour
     read = "const url = new URL(arguments[0].href); return [url.origin, url.pathname, url.hash, ...url.searchParams];"
     assert page.run(read, link) == [
         page.server.origin,

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from server_kit import NOON, SAME_ORIGIN, FakeClock, make_server, postgresql
+from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, make_server, postgresql
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -116,6 +116,16 @@ def test_a_postgresql_that_is_not_there_is_told_apart_from_wrong_settings(tmp_pa
     assert "hunter2" not in str(refused.value)
 
 
+def test_an_app_that_was_just_made_holds_no_file_open(tmp_path: Path) -> None:
+    """A server that forks or spawns workers after that shares no connection with them."""
+    server = make_server(tmp_path / "clef.db")
+    links = [Path(link) for link in Path("/proc/self/fd").iterdir()]
+    names = [os.readlink(link) for link in links if link.is_symlink()]
+    assert names
+    assert not [name for name in names if name.startswith(str(tmp_path))]
+    server.close()
+
+
 # --- rp_id
 
 
@@ -184,7 +194,7 @@ def test_of_processes_that_start_at_once_one_migrates(url: str) -> None:
         done.append(2)
 
     def start_one(database: Database) -> None:
-        start.wait(5)
+        start.wait(30)
         migrate(database, version=2, steps={2: step})
 
     threads = [threading.Thread(target=start_one, args=(database,)) for database in databases]
@@ -204,7 +214,7 @@ def test_of_processes_that_start_on_an_empty_database_one_makes_the_tables(url: 
     start, opened = threading.Barrier(4), list[Database]()
 
     def start_one() -> None:
-        start.wait(5)
+        start.wait(30)
         opened.append(open_database(url))
 
     threads = [threading.Thread(target=start_one) for _ in range(4)]
@@ -215,6 +225,25 @@ def test_of_processes_that_start_on_an_empty_database_one_makes_the_tables(url: 
     assert [version_of(database) for database in opened] == [1] * 4
     for database in opened:
         database.close()
+
+
+def test_a_start_waits_longer_than_a_visitor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process is migrating a large file: the start waits for it, where a page would give up."""
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.02)
+    open_database(tmp_path / "clef.db").close()
+    opened: list[Database] = []
+    starting = threading.Thread(target=lambda: opened.append(open_database(tmp_path / "clef.db")))
+    with contextlib.closing(sqlite3.connect(tmp_path / "clef.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        starting.start()
+        starting.join(0.2)
+        assert starting.is_alive()
+        other.execute("COMMIT")
+        starting.join(30)
+        (database,) = opened
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 20
+    database.close()
 
 
 @ON_SQLITE
@@ -408,12 +437,20 @@ class Relay:
 
 
 @pytest.mark.services
+def test_a_restart_that_nobody_noticed_costs_no_visitor_an_error() -> None:
+    """Connections that died while they lay in the pool are replaced, not handed out."""
+    with behind_a_relay() as (relay, server):
+        browser = server.browser(signed_in=server.add_person())
+        assert browser.get("/").status_int == 200
+        relay.cut()
+        relay.heal()
+        assert browser.get("/").status_int == 200
+
+
+@pytest.mark.services
 def test_a_database_that_is_down_is_a_503_and_heals(caplog: pytest.LogCaptureFixture) -> None:
     """Pages and calls say 503 with Retry-After and tell nothing; when it is back, all works again."""
-    with postgresql() as url:
-        parts = urlsplit(url)
-        relay = Relay((parts.hostname or "", parts.port or 5432))
-        server = make_server(urlunsplit(parts._replace(netloc=f"{parts.username}@127.0.0.1:{relay.port}")))
+    with behind_a_relay() as (relay, server):
         site, browser = server.add_site(), server.browser(signed_in=server.add_person())
         code = browser.approve(site.ask())["code"]
         page = browser.get(f"/iframes/qr?{site.ask()}")
@@ -439,8 +476,21 @@ def test_a_database_that_is_down_is_a_503_and_heals(caplog: pytest.LogCaptureFix
         relay.heal()
         assert "code=" in browser.submit(page).headers["Location"]
         assert browser.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
-        relay.cut()
-        server.close()
+
+
+@contextlib.contextmanager
+def behind_a_relay() -> Iterator[tuple[Relay, Server]]:
+    """A server on PostgreSQL whose way there can be cut."""
+    with postgresql() as url:
+        parts = urlsplit(url)
+        relay = Relay((parts.hostname or "", parts.port or 5432))
+        account = parts.netloc.rpartition("@")[0]
+        server = make_server(urlunsplit(parts._replace(netloc=f"{account}@127.0.0.1:{relay.port}")))
+        try:
+            yield relay, server
+        finally:
+            relay.cut()
+            server.close()
 
 
 def token_of(page: Any) -> str:

@@ -479,13 +479,13 @@ def test_threads_that_do_all_at_once_lose_nothing(server: Server) -> None:
     start, given = threading.Barrier(len(prepared) + 1), list[str]()
 
     def exchange_one(code: str) -> None:
-        start.wait(5)
+        start.wait(30)
         answer = exchange(server, site, code)
         if answer.status_int == 200:
             given.append(answer.json["access_token"])
 
     def log_out_all() -> None:
-        start.wait(5)
+        start.wait(30)
         with server.database.writing() as connection:
             logouts.log_out_everywhere(connection, ann.id, now=server.clock())
 

@@ -263,9 +263,9 @@ def test_known_and_unknown_take_as_long(server: Server) -> None:
 def _seconds(server: Server, passkey: Authenticator, **lies: Any) -> float:
     visitor = Visitor(server)
     credential = passkey.sign(visitor.ask("/sign-in/options"), **lies)
-    began = time.perf_counter()
+    began = time.process_time()
     assert refused(visitor.send("/sign-in", credential=credential))
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_a_disabled_person(server: Server) -> None:

@@ -286,7 +286,7 @@ class WireContract:
         code, start, answers = new_code(wire), threading.Barrier(8), list[Answer]()
 
         def exchange() -> None:
-            start.wait(5)
+            start.wait(30)
             answers.append(authorize(wire, code))
 
         threads = [threading.Thread(target=exchange) for _ in range(8)]

@@ -44,14 +44,16 @@ class Database:
         return self._engine.dialect.name
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, wait_seconds: float | None = None) -> Iterator[Connection]:
         """A transaction, committed at the end, rolled back by any exception.
 
+        :param wait_seconds: how long it waits on SQLite for another one to end, if not ``BUSY_SECONDS``.
         :raises DatabaseUnavailable: it can't be reached, or is locked for too long.
         """
         with (
             _translated(),
             self._engine.connect() as connection,
+            _waiting(connection, wait_seconds),
             connection.execution_options(clef_writes=True).begin(),
         ):
             yield connection
@@ -80,6 +82,19 @@ def _translated() -> Iterator[None]:
         if error.connection_invalidated:
             raise DatabaseUnavailable from error
         raise
+
+
+@contextmanager
+def _waiting(connection: Connection, seconds: float | None) -> Iterator[None]:
+    raw: Any = connection.connection.driver_connection
+    if seconds is None or connection.dialect.name != "sqlite":
+        yield
+        return
+    raw.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
 
 def _sqlite_path(where: str | Path) -> Path | None:

@@ -23,6 +23,9 @@ Step = Callable[[Connection], object]
 STEPS: Mapping[int, Step] = {}
 """Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
+PATIENCE_SECONDS = 60
+"""How long a process that starts waits for another one that brings the tables up to date."""
+
 _LOCK = 0x636C6566  # any number of ours: PostgreSQL's advisory locks go by number
 _log = logging.getLogger(__name__)
 
@@ -49,7 +52,7 @@ def migrate(database: Database, *, version: int = schema.VERSION, steps: Mapping
     :raises ConfigurationError: there are tables of something else.
     """
     try:
-        with database.writing() as connection:
+        with database.writing(wait_seconds=PATIENCE_SECONDS) as connection:
             _lock(connection)
             found = _version(connection)
             if found is None:
@@ -64,9 +67,9 @@ def migrate(database: Database, *, version: int = schema.VERSION, steps: Mapping
 
 
 def _lock(connection: Connection) -> None:
-    """One process at a time; the others wait, and then find nothing to do. SQLite is locked already."""
+    """One process at a time; the others wait, and then find nothing to do. SQLite has waited already."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL lock_timeout = '60s'"))
+        connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
 
 
