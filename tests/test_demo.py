@@ -343,7 +343,15 @@ def test_asking_about_the_command(capsys: pytest.CaptureFixture[str], argument: 
 
 
 def click(browser: Chrome, selector: str) -> None:
-    browser.find_element("css selector", selector).click()
+    """Clicks on what leads to another page, and waits until that one is there."""
+    from selenium.webdriver.support.expected_conditions import staleness_of
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    left = browser.find_element("css selector", selector)
+    left.click()
+    wait = WebDriverWait(browser, 20, poll_frequency=0.02)
+    wait.until(staleness_of(left))
+    wait.until(lambda _: browser.execute_script("return document.readyState") == "complete")
 
 
 def fits(browser: Chrome) -> bool:

@@ -1,15 +1,16 @@
-"""The two WebAuthn ceremonies: what a browser is asked for, and whether its answer proves anything.
+"""The two WebAuthn ceremonies: whether what a browser answers proves anything.
 
 py_webauthn checks signature, challenge, origin, RP id and flags. What it leaves to its caller is here, too:
 cross-origin use, backup eligibility, the length of an id, the form of a public key, the sign count; who the
-passkey belongs to and whether a challenge was given out is in ``records/``. Knows nothing of databases and pages.
+passkey belongs to and whether a challenge was given out is in ``records/``. What is asked is in
+ceremony_options.py. Knows nothing of databases and pages.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,28 +26,14 @@ from webauthn.helpers import (
     parse_attestation_object,
 )
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.structs import (
-    AttestationConveyancePreference,
-    AuthenticatorSelectionCriteria,
-    AuthenticatorTransport,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
+from webauthn.helpers.structs import AuthenticatorTransport
 
+from clef_wsgi.server.ceremony_options import ALGORITHMS, RelyingParty
 from clef_wsgi.server.errors import Refused
 
 MAX_ID_LENGTH = 1023
 """Bytes of a credential id (WebAuthn 3, section 7.1)."""
 
-TIMEOUT_MS = 300_000
-"""How long a browser waits for a person."""
-
-ALGORITHMS = [
-    COSEAlgorithmIdentifier.EDDSA,
-    COSEAlgorithmIdentifier.ECDSA_SHA_256,
-    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
-]
 _RSA_BITS = range(2048, 4096 + 1)
 _USUAL_EXPONENT = 65537
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
@@ -68,15 +55,6 @@ class SignCountFell(PasskeyRefused):
 
     def __init__(self) -> None:
         super().__init__("sign_count_fell")
-
-
-@dataclass(frozen=True)
-class RelyingParty:
-    """This server, as browsers and passkeys know it."""
-
-    id: str
-    origin: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -114,55 +92,6 @@ class Assertion:
 
     sign_count: int
     backed_up: bool
-
-
-def registration_options(
-    rp: RelyingParty,
-    *,
-    challenge: bytes,
-    user_handle: bytes,
-    user_name: str,
-    display_name: str,
-    known: Iterable[bytes] = (),
-) -> dict[str, Any]:
-    """What ``navigator.credentials.create()`` is asked for: a passkey that needs no name to sign in with.
-
-    :param known: ids of the person's passkeys, so that no authenticator holds two.
-    """
-    return _as_json(
-        webauthn.generate_registration_options(
-            rp_id=rp.id,
-            rp_name=rp.name,
-            user_id=user_handle,
-            user_name=user_name,
-            user_display_name=display_name,
-            challenge=challenge,
-            timeout=TIMEOUT_MS,
-            attestation=AttestationConveyancePreference.NONE,
-            authenticator_selection=AuthenticatorSelectionCriteria(
-                resident_key=ResidentKeyRequirement.REQUIRED,
-                user_verification=UserVerificationRequirement.REQUIRED,
-            ),
-            exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
-            supported_pub_key_algs=ALGORITHMS,
-        )
-    )
-
-
-def assertion_options(rp: RelyingParty, *, challenge: bytes, allowed: Iterable[bytes] = ()) -> dict[str, Any]:
-    """What ``navigator.credentials.get()`` is asked for.
-
-    :param allowed: ids of the passkeys that will do; none given: the person chooses.
-    """
-    return _as_json(
-        webauthn.generate_authentication_options(
-            rp_id=rp.id,
-            challenge=challenge,
-            timeout=TIMEOUT_MS,
-            allow_credentials=[PublicKeyCredentialDescriptor(id=each) for each in allowed],
-            user_verification=UserVerificationRequirement.REQUIRED,
-        )
-    )
 
 
 def read_answer(credential: object) -> Answer:
@@ -302,8 +231,3 @@ def _decoded(text: object) -> bytes:
     if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
         raise ValueError
     return base64url_to_bytes(text)
-
-
-def _as_json(options: Any) -> dict[str, Any]:
-    found: Mapping[str, Any] = json.loads(webauthn.options_to_json(options))
-    return dict(found)

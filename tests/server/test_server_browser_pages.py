@@ -178,6 +178,7 @@ def test_the_button(page: Page) -> None:
         {script} {attributes(page, type="register", color="white", style="flat")}></script></p>
         <div class=clef-button {attributes(page, type="connect")} lang=de></div>
         <div class=clef-button data-app-id=1>unfinished</div>
+        <div class=clef-button data-redirect-url=https://x.example/>unfinished</div>
         <div class=clef-button {attributes(page, custom="true", custom_message="Enter", color="white")}></div>"""
     open_site(page, body)
     links = page.driver.find_elements("css selector", "a")

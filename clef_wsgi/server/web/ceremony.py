@@ -14,8 +14,9 @@ from typing import Any
 from flask import request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import ceremonies
-from clef_wsgi.server.ceremonies import Answer, PasskeyRefused, RelyingParty, SignCountFell
+from clef_wsgi.server import ceremonies, ceremony_options
+from clef_wsgi.server.ceremonies import Answer, PasskeyRefused, SignCountFell
+from clef_wsgi.server.ceremony_options import RelyingParty
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import audit, challenges, passkeys, people
 from clef_wsgi.server.records.challenges import Challenge, ChallengeRefused
@@ -54,14 +55,14 @@ def ask_to_sign(purpose: str, person: Person | None = None) -> dict[str, Any]:
         challenge = _issue(connection, purpose, person_id=person.id if person else None)
         known = passkeys.of_person(connection, person.id) if person else []
     allowed = [passkey.credential_id for passkey in known]
-    return ceremonies.assertion_options(relying_party(), challenge=challenge, allowed=allowed)
+    return ceremony_options.assertion_options(relying_party(), challenge=challenge, allowed=allowed)
 
 
 def ask_to_make(
     connection: Connection, purpose: str, person: Person, *, enrolment_id: int | None = None
 ) -> dict[str, Any]:
     """Options for ``navigator.credentials.create()``."""
-    return ceremonies.registration_options(
+    return ceremony_options.registration_options(
         relying_party(),
         challenge=_issue(connection, purpose, person_id=person.id, enrolment_id=enrolment_id),
         user_handle=person.handle,

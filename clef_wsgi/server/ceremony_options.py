@@ -1,0 +1,93 @@
+"""What browsers are asked for in the two WebAuthn ceremonies: passkeys that need no name, and a verified person.
+
+Knows nothing of answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import webauthn
+from webauthn.helpers.cose import COSEAlgorithmIdentifier
+from webauthn.helpers.structs import (
+    AttestationConveyancePreference,
+    AuthenticatorSelectionCriteria,
+    PublicKeyCredentialDescriptor,
+    ResidentKeyRequirement,
+    UserVerificationRequirement,
+)
+
+TIMEOUT_MS = 300_000
+"""How long a browser waits for a person."""
+
+ALGORITHMS = [
+    COSEAlgorithmIdentifier.EDDSA,
+    COSEAlgorithmIdentifier.ECDSA_SHA_256,
+    COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256,
+]
+
+
+@dataclass(frozen=True)
+class RelyingParty:
+    """This server, as browsers and passkeys know it."""
+
+    id: str
+    origin: str
+    name: str
+
+
+def registration_options(
+    rp: RelyingParty,
+    *,
+    challenge: bytes,
+    user_handle: bytes,
+    user_name: str,
+    display_name: str,
+    known: Iterable[bytes] = (),
+) -> dict[str, Any]:
+    """What ``navigator.credentials.create()`` is asked for: a passkey that needs no name to sign in with.
+
+    :param known: ids of the person's passkeys, so that no authenticator holds two.
+    """
+    return _as_json(
+        webauthn.generate_registration_options(
+            rp_id=rp.id,
+            rp_name=rp.name,
+            user_id=user_handle,
+            user_name=user_name,
+            user_display_name=display_name,
+            challenge=challenge,
+            timeout=TIMEOUT_MS,
+            attestation=AttestationConveyancePreference.NONE,
+            authenticator_selection=AuthenticatorSelectionCriteria(
+                resident_key=ResidentKeyRequirement.REQUIRED,
+                user_verification=UserVerificationRequirement.REQUIRED,
+            ),
+            exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
+            supported_pub_key_algs=ALGORITHMS,
+        )
+    )
+
+
+def assertion_options(rp: RelyingParty, *, challenge: bytes, allowed: Iterable[bytes] = ()) -> dict[str, Any]:
+    """What ``navigator.credentials.get()`` is asked for.
+
+    :param allowed: ids of the passkeys that will do; none given: the person chooses.
+    """
+    return _as_json(
+        webauthn.generate_authentication_options(
+            rp_id=rp.id,
+            challenge=challenge,
+            timeout=TIMEOUT_MS,
+            allow_credentials=[PublicKeyCredentialDescriptor(id=each) for each in allowed],
+            user_verification=UserVerificationRequirement.REQUIRED,
+        )
+    )
+
+
+def _as_json(options: Any) -> dict[str, Any]:
+    found: Mapping[str, Any] = json.loads(webauthn.options_to_json(options))
+    return dict(found)
