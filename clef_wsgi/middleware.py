@@ -186,8 +186,6 @@ class ClefMiddleware:
         login.return_to = self._page(None)
         try:
             return endpoint(environ)
-        except ConfigurationError:
-            raise
         except ClefError as error:
             retry_url = self.site.url(self.logout_path) if endpoint == self._logout else login.url()
             return self._refusal(environ, error, retry_url=retry_url)
@@ -353,8 +351,7 @@ class ClefMiddleware:
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
         login.error, login.must_not_store = error, True
-        if self._session_key in environ:
-            login_session.forget(environ[self._session_key])  # a refused request writes nothing more
+        login_session.forget(environ[self._session_key])  # a refused request writes nothing more
         reference = self._logged(error)
         if self._on_refusal is not None:
             try:
