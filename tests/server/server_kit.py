@@ -13,6 +13,7 @@ import importlib.util
 import os
 import re
 import secrets
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,6 +117,8 @@ class Server:
         self.clock = clock
         self.origin = origin
         self.database: Database = app.extensions[KEY].database
+        # A test may leave its server to the garbage collector; its connections are closed first all the same.
+        weakref.finalize(app, self.database.close)
 
     def browser(self, *, signed_in: Person | None = None) -> Browser:
         """A new browser; ``signed_in`` without a ceremony, by a session of its own."""

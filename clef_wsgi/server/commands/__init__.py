@@ -7,6 +7,7 @@ usage or settings. Knows nothing of single commands; loads nothing beyond the st
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     except ServerError as error:
         return _complain(1, f"{error}{_reason(error)}")
     except BrokenPipeError:  # "... | head" has seen enough
+        # Python flushes what is left at its end, and would complain of the same pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         return _complain(1, f"{error.filename or 'A file'}: {error.strerror}.")
