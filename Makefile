@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY)-server ## Run the demo: a login service and a site on this machine (ARGS="--check")
+demo: $(READY)-server ## Run the demo: the login server and a site on this machine (ARGS="--check")
 	$(BIN)/clef-wsgi demo $(ARGS)
 
 test: $(READY)-dev ## Run the tests (ARGS="-k name")

@@ -11,8 +11,10 @@ import re
 import zlib
 from collections.abc import Mapping
 from datetime import timedelta
+from inspect import Parameter, signature
 from typing import Any
 
+from beaker.cache import clsmap
 from beaker.session import Session
 
 from ._checks import Faults
@@ -20,6 +22,13 @@ from ._paths import Site
 
 MIN_SECRET_LENGTH = 32
 _HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+_NOT_OPTIONS = ("self", "request", "id", "namespace", "namespace_class", "session_class", "use_cookies", "sa_opts")
+_MORE = {
+    # Those that its middleware takes out before it makes a session.
+    "auto": Parameter("auto", Parameter.POSITIONAL_OR_KEYWORD, default=False),
+    "webtest_varname": Parameter("webtest_varname", Parameter.POSITIONAL_OR_KEYWORD, default=None),
+    "lock_dir": Parameter("lock_dir", Parameter.POSITIONAL_OR_KEYWORD, default=None),
+}
 _UNDECODABLE = (
     # What unpickling, base64, zlib and JSON raise for garbage. A back-end that can't be asked raises OSError, or
     # an error of its client library.
@@ -83,6 +92,29 @@ def _defaults(site: Site, given: Mapping[str, Any]) -> dict[str, Any]:
         "invalidate_corrupt": False,
         "session_class": TolerantSession,
     }
+
+
+def option_parameters(kind: str) -> dict[str, Parameter]:
+    """What Beaker takes for a session of a type, each with its type; a default is there unless it is required.
+
+    :raises ValueError: Beaker knows no such type; the message goes on after the option's name.
+    """
+    try:
+        keeper = clsmap["memory" if kind == "cookie" else kind]  # that it can't be used is said elsewhere
+    except KeyError:
+        raise ValueError("must be memory, file, ext:redis, ext:database or another type of Beaker's") from None
+    found = {**signature(keeper.__init__).parameters, **signature(Session.__init__).parameters, **_MORE}
+    options = {name: p.replace(annotation=_annotation(p)) for name, p in found.items() if name not in _NOT_OPTIONS}
+    if kind in ("file", "dbm"):
+        options["data_dir"] = options["data_dir"].replace(default=Parameter.empty)
+    return {name: p for name, p in options.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+
+
+def _annotation(parameter: Parameter) -> Any:
+    """Beaker has no annotations: the default tells."""
+    if parameter.name in ("timeout", "cookie_expires"):
+        return timedelta if parameter.default is None else bool | timedelta
+    return type(parameter.default) if type(parameter.default) in (bool, int) else str
 
 
 def cookie_name(site: Site, *, host_only: bool = True) -> str:

@@ -1,16 +1,21 @@
 """The command ``clef-wsgi``: reads arguments, hands over, and turns what went wrong into one sentence.
 
-Exit codes: 0 done, 1 the thing asked about is not well, 2 wrong usage. Knows nothing of what a command does.
+Exit codes: 0 done, 1 the thing asked about is not well, 2 wrong usage or settings. Knows nothing of what a command
+does.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from clef_wsgi import demo
+from clef_wsgi import demo, settings_from_environ, upkeep
+from clef_wsgi._settings_file import read_file, split_address
+from clef_wsgi.errors import ConfigurationError, StoreUnavailable
 
 DEFAULT_PORT = 8400
 
@@ -25,14 +30,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["server"]:
         return _server(words[1:])
     try:
-        arguments = _parser().parse_args(words)
+        arguments = build_parser().parse_args(words)
     except SystemExit as end:  # argparse has said why: --help, --version, or wrong usage
         return int(end.code or 0)
     try:
-        return demo.run(port=arguments.port, check=arguments.check)
-    except demo.DemoError as error:
-        sys.stderr.write(f"clef-wsgi: {error}\n")
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except ConfigurationError as error:
+        return _complain(2, *error.faults)
+    except (demo.DemoError, StoreUnavailable) as error:
+        return _complain(1, str(error))
+    except BrokenPipeError:  # "... | head" has seen enough
+        # Python flushes what is left at its end, and would complain of the same pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _complain(code: int, *sentences: str) -> int:
+    sys.stderr.writelines(f"clef-wsgi: {sentence}\n" for sentence in sentences)
+    return code
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    return demo.run(port=arguments.port, check=arguments.check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from clef_wsgi.check import command
+
+    settings = _settings(arguments)
+    how = {"is_live": arguments.live, "as_json": arguments.json, "ca_file": arguments.ca_file}
+    return command.run(settings, **how, say=demo.say_at_once)
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    upkeep.prune(_settings(arguments), demo.say_at_once)
+    return 0
+
+
+def _sign_out(arguments: argparse.Namespace) -> int:
+    upkeep.sign_out(_settings(arguments), arguments.user, demo.say_at_once)
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, str]:
+    if arguments.environ:
+        return settings_from_environ(os.environ)
+    return read_file(*split_address(arguments.settings))
 
 
 def _server(words: Sequence[str]) -> int:
@@ -41,25 +86,58 @@ def _server(words: Sequence[str]) -> int:
     return commands.main(words)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """All that can be written, but for what follows ``server``."""
     parser = argparse.ArgumentParser(prog="clef-wsgi", description="Login and single logout for any WSGI app.")
     parser.add_argument("--version", action="version", version=f"clef-wsgi {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_check(commands)
+    description = "Drops records of logouts and session files that are older than any login may live."
+    _add(commands, "prune", _prune, "drop what no living login can need", description)
+    description = "Ends logins at their next request, in every browser."
+    command = _add(commands, "sign-out", _sign_out, "end one person's logins, or everyone's", description)
+    who = command.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", metavar="ID", help='the person, as in clef.user["id"]')
+    who.add_argument("--everyone", action="store_true", help="all logins of everybody")
+    # for --help alone: its arguments are read where its commands are
+    commands.add_parser("server", help="the self-hosted Clef: run it, and look after its sites and people")
+    return parser
+
+
+def _add_demo(commands: Any) -> None:
     command = commands.add_parser(
         "demo",
         help="try the whole loop on this machine",
-        description="Runs a provider and an example site on this machine, to sign in and to log out everywhere.",
+        description="Runs a login server and an example site on this machine, to sign in and to log out everywhere.",
     )
     command.add_argument(
         "--port",
         type=_port,
         default=DEFAULT_PORT,
-        help="the provider's port, the site has the next one (default %(default)s; 0 picks two free ones)",
+        help="the login server's port, the site has the next one (default %(default)s; 0 picks two free ones)",
     )
     command.add_argument("--check", action="store_true", help="walk the loop without a browser, then end")
-    # for --help alone: its arguments are read where its commands are
-    commands.add_parser("server", help="the self-hosted Clef: run it, and look after its sites and people")
-    return parser
+    command.set_defaults(run=_demo)
+
+
+def _add_check(commands: Any) -> None:
+    description = "Looks at the store, the sessions, the login service, and with --live at the deployed site."
+    command = _add(commands, "check", _check, "see whether a deployment is well", description)
+    command.add_argument("--live", action="store_true", help="ask the deployed site too")
+    command.add_argument("--ca-file", metavar="PEM", help="certificates to trust, instead of the usual authorities")
+    command.add_argument("--json", action="store_true", help="print the findings for programs")
+
+
+def _add(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], help: str, description: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
+    where = command.add_mutually_exclusive_group(required=True)
+    where.add_argument("settings", nargs="?", metavar="SETTINGS", help="an INI file, or file.ini#section")
+    where.add_argument("--environ", action="store_true", help="take the settings from CLEF_WSGI_... variables")
+    command.set_defaults(run=run)
+    return command
 
 
 def _port(text: str) -> int:

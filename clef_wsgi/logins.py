@@ -9,17 +9,14 @@ Knows nothing of WSGI, URLs or providers.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
 
-from . import login_session
+from . import _events, login_session
 from .errors import LoggedOutMeanwhile
 from .interfaces import LogoutStore
 from .login_session import LOGIN_KEY_PREFIX, Record
-
-log = logging.getLogger("clef_wsgi")
 
 
 class Logins:
@@ -41,11 +38,15 @@ class Logins:
         :raises StoreUnavailable: the session or the store can't be asked.
         """
         record = login_session.read(session)
-        if record is not None and self._lives(record):
-            return record
-        if login_session.holds_anything_of_a_login(session):
-            log.info("a login was found ended", extra={"event": "login_found_ended"})
-            login_session.empty(session)
+        if record is not None:
+            if not login_session.is_in_time(record, self._clock(), self._max_age):
+                self._notice(session, "too_old", record)
+            elif (logout := self._store.newest_logout(record["keys"])) < record["started"]:
+                return record
+            else:
+                self._notice(session, "logged_out", record, since=logout)
+        elif login_session.holds_anything_of_a_login(session):
+            self._notice(session, "malformed")
         return None
 
     def tick(self) -> int:
@@ -73,6 +74,7 @@ class Logins:
         }
         login_session.forget(session)
         login_session.replace(session, record, keep=self._end_previous(session, user["id"]))
+        _events.tell("login", "a login was written", keys=_events.digests(login_keys))
 
     def end(self, session: Any) -> None:
         """Records the end of this browser's login, then empties its session.
@@ -82,6 +84,14 @@ class Logins:
         record = login_session.read(session)
         if record is not None:
             self._store.record_logout(record["keys"][:1])
+            _events.tell("sign_out", "a browser signed out", keys=_events.digests(record["keys"]))
+        login_session.empty(session)
+
+    def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
+        """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
+        seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
+        keys = _events.digests(record["keys"] if record else ())
+        _events.tell("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
         login_session.empty(session)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:

@@ -7,7 +7,6 @@ store keeps its records, or what Beaker's session is like inside.
 from __future__ import annotations
 
 import json
-import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _paths, _web, login_session
+from . import _events, _paths, _web, login_session
 from ._checks import Faults
 from .beaker_options import session_options, unsafe_options
 from .clef_login import ClefLogin
@@ -39,12 +38,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
 Environ = dict[str, Any]
-log = logging.getLogger("clef_wsgi")
 
 _SECOND_TRY = "r."
 """Marks the state of a login that started over: a browser without cookies remembers nothing else."""
 _CALLBACK_PARAMETERS = ("state", "code", "error", "iss")
 _MAX_PARAMETER_LENGTH = 2048
+_TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
 class ClefMiddleware:
@@ -152,6 +151,7 @@ class ClefMiddleware:
                 if not self._goes_on:
                     return self._refusal(environ, error, retry_url=_paths.current_page(environ, self.site))
                 login.error = error
+                self._told(environ, error)
             else:
                 if record is not None:
                     self._introduce(environ, record, login)
@@ -222,7 +222,6 @@ class ClefMiddleware:
             raise ClaimRejected()
         user = self._completed(environ, dict(identity.user))
         self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
-        log.info("a login was written", extra={"event": "login"})
         return self._redirect_to(pending["next"])
 
     def _unknown_state(
@@ -255,7 +254,7 @@ class ClefMiddleware:
         except LoginRefused:
             raise
         except Exception as error:  # the app's own code: whatever it raises, nobody is signed in
-            log.exception("on_login failed")
+            _events.tell("site_error", "on_login failed", hook="on_login")
             raise ClefError("The site could not finish this login.", reason="on_login_failed", status=503) from error
         return stored
 
@@ -265,7 +264,7 @@ class ClefMiddleware:
         try:
             self._record_notice(_web.read_form(environ))
         except ClefError as error:
-            return _web.error_json(error, self._logged(error))
+            return _web.error_json(error, self._told(environ, error))
         return _web.json_answer(200, {"success": True})
 
     def _record_notice(self, form: Mapping[str, list[str]]) -> None:
@@ -275,7 +274,8 @@ class ClefMiddleware:
         if not logout.keys or not login_session.are_keys(logout.keys):
             raise ProviderUnavailable("The login service named nobody to log out.", reason="provider_answer")
         is_new = self.logout_store.record_logout(logout.keys, once=logout.once)
-        log.info("a logout was %s", "recorded" if is_new else "known already", extra={"event": "webhook"})
+        outcome, words = ("recorded", "recorded") if is_new else ("known", "known already")
+        _events.tell("webhook", "a logout was %s", words, outcome=outcome, keys=_events.digests(logout.keys))
 
     def _logout(self, environ: Environ) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
@@ -352,24 +352,32 @@ class ClefMiddleware:
         login: ClefLogin = environ["clef.login"]
         login.error, login.must_not_store = error, True
         login_session.forget(environ[self._session_key])  # a refused request writes nothing more
-        reference = self._logged(error)
+        reference = self._told(environ, error)
         if self._on_refusal is not None:
             try:
                 answer: WSGIApplication | None = self._on_refusal(environ, error)
                 if answer is not None:
                     return answer
-            except Exception:  # the app's own code: the built-in page answers instead
-                log.exception("on_refusal failed [%s]", reference)
+            except Exception:  # noqa: BLE001 - the app's own code: the built-in page answers instead
+                _events.tell("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
         actions = _web.link(retry_url, "Try again") + _web.link(self.site.home, "To the front page")
         return _web.error_answer(environ, error, reference, actions)
 
-    def _logged(self, error: ClefError) -> str:
-        """Writes the one line of a refusal, and returns the reference that stands in it."""
+    def _told(self, environ: Environ, error: ClefError) -> str:
+        """Tells of a refusal, in one line, and returns the reference that stands in it."""
         reference = secrets.token_hex(4)
         # The cause's own text may hold an URL with a token in it: its name has to do.
         cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
-        extra = {"event": "refusal", "reason": error.reason, "reference": reference}
-        log.warning("%s: %s (cause: %s) [%s]", error.reason, error.message, cause, reference, extra=extra)
+        endpoint = self._endpoints.get(environ.get("PATH_INFO", ""))
+        _events.tell(
+            next((event for kind, event in _TROUBLES.items() if isinstance(error, kind)), "refusal"),
+            "%s: %s (cause: %s) [%s]",
+            *(error.reason, error.message, cause, reference),
+            reason=error.reason,
+            cause=cause,
+            endpoint="page" if endpoint is None else endpoint.__name__.strip("_"),
+            reference=reference,
+        )
         return reference
 
 

@@ -70,15 +70,12 @@ def follow_the_login(event: NewRequest) -> None:
         session["login"] = login.id
 
 
-def create_app(
-    *, provider: IdentityProvider, logout_store: LogoutStore, base_url: str, session: dict[str, Any], database: str
-) -> WSGIApp:
-    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``database`` is a file of SQLite's."""
+def create_site(*, base_url: str, secret: str, database: str) -> WSGIApp:
+    """The site alone, to be wrapped. ``secret`` signs its own session; ``database`` is a file of SQLite's."""
     with closing(sqlite3.connect(database)) as db:
         db.execute("CREATE TABLE IF NOT EXISTS members (number INTEGER PRIMARY KEY, clef_id TEXT NOT NULL UNIQUE)")
 
-    is_https = base_url.startswith("https:")
-    own_sessions = SignedCookieSessionFactory(session["secret"], httponly=True, secure=is_https)
+    own_sessions = SignedCookieSessionFactory(secret, httponly=True, secure=base_url.startswith("https:"))
     with Configurator(session_factory=own_sessions) as config:
         config.set_security_policy(ClefSecurityPolicy())
         config.set_default_csrf_options(require_csrf=True)
@@ -92,15 +89,27 @@ def create_app(
         config.add_view(home, route_name="home")
         config.add_view(account, route_name="account", permission="see", request_method="GET")
         config.add_view(keep_note, route_name="account", permission="edit", request_method="POST")
-        app = config.make_wsgi_app()
+    app: WSGIApp = config.make_wsgi_app()
+    return app
+
+
+def create_app(
+    *, provider: IdentityProvider, logout_store: LogoutStore, base_url: str, session: dict[str, Any], database: str
+) -> WSGIApp:
+    """The site, wrapped. ``session`` holds Beaker's options, ``secret`` at least."""
     return wrap(
-        app,
+        create_site(base_url=base_url, secret=session["secret"], database=database),
         provider=provider,
         logout_store=logout_store,
         base_url=base_url,
         session=session,
         protect=["/account"],
     )
+
+
+def site_factory(global_conf: dict[str, str], *, base_url: str, secret_file: str, database: str) -> WSGIApp:
+    """The site alone, as the ``[app:site]`` of pyramid.ini has it; there ``[filter:clef]`` wraps it."""
+    return create_site(base_url=base_url, secret=Path(secret_file).read_text("utf-8").strip(), database=database)
 
 
 def home(request: Request) -> Response:

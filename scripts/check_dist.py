@@ -3,8 +3,9 @@
     check_dist.py build demo tests
 
 ``build`` makes both and checks their metadata; ``demo`` walks the demo from the wheel alone; ``tests`` runs the
-tests on every Python of the classifiers, and on the oldest once more at the lowest versions of setup.cfg. Each
-virtual environment goes to .venvs/. This file knows nothing of what the tests test.
+tests on every Python of the classifiers, and on the oldest once more at the lowest versions of setup.cfg. What a
+browser sees is the checkout's to test, and what services answer is seen once more at the lowest versions of their
+drivers. Each virtual environment goes to .venvs/. This file knows nothing of what the tests test.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 VENVS = ROOT / ".venvs"
-RUNTIME_EXTRAS = ("postgresql", "redis", "server", "testing")
+RUNTIME_EXTRAS = ("metrics", "postgresql", "redis", "server", "sql", "testing")
+QUICK = "not browser and not services"
+WITH_SERVICES = "not browser"
 
 
 def run(*command: object, cwd: Path = ROOT) -> None:
@@ -104,8 +108,11 @@ def demo() -> None:
     run(python.with_name("clef-wsgi"), "demo", "--check", "--port", "0", cwd=VENVS)
 
 
-def run_tests(name: str, interpreter: object, *options: object) -> bool:
-    """Runs the sdist's tests where no other clef_wsgi than the installed one can be imported."""
+def run_tests(name: str, which: str, interpreter: object, *options: object) -> bool:
+    """Runs the sdist's tests where no other clef_wsgi than the installed one can be imported.
+
+    :param which: pytest's marker expression.
+    """
     python = fresh_venv(name, interpreter, f"{wheel()}[dev]", *options)
     with tempfile.TemporaryDirectory() as folder:
         shutil.unpack_archive(sdist(), folder)
@@ -115,7 +122,7 @@ def run_tests(name: str, interpreter: object, *options: object) -> bool:
         for info in tree.glob("*.egg-info"):
             shutil.rmtree(info)
         done = subprocess.run(
-            [python, "-m", "pytest", "-p", "no:cacheprovider"],
+            [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", which],
             cwd=tree,
             env={**os.environ, "CLEF_EXPECT_INSTALLED": "1"},
             stdout=subprocess.PIPE,
@@ -130,12 +137,12 @@ def run_tests(name: str, interpreter: object, *options: object) -> bool:
 
 def tests() -> None:
     found = {version: find_interpreter(version) for version in interpreter_versions()}
-    jobs: dict[str, tuple[object, ...]] = {version: (path,) for version, path in found.items() if path}
+    jobs: dict[str, tuple[Any, ...]] = {version: (QUICK, path) for version, path in found.items() if path}
     report_missing([version for version in found if version not in jobs])
     constraints = VENVS / "lowest.txt"
     constraints.write_text("\n".join(floors()), encoding="utf-8")
     for oldest in list(jobs)[:1]:
-        jobs["lowest"] = (found[oldest], "--constraints", constraints)
+        jobs["lowest"] = (WITH_SERVICES, found[oldest], "--constraints", constraints)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         passed = list(pool.map(lambda job: run_tests(job[0], *job[1]), jobs.items()))
     failed = [name for name, is_well in zip(jobs, passed, strict=True) if not is_well]

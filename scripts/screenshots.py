@@ -1,8 +1,9 @@
-"""Takes the pictures of the example site and of the provider's pages, with Chromium.
+"""Takes the pictures of the example site and of the demo's login server, with Chromium.
 
 ``python scripts/screenshots.py FOLDER`` runs the demo, walks through it at phone and desktop size, in light and
 in dark, and writes one PNG for each page. Needs selenium, chromium and chromedriver. docs/images holds four of
-them: ``account-desktop-*`` as ``site-desktop-*``, and ``log-out-phone-*`` as ``provider-phone-*``.
+them: ``account-desktop-*`` as ``site-desktop-*``, and ``log-out-phone-*`` as ``provider-phone-*``. The other pages
+of the server are in server_screenshots.py.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ from pathlib import Path
 
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import visibility_of_element_located
+from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 
+from browser_kit import add_device
 from services import chromium
 
 from clef_wsgi.demo.processes import Running, running
@@ -38,25 +44,45 @@ def main() -> int:
 
 
 def walk(browser: Chrome, demo: Running) -> Iterator[str]:
-    """Goes from page to page as a person would; yields the name of each."""
+    """Goes from page to page as a person would, who makes a passkey first; yields the name of each."""
+    add_device(browser)
+    browser.get(demo.server_url)
+    yield "demo"
+    browser.get(demo.invitation)
+    press(browser, "#enrol:not([hidden]) button")
+    log_out(browser)
     browser.get(demo.site_url)
     yield "welcome"
     press(browser, "main .clef-login")
-    yield "approve"
-    press(browser, "button[name=person]")
+    seen(browser, "#sign-in")
+    yield "sign-in"
+    press(browser, "#sign-in button")
+    seen(browser, "form[action$='/clef/logout']")
     yield "signed-in"
     browser.get(f"{demo.site_url}/account")
     yield "account"
-    browser.get(demo.provider_url)
+    browser.get(demo.server_url)
     yield "log-out"
-    press(browser, "button[name=person]")
-    yield "logged-out"
+    log_out(browser)
     browser.get(demo.site_url)
+    while browser.find_elements(By.CSS_SELECTOR, "form[action$='/clef/logout']"):
+        browser.refresh()
     yield "let-go"
 
 
+def log_out(browser: Chrome) -> None:
+    press(browser, "form[action='/log-out'] button")
+    seen(browser, "body:not(:has(form[action='/log-out']))")
+
+
 def press(browser: Chrome, selector: str) -> None:
-    browser.find_element(By.CSS_SELECTOR, selector).click()
+    seen(browser, selector).click()
+
+
+def seen(browser: Chrome, selector: str) -> WebElement:
+    """The element, once it is there and to be seen."""
+    where = (By.CSS_SELECTOR, selector)
+    return WebDriverWait(browser, 20, poll_frequency=0.05).until(visibility_of_element_located(where))
 
 
 def take(browser: Chrome, page: str, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Takes the pictures of the server's pages, with Chromium.
 
 ``python scripts/server_screenshots.py FOLDER`` runs a server on a free port, and writes one PNG for each page at
-phone and desktop size, in light and dark, in English and German. Needs selenium, chromium and chromedriver.
+phone and desktop size, in light and dark, in English and German; of a page that is longer than the screen a second
+one of all of it. docs/images holds four: ``account-en-390-*`` as ``account-phone-*``, and ``receipts-en-390-*`` as
+``receipts-phone-*``. Needs selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -11,16 +13,25 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 
 from browser_kit import Page, open_page
 from passkey_kit import enrolled, link
+from server_kit import Server, Site
+
+from clef_wsgi.server.clock import SECOND, system_clock
+from clef_wsgi.server.database.schema import apps, deliveries, sessions
+from clef_wsgi.server.records.people import Person
 
 SIZES = {"390": (390, 844), "1280": (1280, 800)}
 SCHEMES = ("light", "dark")
 LANGUAGES = ("en", "de")
+FIREFOX = "Mozilla/5.0 (Android 16; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0"
 
 
 def main() -> int:
@@ -41,6 +52,8 @@ def main() -> int:
 def walk(page: Page, language: str) -> Iterator[str]:
     """Goes from page to page as a person would; yields the name of each."""
     server = page.server
+    with server.database.writing() as connection:
+        connection.execute(delete(apps))  # those of the language before
     site = server.add_site(f"Photos ({language})", callback="https://photos.example.com/clef/callback")
     page.driver.delete_all_cookies()
     page.driver.remove_all_credentials()
@@ -55,10 +68,13 @@ def walk(page: Page, language: str) -> Iterator[str]:
     yield "enrol"
     page.press("#enrol button")
     page.wait("form[action='/log-out']")
-    yield "account"
+    yield "account-new"
     page.open("/passkeys")
     yield "passkeys-one"
     enrolled(server, ann)
+    sites = live(server, ann, language)
+    page.open("/")
+    yield "account"
     page.open("/passkeys")
     page.press("li:nth-of-type(2) summary")
     yield "passkeys"
@@ -73,6 +89,55 @@ def walk(page: Page, language: str) -> Iterator[str]:
     page.open("/iframes/switch?" + site.ask())
     yield "no-script"
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    yield from log_out(page, sites)
+
+
+def log_out(page: Page, sites: list[Site]) -> Iterator[str]:
+    """The receipts: some sites have heard; one is down, and is given up; then all have heard."""
+    page.open("/")
+    page.press("form[action='/log-out'] button")
+    page.wait("#receipts")
+    tapped = min(row.made_at for row in page.server.rows(deliveries, deliveries.c.state == "pending"))
+    for site, tenths in zip(sites, (4, 7, 0), strict=True):
+        if tenths:
+            tell(page, site, state="confirmed", done_at=tapped + tenths * SECOND // 10)
+        else:
+            late = {"failure": "timeout", "first_tried_at": tapped, "next_at": system_clock() + 60 * SECOND}
+            tell(page, site, attempts=3, **late)
+    page.wait("#receipts .row[data-mark=busy] .why:not(:empty)")
+    yield "receipts"
+    tell(page, sites[-1], state="given_up")
+    page.wait("#receipts[data-mark=bad]")
+    yield "receipts-given-up"
+    page.open("/")
+    page.press("#sign-in button")
+    page.wait("form[action='/log-out']")
+    yield "account-unheard"
+    tell(page, sites[-1], state="confirmed", done_at=tapped + 65 * SECOND)
+    page.open("/receipts")
+    yield "receipts-done"
+
+
+def live(server: Server, ann: Person, language: str) -> list[Site]:
+    """Ann is logged in at three sites, from a second browser."""
+    browser = server.browser(signed_in=ann)
+    names = {"en": ("Photos", "Wiki", "Tickets"), "de": ("Fotos", "Wiki", "Vereinskasse")}[language]
+    sites = []
+    with server.database.writing() as connection:
+        newest = select(func.max(sessions.c.id)).scalar_subquery()
+        values = {"user_agent": FIREFOX, "address": "192.0.2.7"}
+        connection.execute(update(sessions).where(sessions.c.id == newest).values(values))
+    for name in names:
+        host = f"https://{name.lower()}.example.com"
+        sites.append(server.add_site(f"{name}", callback=f"{host}/clef/callback", hooks=[f"{host}/clef/webhook"]))
+        server.log_in(sites[-1], browser)
+    return sites
+
+
+def tell(page: Page, site: Site, **values: Any) -> None:
+    """What a delivery writes down."""
+    with page.server.database.writing() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.app_id == site.app_id).values(values))
 
 
 def take(page: Page, folder: Path, name: str) -> None:
@@ -81,6 +146,10 @@ def take(page: Page, folder: Path, name: str) -> None:
         for scheme in SCHEMES:
             page.set_size(width, height, scheme=scheme)
             page.driver.save_screenshot(str(folder / f"{name}-{size}-{scheme}.png"))
+            whole = page.run("return document.documentElement.scrollHeight;")
+            if whole > height:
+                page.set_size(width, whole, scheme=scheme)
+                page.driver.save_screenshot(str(folder / f"{name}-{size}-{scheme}-whole.png"))
 
 
 if __name__ == "__main__":

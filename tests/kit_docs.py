@@ -16,6 +16,8 @@ import clef_wsgi
 BASE_URL = "https://www.example.com"
 SERVER_URL = "https://login.example.com"
 SECRET = "a secret for tests alone, 32 bytes or more"
+DEPLOYED = {"gunicorn": ["gunicorn"], "uwsgi": ["uwsgi", "--ini", "uwsgi.ini"], "wsgi_file": []}
+"""The blocks of docs/deploying.md that are run as files, and the command that runs each."""
 
 
 def my_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -37,3 +39,20 @@ def settings(*, app_id: str = "0" * 32, app_secret: str = SECRET, server_url: st
 def visitor(**options: Any) -> webtest.TestApp:
     """Somebody's browser at the reader's app; ``options`` go over :func:`settings`."""
     return webtest.TestApp(clef_wsgi.wrap(my_app, **{**settings(), **options}))
+
+
+TEXTS = {
+    "base_url": BASE_URL,
+    "provider": "clef",
+    "provider.server_url": SERVER_URL,
+    "provider.app_id": "0" * 32,
+    "provider.app_secret": SECRET,
+    "store": "memory",
+    "session.secret": SECRET,
+}
+"""The same as text."""
+
+
+def in_environ(texts: dict[str, str]) -> dict[str, str]:
+    """Settings as the variables that docs/settings.md tells of."""
+    return {"CLEF_WSGI_" + name.upper().replace(".", "__"): text for name, text in texts.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socketserver import ThreadingMixIn
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -60,7 +61,28 @@ class _Quiet(WSGIRequestHandler):
 
 
 class _Threads(ThreadingMixIn, WSGIServer):
-    """A thread for each request, all ended by ``server_close``."""
+    """A thread for each connection. ``server_close`` waits for what is being answered, and for nobody who is silent.
+
+    A browser opens connections before it needs them: their threads would wait for a request as long as it runs.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(*arguments)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        for connection in tuple(self._open):
+            with suppress(OSError):  # it ended meanwhile
+                connection.shutdown(socket.SHUT_RD)  # an answer that is under way still goes out
+        super().server_close()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from cases import each
 from kit import BASE_URL, Answer, FakeProvider, ask, browser, make_app, state_of
 
 from clef_wsgi.errors import CodeRejected, LoginRefused, ProviderUnavailable
@@ -63,9 +64,7 @@ def refusals() -> dict[str, Answer]:
 # -- pages ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("unknown state", 400), ("cross origin", 403), ("a visit", 405), ("provider away", 503)]
-)
+@each(("kind", "status"), [("unknown state", 400), ("cross origin", 403), ("a visit", 405), ("provider away", 503)])
 def test_a_page_is_whole_accessible_and_loads_nothing(kind: str, status: int) -> None:
     """A small page: language, title, one heading, tags closed, a way on, nothing loaded, nothing of the code."""
     answer = refusals()[kind]
@@ -85,7 +84,7 @@ def test_a_page_is_whole_accessible_and_loads_nothing(kind: str, status: int) ->
     assert all(link.startswith(HOME) for link in page.links)
 
 
-@pytest.mark.parametrize("kind", ["unknown state", "cross origin", "a visit", "provider away"])
+@each("kind", ["unknown state", "cross origin", "a visit", "provider away"])
 def test_a_page_is_kept_by_nobody_framed_by_nobody_and_says_nothing_to_others(kind: str) -> None:
     """Row 36, RFC 9700, sections 4.2 and 4.16: no-store, no-referrer, no framing, no script, no guessing of types."""
     answer = refusals()[kind]
@@ -173,7 +172,7 @@ def test_the_reference_of_a_page_stands_in_the_log(caplog: pytest.LogCaptureFixt
 # -- JSON -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "accept", ["application/json", "application/json, text/plain", "text/html;q=0.5, application/json", "application/*"]
 )
 def test_who_prefers_json_gets_json(accept: str) -> None:
@@ -186,16 +185,14 @@ def test_who_prefers_json_gets_json(accept: str) -> None:
     assert answer.header("Vary")
 
 
-@pytest.mark.parametrize(
-    "accept", [None, "", "*/*", "text/html", "text/html, application/json;q=0.9", "image/png", ";;", "é"]
-)
+@each("accept", [None, "", "*/*", "text/html", "text/html, application/json;q=0.9", "image/png", ";;", "é"])
 def test_everybody_else_gets_the_page(accept: str | None) -> None:
     """A browser, a missing or garbled ``Accept``, and who takes neither get HTML."""
     answer = unknown_state(make_app(), HTTP_ACCEPT=accept)
     assert (answer.status, answer.header("Content-Type")) == (400, "text/html; charset=utf-8")
 
 
-@pytest.mark.parametrize("path", ["/clef/callback", "/clef/login", "/clef/webhook"])
+@each("path", ["/clef/callback", "/clef/login", "/clef/webhook"])
 def test_a_wrong_method_is_json_with_allow(path: str) -> None:
     """405 of what only machines do by mistake: JSON and ``Allow``, no body for HEAD."""
     answer = ask(make_app(), path, method="DELETE")
@@ -247,21 +244,21 @@ def test_row_36_an_answer_for_nobody_varies() -> None:
     assert ask(make_app(with_headers())).headers == [("Content-Type", "text/plain"), ("Vary", "Cookie")]
 
 
-@pytest.mark.parametrize("spoken", ["public, max-age=60", "no-cache", "no-store"])
-@pytest.mark.parametrize("name", ["Cache-Control", "cache-control", "CACHE-CONTROL"])
+@each("spoken", ["public, max-age=60", "no-cache", "no-store"])
+@each("name", ["Cache-Control", "cache-control", "CACHE-CONTROL"])
 def test_row_36_what_the_app_says_about_caches_stays(name: str, spoken: str) -> None:
     """Row 36: unless the app spoke itself."""
     answer = signed_in(with_headers((name, spoken)))
     assert answer.header("Cache-Control") == spoken
 
 
-@pytest.mark.parametrize("spoken", ["Cookie", "cookie", "Accept, Cookie", "Accept,cookie ,Origin", "*"])
+@each("spoken", ["Cookie", "cookie", "Accept, Cookie", "Accept,cookie ,Origin", "*"])
 def test_row_36_what_varies_by_cookie_already_is_not_marked_again(spoken: str) -> None:
     """Row 36: one ``Vary`` that names the cookie is enough."""
     assert ask(make_app(with_headers(("vary", spoken)))).header("Vary") == spoken
 
 
-@pytest.mark.parametrize("spoken", ["Accept", "Cookies, X-Cookie", "Accept-Encoding, Origin"])
+@each("spoken", ["Accept", "Cookies, X-Cookie", "Accept-Encoding, Origin"])
 def test_row_36_what_varies_by_something_else_varies_by_cookie_too(spoken: str) -> None:
     """Row 36: the app's own ``Vary`` stays beside ours (RFC 9110, section 5.3)."""
     headers = ask(make_app(with_headers(("Vary", spoken)))).headers

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cases import each
 from kit import BASE_URL, SAME_ORIGIN, Answer, Browser, FakeProvider, ask, browser, make_app, state_of
 from webtest import TestResponse
 
@@ -39,7 +40,7 @@ def state_in(page: str) -> str:
 # -- url --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "query", "expected"),
     [
         ("/", "", "/"),
@@ -76,9 +77,7 @@ def test_url_under_a_prefix_is_what_the_browser_shows() -> None:
     assert answer.body == b"https://www.example.com/app/clef/login?next=/app/notes"
 
 
-@pytest.mark.parametrize(
-    "address", ["//evil.example", "https://evil.example/", "\\\\evil.example", "/\r\nX: y", "é\ud800"]
-)
+@each("address", ["//evil.example", "https://evil.example/", "\\\\evil.example", "/\r\nX: y", "é\ud800"])
 def test_url_with_a_bad_return_address_is_harmless_and_leads_home(address: str) -> None:
     """``.url(next)``: plain ASCII whatever it is given; the login decides, and leads home."""
     app = make_app(shows(lambda login: login.url(address)))
@@ -118,7 +117,7 @@ QUIET: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("draw", QUIET.values(), ids=QUIET)
+@each("draw", QUIET.values(), ids=QUIET)
 def test_url_and_buttons_write_nothing(draw: Callable[[Any], object]) -> None:
     """``.url``, ``.button`` and ``.sign_out_button`` need no session, start nothing, and may be cached."""
     provider = FakeProvider()
@@ -127,7 +126,7 @@ def test_url_and_buttons_write_nothing(draw: Callable[[Any], object]) -> None:
     assert provider.starts == []
 
 
-@pytest.mark.parametrize("draw", QUIET.values(), ids=QUIET)
+@each("draw", QUIET.values(), ids=QUIET)
 def test_url_and_buttons_work_after_start_response(draw: Callable[[Any], object]) -> None:
     """The quiet ones may be called while the body is being made."""
 
@@ -147,7 +146,7 @@ def test_button_is_a_plain_link() -> None:
     assert drawn(lambda login: login.button(), "/notes") == f'<a class="clef-login" href="{LOGIN}/notes">Log in</a>'
 
 
-@pytest.mark.parametrize("name", ["button", "sign_out_button", "script_button"])
+@each("name", ["button", "sign_out_button", "script_button"])
 def test_buttons_are_html_already(name: str) -> None:
     """A template that honours ``__html__`` does not escape a button again."""
     assert drawn(lambda login: getattr(login, name)().__html__()).startswith("<")

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from peers import Peer, Script, Talk, answer, floods, hangs, json_answer, says
@@ -106,14 +107,14 @@ def test_all_faults_at_once() -> None:
     assert "pass-word" not in str(caught.value)
 
 
-@pytest.mark.parametrize("app_id", [None, 5, "", "a b", "a\n", "é", "x" * 256])
+@each("app_id", [None, 5, "", "a b", "a\n", "é", "x" * 256])
 def test_app_id_is_plain_text(app_id: Any) -> None:
     """An id that would need care in a URL or an attribute is none that a server gave."""
     with pytest.raises(ConfigurationError, match="app_id must be the id"):
         provider(app_id=app_id)
 
 
-@pytest.mark.parametrize("secret", [None, b"x", "", " ", "x\n", " x", [], (), [""], ["x", None], {"x"}, "é"])
+@each("secret", [None, b"x", "", " ", "x\n", " x", [], (), [""], ["x", None], {"x"}, "é"])
 def test_app_secret_is_never_empty(secret: Any) -> None:
     """Nor has it the line end of the file it came from: the server would only say that it is wrong."""
     with pytest.raises(ConfigurationError, match="app_secret must be the secret"):
@@ -130,9 +131,10 @@ def test_it_is_an_identity_provider() -> None:
 # -------------------------------------------------------------------------------------------- login begins
 
 
-@pytest.mark.parametrize("prefix", ["", "/", "/clef", "/clef/"])
+@each("prefix", ["", "/", "/clef", "/clef/"])
 def test_start_login(prefix: str, server: responses.RequestsMock) -> None:
     """The plain address, with everything escaped; a path prefix is kept; nothing is asked."""
+    server.reset()
     state, redirect_url = "a+/=&%b", "https://www.example.com/x y?q=1&r=é#f"
     start = provider(server_url=SERVER + prefix).start_login(state, redirect_url)
     parts = urlsplit(start.url)
@@ -202,9 +204,10 @@ def test_over_the_wire() -> None:
     assert not {"authorization", "cookie", "referer"} & {*first.headers, *second.headers}
 
 
-@pytest.mark.parametrize("code", ["", "c" * 2049, "c" * 100_000, "a\0b", "a\r\nb", "\xff", "a\u2028", "\ud800"])
+@each("code", ["", "c" * 2049, "c" * 100_000, "a\0b", "a\r\nb", "\xff", "a\u2028", "\ud800"])
 def test_row_6_impossible_codes(code: str, server: responses.RequestsMock) -> None:
     """Row 6: what no server could have given is refused without asking one."""
+    server.reset()
     with pytest.raises(CodeRejected):
         finish(provider(), code=code)
     assert len(server.calls) == 0
@@ -225,8 +228,8 @@ def test_row_4_error_in_the_query(server: responses.RequestsMock) -> None:
     assert len(server.calls) == 0
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
-@pytest.mark.parametrize(
+@each("status", [200, 400, 401, 403, 404])
+@each(
     ("text", "kind", "reason"),
     [
         ("Invalid OAuth Code.", CodeRejected, "code_rejected"),
@@ -247,6 +250,7 @@ def test_r5_errors_of_authorize(
     text: object, kind: type[ClefError], reason: str, status: int, server: responses.RequestsMock
 ) -> None:
     """R5: the exact text decides, whatever the status; an error beside ``success`` is an error."""
+    server.reset()
     authorize(server, {**AUTHORIZED, "error": text}, status)
     info(server)
     with pytest.raises(kind) as caught:
@@ -255,7 +259,7 @@ def test_r5_errors_of_authorize(
     assert paths(server) == ["/api/v1/authorize"]
 
 
-@pytest.mark.parametrize(
+@each(
     "document",
     [
         {"access_token": TOKEN},
@@ -275,6 +279,7 @@ def test_r5_errors_of_authorize(
 )
 def test_r5_authorize_that_is_no_success(document: object, server: responses.RequestsMock) -> None:
     """R5, row 41: without ``success: true`` and a usable token nobody is asked about."""
+    server.reset()
     authorize(server, document)
     info(server)
     with pytest.raises(ProviderUnavailable) as caught:
@@ -283,16 +288,17 @@ def test_r5_authorize_that_is_no_success(document: object, server: responses.Req
     assert paths(server) == ["/api/v1/authorize"]
 
 
-@pytest.mark.parametrize("status", [201, 202, 206, 400, 403])
+@each("status", [201, 202, 206, 400, 403])
 def test_success_has_status_200(status: int, server: responses.RequestsMock) -> None:
     """A body that says success does not make a success of another status."""
+    server.reset()
     authorize(server, AUTHORIZED, status)
     with pytest.raises(ProviderUnavailable) as caught:
         finish(provider())
     assert (caught.value.reason, vars(caught.value)["http_status"]) == ("provider_answer", status)
 
 
-@pytest.mark.parametrize(
+@each(
     ("script", "reason"),
     [
         pytest.param(says(answer(b"<h1>Oops</h1>", "500 Oops")), "provider_unavailable", id="500"),
@@ -330,12 +336,13 @@ def test_row_38_one_deadline_for_both_calls() -> None:
 # ------------------------------------------------------------------------------------------ who it is
 
 
-@pytest.mark.parametrize(
+@each(
     ("given_id", "user_id"),
     [(12345, "12345"), ("12345", "12345"), (0, "0"), ("Ab", "Ab"), ("é ü", "é ü"), ("x" * 512, "x" * 512)],
 )
 def test_r6_one_spelling(given_id: object, user_id: str, server: responses.RequestsMock) -> None:
     """R6: a number and its text are one user; letters keep their case."""
+    server.reset()
     authorize(server)
     info(server, {"success": True, "info": {"id": given_id}})
     logout(server, {"success": True, "clef_id": given_id})
@@ -363,9 +370,10 @@ IMPOSSIBLE_IDS: list[object] = [
 ]
 
 
-@pytest.mark.parametrize("given_id", IMPOSSIBLE_IDS)
+@each("given_id", IMPOSSIBLE_IDS)
 def test_r6_nobody(given_id: object, server: responses.RequestsMock) -> None:
     """R6: an id that is no number and no usable text is nobody."""
+    server.reset()
     authorize(server)
     info(server, {"success": True, "info": {**PERSON, "id": given_id}})
     with pytest.raises(ClaimRejected):
@@ -380,7 +388,7 @@ def test_r6_id_is_missing(server: responses.RequestsMock) -> None:
         finish(provider())
 
 
-@pytest.mark.parametrize(
+@each(
     ("document", "status"),
     [
         ({"error": "Invalid token."}, 403),
@@ -397,6 +405,7 @@ def test_r6_id_is_missing(server: responses.RequestsMock) -> None:
 )
 def test_r5_info_that_is_no_success(document: object, status: int, server: responses.RequestsMock) -> None:
     """R5, row 41: nobody is signed in on anything but success and an ``info`` object."""
+    server.reset()
     authorize(server)
     info(server, document, status)
     with pytest.raises(ProviderUnavailable) as caught:
@@ -412,9 +421,10 @@ def test_claims_pass_only_as_text(server: responses.RequestsMock) -> None:
     assert finish(provider()).user == {"id": "1", **good}
 
 
-@pytest.mark.parametrize("value", [None, "", 5, True, [], {}, ["a"], "x" * 321, "a\r\nb", "a\0", "\x9f"])
+@each("value", [None, "", 5, True, [], {}, ["a"], "x" * 321, "a\r\nb", "a\0", "\x9f"])
 def test_unusable_claims_are_dropped(value: object, server: responses.RequestsMock) -> None:
     """A login does not fail for a bad phone number."""
+    server.reset()
     names = ("email", "first_name", "last_name", "phone_number")
     authorize(server)
     info(server, {"success": True, "info": {"id": 1, **dict.fromkeys(names, value)}})
@@ -452,7 +462,7 @@ def test_each_secret_once(server: responses.RequestsMock) -> None:
     assert secrets_sent(server) == ["new", "old"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("document", "status"),
     [
         ({"error": "Invalid App ID."}, 403),
@@ -466,6 +476,7 @@ def test_each_secret_once(server: responses.RequestsMock) -> None:
 )
 def test_no_other_answer_gets_another_secret(document: object, status: int, server: responses.RequestsMock) -> None:
     """Only ``Invalid App Secret.`` is a reason to say another secret."""
+    server.reset()
     authorize(server, document, status)
     with pytest.raises(ClefError):
         finish(provider(app_secret=["new", "old"]))
@@ -494,9 +505,10 @@ def test_row_25_digest_is_the_tokens(server: responses.RequestsMock) -> None:
     assert len({read(clef).once, read(clef, "another").once, read(other).once}) == 3
 
 
-@pytest.mark.parametrize("token", ["", "t" * 2049, "a\0", "a\r\nb", "é", "\u2028"])
+@each("token", ["", "t" * 2049, "a\0", "a\r\nb", "é", "\u2028"])
 def test_row_24_impossible_tokens(token: str, server: responses.RequestsMock) -> None:
     """Row 24: what no server could have given is refused without asking one."""
+    server.reset()
     with pytest.raises(LogoutRefused):
         read(provider(), token)
     assert len(server.calls) == 0
@@ -509,8 +521,8 @@ def test_row_23_no_token(server: responses.RequestsMock) -> None:
     assert len(server.calls) == 0
 
 
-@pytest.mark.parametrize("status", [200, 400, 403])
-@pytest.mark.parametrize(
+@each("status", [200, 400, 403])
+@each(
     ("text", "kind", "reason"),
     [
         ("Invalid Logout Token.", LogoutRefused, "logout_refused"),
@@ -525,15 +537,17 @@ def test_row_24_errors_of_logout(
     text: str, kind: type[ClefError], reason: str, status: int, server: responses.RequestsMock
 ) -> None:
     """Row 24: a token that the server does not know is refused; any other error is no proof of anything."""
+    server.reset()
     logout(server, {**LOGGED_OUT, "error": text}, status)
     with pytest.raises(kind) as caught:
         read(provider())
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("given_id", IMPOSSIBLE_IDS)
+@each("given_id", IMPOSSIBLE_IDS)
 def test_row_28_impossible_ids(given_id: object, server: responses.RequestsMock) -> None:
     """Row 28: a logout of nobody is the provider's fault: it may send it again."""
+    server.reset()
     logout(server, {"success": True, "clef_id": given_id})
     with pytest.raises(ProviderUnavailable) as caught:
         read(provider())
@@ -548,9 +562,10 @@ def test_row_28_numbers_that_are_none(body: str, server: responses.RequestsMock)
         read(provider())
 
 
-@pytest.mark.parametrize("document", [{"clef_id": 1}, {"success": False, "clef_id": 1}, {"success": True}])
+@each("document", [{"clef_id": 1}, {"success": False, "clef_id": 1}, {"success": True}])
 def test_logout_that_is_no_success(document: object, server: responses.RequestsMock) -> None:
     """Without ``success: true`` and an id nobody is signed out."""
+    server.reset()
     logout(server, document)
     with pytest.raises(ProviderUnavailable):
         read(provider())

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import (
@@ -44,7 +45,7 @@ STRIPPED = [space + "//" + EVIL for space in " \x0b\x0c\t\r\n\x00\x1f\x85\xa0\u2
 STRIPPED += ["/" + space + "/" + EVIL for space in " \x0b\x0c\t\r\n\x00"]
 
 
-@pytest.mark.parametrize("address", LEAVING)
+@each("address", LEAVING)
 def test_cve_2024_42353_a_location_that_joins_to_another_host(address: str) -> None:
     """WebOb joined ``//host`` in ``Location`` to another origin: ours is absolute, so nothing is joined."""
     visitor = browser(make_app())
@@ -53,7 +54,7 @@ def test_cve_2024_42353_a_location_that_joins_to_another_host(address: str) -> N
     assert is_at_home(location)
 
 
-@pytest.mark.parametrize("address", STRIPPED, ids=repr)
+@each("address", STRIPPED, ids=repr)
 def test_webob_495_white_space_before_slashes_that_a_parser_strips(address: str) -> None:
     """WebOb 495: space, VT or FF before ``//`` passed one parser and were stripped by the next: ours leans on none."""
     visitor = browser(make_app())
@@ -69,7 +70,7 @@ def drawn_by(name: str, address: str) -> Any:
     return app
 
 
-@pytest.mark.parametrize("address", [*LEAVING, *STRIPPED], ids=repr)
+@each("address", [*LEAVING, *STRIPPED], ids=repr)
 def test_cve_2022_23527_an_open_redirect_in_any_redirect_parameter(address: str) -> None:
     """mod_auth_openidc's logout took any target: here every parameter and method that names one is proven."""
     ended = [browser(make_app()).post("/clef/logout", {"next": address}, headers=SAME_ORIGIN, status=303).location]
@@ -120,7 +121,7 @@ def test_mod_auth_openidc_222_passing_an_anonymous_request_on_scrubs_what_it_cla
     assert [seen[name] for name in ("user", "login_id", "remote_user", "auth_type")] == [None] * 4
 
 
-@pytest.mark.parametrize("claimed", ["/health", "/static/x", "/health?", f"https://{EVIL}/health"])
+@each("claimed", ["/health", "/static/x", "/health?", f"https://{EVIL}/health"])
 def test_cve_2026_40575_a_path_that_a_header_claims(claimed: str) -> None:
     """oauth2-proxy judged X-Forwarded-Uri: the decision is about the path that the app will serve, and no other."""
     names = ("FORWARDED_URI", "FORWARDED_PATH", "FORWARDED_PREFIX", "ORIGINAL_URL", "ORIGINAL_URI", "REWRITE_URL")
@@ -132,10 +133,8 @@ def test_cve_2026_40575_a_path_that_a_header_claims(claimed: str) -> None:
         assert (answer.status, answer.header("Location")) == (303, BASE_URL + "/clef/login?next=/private")
 
 
-@pytest.mark.parametrize(
-    "path", ["/private", "/private?/health", "/private#/health", "/private/health", "/private;/health"]
-)
-@pytest.mark.parametrize("query", ["", "/health", "x=/health#/health"])
+@each("path", ["/private", "/private?/health", "/private#/health", "/private/health", "/private;/health"])
+@each("query", ["", "/health", "x=/health#/health"])
 def test_ghsa_7rh7_and_pxq7_an_ignored_path_in_query_or_fragment(path: str, query: str) -> None:
     """GHSA-7rh7-c77v-6434, GHSA-pxq7-h93f-9jrg: an ignored path somewhere behind the path opens nothing."""
     answer = ask(make_app(secret_page, protect=["/"], ignore=["/health"]), path, query=query)
@@ -145,7 +144,7 @@ def test_ghsa_7rh7_and_pxq7_an_ignored_path_in_query_or_fragment(path: str, quer
 HEALTH_CHECKS = ("GoogleHC/1.0", "kube-probe/1.30", "ELB-HealthChecker/2.0", "Clef/1.0 (logout)", "")
 
 
-@pytest.mark.parametrize("agent", HEALTH_CHECKS)
+@each("agent", HEALTH_CHECKS)
 def test_ghsa_5hvv_a_health_checks_user_agent(agent: str) -> None:
     """GHSA-5hvv-m4w4-gf6v: a header of a health check skipped the login: no header's value changes anything here."""
     headers: dict[str, Any] = {"HTTP_USER_AGENT": agent, "HTTP_X_HEALTH_CHECK": "1", "HTTP_FROM": agent}
@@ -175,12 +174,10 @@ def test_cve_2023_28625_a_garbled_cookie_header(cookie: str, path: str) -> None:
     assert answer.status == 303 or answer.json["user"] is None
 
 
-@pytest.mark.parametrize(
+@each(
     "endpoint", [("GET", "/clef/login"), ("GET", "/clef/callback"), ("POST", "/clef/logout"), ("POST", "/clef/webhook")]
 )
-@pytest.mark.parametrize(
-    "value", ["", "x", "a" * 40, "a" * 72, '"\\', "é" * 40, "=;=;", "..", "a" * 9000], ids=lambda value: value[:3]
-)
+@each("value", ["", "x", "a" * 40, "a" * 72, '"\\', "é" * 40, "=;=;", "..", "a" * 9000], ids=lambda value: value[:3])
 def test_cve_2023_28625_a_garbled_cookie_at_our_own_endpoints(endpoint: tuple[str, str], value: str) -> None:
     """Row 30: forged, cut and over-long cookies: the endpoints answer as to a stranger."""
     method, path = endpoint
@@ -197,7 +194,7 @@ def test_cve_2023_28625_a_garbled_cookie_at_our_own_endpoints(endpoint: tuple[st
     assert not (answer.header("Location") or "").startswith("http:")
 
 
-@pytest.mark.parametrize(
+@each(
     "cookie",
     [
         f"{COOKIE_NAME}_chunks=99999999",
@@ -216,9 +213,7 @@ def test_cve_2024_24814_a_number_of_chunks_out_of_a_cookie(cookie: str) -> None:
     assert (answer.status, answer.json["user"]) == (200, None)
 
 
-@pytest.mark.parametrize(
-    ("method", "accept"), [("GET", "text/html"), ("GET", "application/json"), ("POST", "text/html")]
-)
+@each(("method", "accept"), [("GET", "text/html"), ("GET", "application/json"), ("POST", "text/html")])
 def test_ghsa_59jp_content_that_is_sent_along_with_the_login(method: str, accept: str) -> None:
     """GHSA-59jp-rwph-878r: what asks for a login holds no byte and no header of the page that needs it."""
     app = make_app(secret_page, protect=["/"])

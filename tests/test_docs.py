@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import inspect
+import io
 import json
 import os
 import re
@@ -19,16 +20,20 @@ from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import doc_runner
+import prometheus_client
 import pytest
 import requests
 import webtest
 from doc_runner import BLOCKS, BY_NAME, ROOT, Block, execute
 from kit import FakeProvider, browser
-from kit_docs import BASE_URL, SECRET, SERVER_URL, my_app, settings, visitor
+from kit_docs import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_environ, my_app, settings, visitor
 
 import clef_wsgi
+from clef_wsgi import _events, cli, upkeep
+from clef_wsgi.check import command
 from clef_wsgi.server.commands.parser import build_parser
 from clef_wsgi.server.commands.run import DEFAULT_PORT
+from clef_wsgi.server.records import backlog
 from clef_wsgi.testing import LocalClef
 
 
@@ -38,7 +43,7 @@ def _a_folder_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     environ = {"APP_ID": "0" * 32, "APP_SECRET": SECRET, "SESSION_SECRET": SECRET}
     addresses = {"SERVER_URL": SERVER_URL, "SITE_URL": BASE_URL}
-    for name, value in {**environ, **addresses}.items():
+    for name, value in {**environ, **addresses, **in_environ(TEXTS)}.items():
         monkeypatch.setenv(name, value)
 
 
@@ -117,12 +122,21 @@ def _pip(words: list[str]) -> None:
 
 
 def _clef_wsgi(words: list[str]) -> None:
-    """The command's own parser takes the line. What it does is shown by tests/server/test_server_commands.py."""
-    assert words[1] == "server"
-    assert build_parser().parse_args(words[2:]).run
+    """The command's own parser takes the line. What it does is shown by the tests of the commands."""
+    if words[1] == "server":
+        assert build_parser().parse_args(words[2:]).run
+    else:
+        assert cli.build_parser().parse_args(words[1:]).run
+
+
+def _deploys(words: list[str]) -> None:
+    """As tests/test_deploying.py starts it."""
+    assert words in [*DEPLOYED.values()]
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "gunicorn": _deploys,
+    "uwsgi": _deploys,
     "make": _make,
     "python": _python,
     "pip": _pip,
@@ -147,6 +161,29 @@ def starts_the_server_in_a_container(block: Block) -> None:
 def leads_to_the_server(block: Block) -> None:
     """The proxy asks where the server listens unless it is told otherwise."""
     assert f" {'http://' * ('proxy_pass' in block.text)}127.0.0.1:{DEFAULT_PORT}" in block.text
+
+
+@then
+def is_run_by_test_deploying(block: Block) -> None:
+    """tests/test_deploying.py writes it to its file, and runs it."""
+    assert block.name in DEPLOYED
+
+
+@then
+def loads_the_same_file(block: Block) -> None:
+    """Apache is told of the page's own wsgi.py, whose app is called as mod_wsgi wants it."""
+    assert re.search(r"(?m)^WSGIScriptAlias / /\S+/wsgi.py$", block.text)
+    assert re.search(r"(?m)^application = ", BY_NAME["wsgi_file"].text)
+    assert all(line.startswith("WSGI") for line in block.text.splitlines())
+
+
+@then
+def needs_no_forwarded_header(block: Block) -> None:
+    """The proxy asks where the servers of the page listen, and sends nothing that this package would need."""
+    listens = "127.0.0.1:8000"
+    assert f"proxy_pass http://{listens};" in block.text
+    assert all(listens in BY_NAME[server].text for server in ("gunicorn", "uwsgi"))
+    assert "X-Forwarded" not in block.text
 
 
 @then
@@ -203,6 +240,102 @@ def is_the_answer_to_a_script(block: Block) -> None:
     """A script at a protected path."""
     answer = visitor(protect=["/account"]).get("/account", headers={"Sec-Fetch-Mode": "cors"}, status=401)
     assert answer.json == json.loads(block.text)
+
+
+# -- settings as text -------------------------------------------------------------------------------------
+
+
+@then
+def reads_the_environment(block: Block) -> None:
+    """The variables of docs/settings.md wrap an app, whose login path leads to the login service."""
+    login_leads_to_the_provider(block)
+    rows = next(
+        rows for heading, rows in doc_runner.tables(ROOT / "docs" / "settings.md") if heading == "The environment"
+    )
+    given = {variable.strip("`"): "" for _, variable in rows}
+    assert list(clef_wsgi.settings_from_environ(given)) == [name.strip("`") for name, _ in rows]
+
+
+@then
+def is_what_check_says(block: Block) -> None:
+    """Word for word, but for the disk that the file happens to lie on."""
+    lines: list[str] = []
+    with LocalClef() as clef:
+        site = {**TEXTS, "provider.server_url": clef.url, "store": "sqlite", "store.path": "logouts.db"}
+        Path("sessions").mkdir()
+        Path("sessions").chmod(0o755)
+        files = {"session.type": "file", "session.data_dir": "sessions"}
+        assert command.run({**site, **files}, is_live=False, as_json=False, say=lines.append) == 1
+    told, shown = (
+        [line for line in text if not re.search(r"The store's file lies|Put it on a disk", line)]
+        for text in (lines, block.text.splitlines())
+    )
+    assert told[:-1] == shown[:-1]
+    assert re.fullmatch(r"\d+ well, \d+ warnings?, 1 error\.", told[-1])
+    assert shown[-1] == "10 well, 1 warning, 1 error."
+
+
+@then
+def is_what_prune_says(block: Block) -> None:
+    """In these words, with other numbers."""
+    lines: list[str] = []
+    site = {**TEXTS, "store": "sqlite", "store.path": "logouts.db", "session.type": "file", "session.data_dir": "s"}
+    upkeep.prune(site, lines.append)
+    number = re.compile(r"^\d+", re.MULTILINE)
+    assert number.sub("0", block.text).splitlines() == lines
+
+
+# -- what is seen -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """The log's handlers and level are put back at the end."""
+    log = _events.log
+    handlers, level = log.handlers[:], log.level
+    try:
+        yield
+    finally:
+        log.handlers[:] = handlers
+        log.setLevel(level)
+
+
+@then
+def finds_the_lines_of_a_person(block: Block) -> None:
+    """The digest is the one that stands in the events for that person."""
+    namespace = execute(block)
+    assert [namespace["digest"]] == _events.digests([namespace["settings"]["provider"].user_key("1085577321")])
+
+
+@then
+def writes_lines_of_json(block: Block) -> None:
+    """A refused callback is one line of JSON with the reference that the visitor got."""
+    lines = io.StringIO()
+    with as_before():
+        shown = execute(block)
+        shown["handler"].setStream(lines)
+        answer = visitor().get("/clef/callback", headers={"Accept": "application/json"}, status=400).json
+    line = json.loads(lines.getvalue())
+    assert (line["event"], line["reason"], line["reference"]) == ("refusal", answer["error"], answer["reference"])
+    fields = {name for event in _events.EVENTS.values() for name in event.fields}
+    assert set(shown["FIELDS"]) == {"event", *fields}
+
+
+@then
+def counts_into_a_registry(block: Block) -> None:
+    """What the middleware refuses is in Prometheus' own registry afterwards."""
+    name, labels = "clef_wsgi_refusals_total", {"reason": "malformed_callback"}
+    execute(block)
+    before = prometheus_client.REGISTRY.get_sample_value(name, labels) or 0
+    visitor().get("/clef/callback", status=400)
+    assert prometheus_client.REGISTRY.get_sample_value(name, labels) == before + 1
+
+
+@then
+def is_what_healthz_answers(block: Block) -> None:
+    """The names and kinds are those of the answer; tests/server/test_server_operation.py holds the figures."""
+    shown, told = json.loads(block.text), backlog.Backlog(1, 0, 12.5, 0.0)
+    assert shown == {"status": "ok", **({"deliveries": vars(told)} if "deliveries" in shown else {})}
 
 
 # -- python -----------------------------------------------------------------------------------------------

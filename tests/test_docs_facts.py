@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import doc_runner
 import pytest
 import webtest
+from cases import each
 from doc_runner import BLOCKS, BY_NAME, PAGES, ROOT, name_of
 from kit_docs import BASE_URL, SECRET, SERVER_URL, my_app, settings, visitor
 
@@ -41,8 +42,8 @@ def _written(default: Any) -> str:
         return "required"
     if default is None:
         return "none"
-    if default is time.time:
-        return "`time.time`"
+    if default in (time.time, time.monotonic):
+        return f"`time.{default.__name__}`"
     if isinstance(default, timedelta):
         days, hours = default.days, default.seconds // 3600
         return f"{days} days" if days else f"{hours} hour"
@@ -52,7 +53,7 @@ def _written(default: Any) -> str:
     return f"`{json.dumps(default)}`" if isinstance(default, str) else f"`{default!r}`"
 
 
-@pytest.mark.parametrize(
+@each(
     ("heading", "made"),
     [
         ("wrap", clef_wsgi.wrap),
@@ -60,6 +61,9 @@ def _written(default: Any) -> str:
         ("ClefProvider", clef_wsgi.ClefProvider),
         ("MemoryLogoutStore", clef_wsgi.MemoryLogoutStore),
         ("SQLiteLogoutStore", clef_wsgi.SQLiteLogoutStore),
+        ("SQLAlchemyLogoutStore", clef_wsgi.SQLAlchemyLogoutStore),
+        ("RedisLogoutStore", clef_wsgi.RedisLogoutStore),
+        ("CachedLogoutStore", clef_wsgi.CachedLogoutStore),
         ("LocalClef", testing.LocalClef),
     ],
 )
@@ -169,7 +173,7 @@ def test_error_classes_are_those_of_the_package() -> None:
     assert {_code(name): (bases, status) for name, bases, status in _table(ERRORS, "Classes")} == tree
 
 
-@pytest.mark.parametrize(("written", "told"), _table(ERRORS, "Configuration"))
+@each(("written", "told"), _table(ERRORS, "Configuration"))
 def test_configuration_mistakes_are_told_so(written: str, told: str) -> None:
     """Each mistake of the page gets the sentence of the page."""
     names = {**vars(clef_wsgi), "secret": SECRET, "url": SERVER_URL}
@@ -198,14 +202,19 @@ def _without_session() -> dict[str, Any]:
 # -- the map of tests -------------------------------------------------------------------------------------
 
 
+TEST_FUNCTION = re.compile(
+    r'^ *def (test_\w+)\(\s*[^()]*(?:\([^()]*\)[^()]*)*\)[^:\n]*:\n(?: *"""(.*?)""")?', re.MULTILINE | re.DOTALL
+)
+"""The name and the docstring. A text is searched many times faster than it is parsed."""
+
+
 def _cases_of_tests() -> set[str]:
     """Every case that the name or the docstring of a test names."""
     return {
         case
         for path in (ROOT / "tests").rglob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-        for case in _cases(f"{node.name} {ast.get_docstring(node)}".replace("_", " "))
+        for name, docstring in TEST_FUNCTION.findall(path.read_text(encoding="utf-8"))
+        for case in _cases(f"{name} {docstring}".replace("_", " "))
     }
 
 
@@ -232,7 +241,7 @@ def test_map_of_tests_is_complete() -> None:
 # -- the pages themselves ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@each("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     """Each link to a file or a heading of the project leads to one."""
     for link in doc_runner.links(page):

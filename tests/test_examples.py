@@ -26,7 +26,7 @@ SCRIPT = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Accept": "*/*"}
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]:
-    """Started before the first test, since they take a moment, and needed by the last."""
+    """Started together, since they take a moment."""
     with ExitStack() as stack:
         sites = {}
         for name, server in SERVED.items():
@@ -37,11 +37,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site
         yield sites
 
 
-@pytest.fixture(scope="module", params=[*IN_PROCESS, *(f"{name} under {server}" for name, server in SERVED.items())])
-def site(request: pytest.FixtureRequest, servers: dict[str, Site], tmp_path_factory: pytest.TempPathFactory) -> Site:
+UNDER_A_SERVER = [pytest.param(f"{name} under {server}", marks=pytest.mark.services) for name, server in SERVED.items()]
+
+
+@pytest.fixture(scope="module", params=[*IN_PROCESS, *UNDER_A_SERVER])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Site:
     name: str = request.param
     _, _, server = name.partition(" under ")
     if server:
+        servers: dict[str, Site] = request.getfixturevalue("servers")
         require(server, name in servers, f"pip install {server}")
         return servers[name]
     data = tmp_path_factory.mktemp(name)
@@ -175,6 +179,7 @@ class TestTheirOwnWays:
             assert app.full_dispatch_request().status_code == status
 
 
+@pytest.mark.services
 def test_each_runs_as_a_program(tmp_path: Path) -> None:
     """``python EXAMPLE.py`` says where to look; there somebody signs in, over a login service of its own."""
     with programs([*IN_PROCESS, "django_app"], tmp_path) as addresses:
@@ -192,6 +197,7 @@ def test_each_runs_as_a_program(tmp_path: Path) -> None:
                 assert "Hello, Ann." in visitor.get(url, timeout=5).text
 
 
+@pytest.mark.services
 class TestDjangoWhileTheStoreIsAway:
     """``store_failure="anonymous"`` in front of Django, which keeps a session and a user of its own."""
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -119,7 +120,7 @@ def test_all_faults_at_once() -> None:
     assert "word" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [0, -1, True, float("nan"), float("inf"), 61, "5", None])
+@each("seconds", [0, -1, True, float("nan"), float("inf"), 61, "5", None])
 def test_timeout_must_be_a_bounded_number(seconds: Any) -> None:
     """No deadline that never comes."""
     with pytest.raises(ConfigurationError, match="timeout_seconds must be a number above 0"):
@@ -134,21 +135,21 @@ def test_ca_file_must_hold_a_certificate(tmp_path: Path, content: bytes) -> None
         HttpClient(ca_file=str(tmp_path / "ca.pem"))
 
 
-@pytest.mark.parametrize("ca_file", ["", "a\0b", 5, b"ca.pem", "."])
+@each("ca_file", ["", "a\0b", 5, b"ca.pem", "."])
 def test_ca_file_must_be_a_path(ca_file: Any) -> None:
     """Anything else would fall back on nothing, or on the usual authorities."""
     with pytest.raises(ConfigurationError, match="ca_file must be the path of a readable PEM file"):
         HttpClient(ca_file=ca_file)
 
 
-@pytest.mark.parametrize("hosts", [[""], ["a b"], ["http://a"], ["a:80"], [1], b"a", 5])
+@each("hosts", [[""], ["a b"], ["http://a"], ["a:80"], [1], b"a", 5])
 def test_http_hosts_are_bare_names(hosts: Any) -> None:
     """A host with a scheme or a port would never match, so it is refused."""
     with pytest.raises(ConfigurationError, match="allow_http_hosts must be a list of host names"):
         HttpClient(allow_http_hosts=hosts)
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "https://login.example.com",
@@ -168,7 +169,7 @@ def test_good_addresses(url: str) -> None:
     assert check_url(url, "server_url", allow_http_hosts=["clef.Internal"]) == ()
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "fault"),
     [
         ("http://login.example.com", "begin with https"),
@@ -210,7 +211,7 @@ def test_several_faults_of_one_address() -> None:
     assert len(check_url("http://user:pw@login.example.com/?a#b", "server_url")) == 4
 
 
-@pytest.mark.parametrize("url", ["http://login.example.com/", "https://user:pw@localhost/", "file:///etc/passwd"])
+@each("url", ["http://login.example.com/", "https://user:pw@localhost/", "file:///etc/passwd"])
 def test_address_is_checked_again_before_each_exchange(url: str) -> None:
     """An address that came from a peer's document obeys the same rules."""
     assert details(failure(client().get_json, url)) == ("provider_answer", None)
@@ -359,7 +360,7 @@ def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(peer.requests) == 1
 
 
-@pytest.mark.parametrize("broken", [b"", b"HTTP/1.1 200 OK\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"])
+@each("broken", [b"", b"HTTP/1.1 200 OK\r\n", HEAD + b"Content-Length: 9\r\n\r\n{"])
 def test_row_37_closed_too_early(broken: bytes) -> None:
     """A connection that breaks off is one failed exchange, and is not tried again."""
     with Peer(says(broken)) as peer:
@@ -423,7 +424,7 @@ def assert_cut(peer: Peer, url: str, *, timeout_seconds: float = DEADLINE_SECOND
     assert peer.connections == 1
 
 
-@pytest.mark.parametrize(
+@each(
     "script",
     [
         pytest.param(hangs(), id="says nothing"),
@@ -433,6 +434,7 @@ def assert_cut(peer: Peer, url: str, *, timeout_seconds: float = DEADLINE_SECOND
         pytest.param(drips(b" ", first=HEAD + b"Content-Length: 9999\r\n\r\n"), id="drips the body"),
         pytest.param(drips(b"1\r\n \r\n", first=HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), id="drips chunks"),
     ],
+    at_once=True,
 )
 def test_row_38_one_deadline_for_all(script: Script) -> None:
     """A byte now and then keeps nobody waiting: the deadline is for the whole exchange."""
@@ -516,7 +518,7 @@ CHUNK = b" " * (64 * KIB)
 BOMB = gzip.compress(b'{"a":"' + b" " * (32 * MIB) + b'"}', 6)
 
 
-@pytest.mark.parametrize(
+@each(
     ("script", "reason"),
     [
         pytest.param(floods(HEAD + b"\r\n", CHUNK, GIB), "provider_answer", id="no length"),
@@ -577,7 +579,7 @@ def test_row_39_where_the_cap_is(size: int, accepted: bool) -> None:
             assert details(failure(client().get_json, peer.url)) == ("provider_answer", 200)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"])
+@each("coding", ["gzip", "GZIP", "deflate", "br", "zstd", "identity, gzip"])
 def test_row_39_compressed_though_not_asked_for(coding: str) -> None:
     """A coding that we did not accept is refused, not unpacked."""
     with Peer(says(answer(gzip.compress(b"{}"), Content_Encoding=coding))) as peer:
@@ -587,7 +589,7 @@ def test_row_39_compressed_though_not_asked_for(coding: str) -> None:
 # ------------------------------------------------------------------------------------------------ redirects
 
 
-@pytest.mark.parametrize("status", [300, 301, 302, 303, 304, 307, 308])
+@each("status", [300, 301, 302, 303, 304, 307, 308])
 def test_row_40_no_redirect_is_followed(status: int) -> None:
     """One request is seen, here and nowhere else: a 307 would send the secret again."""
     with Peer(GOOD) as other:
@@ -601,7 +603,7 @@ def test_row_40_no_redirect_is_followed(status: int) -> None:
 # ----------------------------------------------------------------------------------------------------- JSON
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         pytest.param(b"<!doctype html><title>Oops</title>", id="HTML"),
@@ -642,7 +644,7 @@ def test_row_41_a_hundred_thousand_brackets() -> None:
         assert failure(client().get_json, peer.url).reason == "provider_answer"
 
 
-@pytest.mark.parametrize("status", [200, 201, 400, 403, 404, 499])
+@each("status", [200, 201, 400, 403, 404, 499])
 def test_the_status_is_the_callers(status: int) -> None:
     """An object is handed over with its status: what that means is the protocol's affair."""
     with Peer(says(json_answer({"error": "x"}, f"{status} Any"))) as peer:
@@ -654,7 +656,7 @@ def test_the_status_is_the_callers(status: int) -> None:
 # ------------------------------------------------------------------------------------------ overload, errors
 
 
-@pytest.mark.parametrize(
+@each(
     ("header", "seconds"),
     [
         ({"Retry_After": "17"}, 17),
@@ -667,7 +669,7 @@ def test_the_status_is_the_callers(status: int) -> None:
         ({}, 5),
     ],
 )
-@pytest.mark.parametrize("status", [429, 503])
+@each("status", [429, 503])
 def test_row_42_no_retry_storm(status: int, header: dict[str, str], seconds: int) -> None:
     """``Retry-After`` is handed on within bounds; the request is not repeated, even though nothing was read."""
     slow = drips(b" ", first=answer(b"", f"{status} Later", **header).replace(b"Length: 0", b"Length: 99"))

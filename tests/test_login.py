@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from cases import each
 from kit import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, ask, browser, echo, make_app, state_of
 
 from clef_wsgi.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable, StoreUnavailable
@@ -170,7 +171,7 @@ BAD_CALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("query", BAD_CALLBACKS.values(), ids=BAD_CALLBACKS)
+@each("query", BAD_CALLBACKS.values(), ids=BAD_CALLBACKS)
 def test_r4_rows_1_3_6_a_garbled_callback_is_refused_and_spends_nothing(query: str) -> None:
     """R4, rows 1, 3, 6: exactly one code and state, in visible ASCII; else 400, no provider call, state kept."""
     provider = FakeProvider()
@@ -204,7 +205,7 @@ def test_row_6_nothing_of_a_callback_stands_in_a_log(caplog: pytest.LogCaptureFi
     assert not any(word in caplog.text for word in ("C0DE", "ST4TE", state))
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
+@each("method", ["POST", "PUT", "HEAD", "DELETE", "OPTIONS"])
 def test_row_2_only_get_comes_back(method: str) -> None:
     """Row 2: any other method is 405 with Allow, and the state is not spent."""
     provider = FakeProvider()
@@ -284,7 +285,7 @@ def test_row_7_the_issuer_reaches_the_provider_who_refuses_it() -> None:
     assert ann.user is not None
 
 
-@pytest.mark.parametrize("path", ["/clef/callback/", "//clef/callback", "/CLEF/CALLBACK", "/clef/Callback", "/clef"])
+@each("path", ["/clef/callback/", "//clef/callback", "/CLEF/CALLBACK", "/clef/Callback", "/clef"])
 def test_row_8_only_the_exact_path_is_ours(path: str) -> None:
     """Row 8: what only looks like the callback goes to the app."""
     provider = FakeProvider()
@@ -329,7 +330,7 @@ BAD_IDS: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("user_id", BAD_IDS, ids=lambda value: f"{value!r}"[:16])
+@each("user_id", BAD_IDS, ids=lambda value: f"{value!r}"[:16])
 def test_r6_an_id_that_is_not_plain_text_is_refused(user_id: Any) -> None:
     """R6, row 28: whatever a provider of somebody else answers, an id is a ``str`` of 1 to 512 characters."""
     provider = FakeProvider()
@@ -349,7 +350,7 @@ def test_r6_no_id_at_all_is_refused() -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize("user_id", ["0", "12345", " ", "a" * 512, "é", "\x00", "../../etc/passwd", "\ud800"])
+@each("user_id", ["0", "12345", " ", "a" * 512, "é", "\x00", "../../etc/passwd", "\ud800"])
 def test_r6_any_text_of_512_characters_is_an_id(user_id: str) -> None:
     """R6: an id is opaque: what it holds is nobody's business."""
     provider = FakeProvider()
@@ -367,7 +368,7 @@ BAD_IDENTITIES = {
 }
 
 
-@pytest.mark.parametrize("identity", BAD_IDENTITIES.values(), ids=BAD_IDENTITIES)
+@each("identity", BAD_IDENTITIES.values(), ids=BAD_IDENTITIES)
 def test_row_28_a_person_who_is_not_json_is_not_signed_in(identity: Identity) -> None:
     """Row 28: what a session can't hold unchanged is a 503, and no login."""
     provider = FakeProvider()
@@ -377,7 +378,7 @@ def test_row_28_a_person_who_is_not_json_is_not_signed_in(identity: Identity) ->
     assert ann.user is None
 
 
-@pytest.mark.parametrize("keys", [(True,), ([],), (None,), "everyone", None], ids=repr)
+@each("keys", [(True,), ([],), (None,), "everyone", None], ids=repr)
 def test_row_28_further_keys_that_are_not_text_are_refused(keys: Any) -> None:
     """Row 28: the logout keys of somebody else's provider are a tuple of text; else nobody is signed in."""
     provider = FakeProvider()
@@ -398,7 +399,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("error", "status", "reason"), REFUSALS.values(), ids=REFUSALS)
+@each(("error", "status", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_what_the_provider_raises_is_answered_and_signs_nobody_in(error: Any, status: int, reason: str) -> None:
     """R5, row 10: a clean answer, no login, the state spent; the next login works."""
     provider = FakeProvider()
@@ -526,7 +527,7 @@ def test_row_49_a_clock_set_back_a_day_revives_nobody() -> None:
     assert ann.get("/").json["login_id"] == login
 
 
-@pytest.mark.parametrize("skew", [300, -300, 10, -10])
+@each("skew", [300, -300, 10, -10])
 def test_row_48_hosts_with_clocks_that_differ_agree(skew: float) -> None:
     """Row 48: two hosts of a site, one skewed: a login here is good there, a logout there is good here, no loop."""
     provider, store, here, there = FakeProvider(), MemoryLogoutStore(), FakeClock(), FakeClock()

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
+from cases import each
 from kit import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
 
 from clef_wsgi import wrap
@@ -76,7 +77,7 @@ def test_logout_path_moves_the_logout() -> None:
 # -- ages -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("age", [60, 60.0, timedelta(minutes=1)], ids=repr)
+@each("age", [60, 60.0, timedelta(minutes=1)], ids=repr)
 def test_max_login_age_ends_a_login(age: Any) -> None:
     """``max_login_age``: seconds or a timedelta, after which a login is over."""
     clock = FakeClock()
@@ -341,9 +342,7 @@ def test_remote_user_of_the_request_is_dropped_for_nobody(path: str) -> None:
     assert (seen["remote_user"], seen["auth_type"]) == (None, None)
 
 
-@pytest.mark.parametrize(
-    "value", [None, "", 7, True, ["root"], {"a": 1}, "a\nb", "a\x00", "\x7f", "a\u2028b", "\x85", "\u0416"]
-)
+@each("value", [None, "", 7, True, ["root"], {"a": 1}, "a\nb", "a\x00", "\x7f", "a\u2028b", "\x85", "\u0416"])
 def test_remote_user_is_only_ever_plain_text(value: Any) -> None:
     """``remote_user``: what is empty, no text, holds a control character or is not latin-1 is not set at all."""
     app = make_app(remote_user="name", on_login=sets("name", value))
@@ -387,7 +386,7 @@ def bare(**options: Any) -> ClefMiddleware:
     return ClefMiddleware(echo, **given)
 
 
-@pytest.mark.parametrize("session", [None, {}, "session"], ids=repr)
+@each("session", [None, {}, "session"], ids=repr)
 def test_a_missing_session_is_one_clear_sentence_at_the_first_request(session: Any) -> None:
     """Without Beaker around it, or with something else in its place, the middleware says what to use."""
     environ = {} if session is None else {"beaker.session": session}
@@ -490,9 +489,7 @@ FAULTS: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "sentence"), FAULTS, ids=lambda value: re.sub(" at 0x.*", "", repr(value))[:24]
-)
+@each(("option", "value", "sentence"), FAULTS, ids=lambda value: re.sub(" at 0x.*", "", repr(value))[:24])
 def test_a_wrong_option_is_refused_at_birth(option: str, value: Any, sentence: str) -> None:
     """Every option is checked in the constructor: one sentence, with what to write instead."""
     with pytest.raises(ConfigurationError) as caught:
@@ -519,7 +516,7 @@ GOOD: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("option", "value"), GOOD, ids=lambda value: re.sub(" at 0x.*", "", repr(value))[:24])
+@each(("option", "value"), GOOD, ids=lambda value: re.sub(" at 0x.*", "", repr(value))[:24])
 def test_a_good_option_is_taken(option: str, value: Any) -> None:
     """What the documentation allows is no fault."""
     assert bare(**{option: value})
@@ -555,9 +552,7 @@ def test_all_faults_are_said_at_once() -> None:
     assert all(fault in str(caught.value) for fault in faults)
 
 
-@pytest.mark.parametrize(
-    "session", [{}, {"secret": ""}, {"secret": "x" * 31}, {"secret": SECRET, "type": "cookie"}, None, "x"]
-)
+@each("session", [{}, {"secret": ""}, {"secret": "x" * 31}, {"secret": SECRET, "type": "cookie"}, None, "x"])
 def test_wrap_refuses_a_session_that_a_login_can_not_stand_on(session: Any) -> None:
     """``session``: needs a secret of 32 bytes and a place on the server; the sentence says how to get one."""
     with pytest.raises(ConfigurationError, match=r"session"):

@@ -12,6 +12,7 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
+from cases import each
 from kit import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
 
 from clef_wsgi import ClefMiddleware, MemoryLogoutStore, wrap
@@ -318,9 +319,9 @@ def marked(said: list[tuple[Any, ...]], marks: Headers) -> list[tuple[Any, ...]]
     return [(*e[:2], sorted([*e[2], *marks]), e[3]) if e[0] == "start" else e for e in said]
 
 
-@pytest.mark.parametrize("stop_after", [99, 1], ids=["to the end", "client gone"])
-@pytest.mark.parametrize(("visitor", "marks"), VISITORS)
-@pytest.mark.parametrize("app", APPS)
+@each("stop_after", [99, 1], ids=["to the end", "client gone"])
+@each(("visitor", "marks"), VISITORS)
+@each("app", APPS)
 def test_row_52_the_same_bytes_and_calls(
     app: App, visitor: Callable[[], Environ], marks: Headers, stop_after: int
 ) -> None:
@@ -333,17 +334,17 @@ BREAK_THE_VALIDATOR = (raises_at_once, error_after_write)
 """It would complain that nothing was closed, where there was nothing to close."""
 
 
-@pytest.mark.parametrize(("visitor", "marks"), VISITORS)
-@pytest.mark.parametrize("app", [app for app in APPS if app not in BREAK_THE_VALIDATOR])
+@each(("visitor", "marks"), VISITORS)
+@each("app", [app for app in APPS if app not in BREAK_THE_VALIDATOR])
 def test_row_52_valid_on_both_sides(app: App, visitor: Callable[[], Environ], marks: Headers) -> None:
     """wsgiref.validate finds nothing, neither in what the server sees nor in what the app sees."""
     alone = Server().serve(app, request())
     assert Server().serve(validated(app), visitor()) == marked(alone, marks)
 
 
-@pytest.mark.parametrize(("visitor", "marks"), VISITORS)
-@pytest.mark.parametrize("stop_after", [1, 2, 99])
-@pytest.mark.parametrize("app", [lazy_start, early_start, raises_in_the_middle, raises_at_the_first, close_raises])
+@each(("visitor", "marks"), VISITORS)
+@each("stop_after", [1, 2, 99])
+@each("app", [lazy_start, early_start, raises_in_the_middle, raises_at_the_first, close_raises])
 def test_row_52_close_is_called_exactly_once(
     app: App, visitor: Callable[[], Environ], marks: Headers, stop_after: int
 ) -> None:
@@ -351,8 +352,8 @@ def test_row_52_close_is_called_exactly_once(
     assert Server(stop_after=stop_after).serve(bare(app), visitor()).count(("closed",)) == 1
 
 
-@pytest.mark.parametrize(("visitor", "marks"), VISITORS)
-@pytest.mark.parametrize("app", [plain, generator, early_start, file_wrapper, no_content])
+@each(("visitor", "marks"), VISITORS)
+@each("app", [plain, generator, early_start, file_wrapper, no_content])
 def test_row_52_the_body_is_the_apps_own_object(app: App, visitor: Callable[[], Environ], marks: Headers) -> None:
     """A server knows its file_wrapper by its type, so the very object comes out."""
     bodies: list[Any] = []
@@ -395,7 +396,7 @@ def test_row_52_an_app_that_never_starts_is_the_servers_to_refuse() -> None:
     assert said == [("raised", Misuse, "there is a body, and no status")]
 
 
-@pytest.mark.parametrize("path", ["/", "/page", "/clef/login"])
+@each("path", ["/", "/page", "/clef/login"])
 def test_row_52_head_has_no_body_and_goes_to_the_app(path: str) -> None:
     """HEAD reaches the app as HEAD; our own answers to it have no body."""
     answer = ask(make_app(), path, method="HEAD")
@@ -403,7 +404,7 @@ def test_row_52_head_has_no_body_and_goes_to_the_app(path: str) -> None:
     assert answer.status == (405 if path.startswith("/clef/") else 200)
 
 
-@pytest.mark.parametrize(
+@each(
     ("method", "path"),
     [
         *[("GET", path) for path in ("/clef/login", "/clef/callback", "/clef/webhook", "/clef/logout", "/private")],
@@ -460,7 +461,7 @@ def session_seen_by(environ: Environ) -> tuple[bool, Headers]:
     return seen[0], server.started[0]
 
 
-@pytest.mark.parametrize("cookie", [None, "other=1", "beaker.session.id=" + "0" * 72, "clef=1; __Host-clef=2"])
+@each("cookie", [None, "other=1", "beaker.session.id=" + "0" * 72, "clef=1; __Host-clef=2"])
 def test_an_anonymous_request_touches_no_session(cookie: str | None) -> None:
     """Without this site's session cookie nothing is loaded, written or sent."""
     environ = request() if cookie is None else request(HTTP_COOKIE=cookie)
@@ -482,8 +483,8 @@ def test_a_signed_in_request_gets_no_cookie_again() -> None:
 QUERIES = ["%", ";", "%zz", "\xff", "a=1;b=%ff&&=", "next=%00", "&" * 500, None]
 
 
-@pytest.mark.parametrize("is_signed_in", [False, True])
-@pytest.mark.parametrize("path", ["\xff", "/\xff\xfe", "", "/%", "/a//b/../c;d", "/\x00\x1f", "/" + "x" * 9000, None])
+@each("is_signed_in", [False, True])
+@each("path", ["\xff", "/\xff\xfe", "", "/%", "/a//b/../c;d", "/\x00\x1f", "/" + "x" * 9000, None])
 def test_row_54_odd_paths_and_queries_reach_the_app_untouched(path: str | None, is_signed_in: bool) -> None:
     """PATH_INFO and QUERY_STRING as the server gave them, missing ones stay missing; the button has a link."""
     seen: list[Any] = []
@@ -561,7 +562,7 @@ def values(headers: Headers, name: str) -> list[str]:
     return [entry.strip() for found, value in headers if found.lower() == name for entry in value.split(",")]
 
 
-@pytest.mark.parametrize(
+@each(
     ("given", "expected"),
     [
         ([], ["Cookie"]),
@@ -576,14 +577,14 @@ def values(headers: Headers, name: str) -> list[str]:
         ([("Vary", "Accept"), ("Vary", "*")], ["Accept", "*"]),
     ],
 )
-@pytest.mark.parametrize("user", [False, True])
+@each("user", [False, True])
 def test_vary_names_the_cookie_once(given: Headers, expected: list[str], user: bool) -> None:
     """CVE-2023-30861: each answer says that it depends on the cookie, beside what the app says itself."""
     assert values(answer_with(given, user=user), "vary") == expected
 
 
-@pytest.mark.parametrize("given", [["public, max-age=60"], ["max-age=0"], ["no-store"], [""], ["public", "max-age=60"]])
-@pytest.mark.parametrize("user", [False, True])
+@each("given", [["public, max-age=60"], ["max-age=0"], ["no-store"], [""], ["public", "max-age=60"]])
+@each("user", [False, True])
 def test_the_apps_own_cache_control_is_respected(given: list[str], user: bool) -> None:
     """Who speaks of caches means it."""
     headers = answer_with([("cache-CONTROL", value) for value in given], user=user)
@@ -596,8 +597,8 @@ def test_private_is_for_somebody_signed_in() -> None:
     assert values(answer_with([], user=True), "cache-control") == ["private"]
 
 
-@pytest.mark.parametrize("given", [[], ["public, max-age=60"], ["public", "max-age=60"], ["no-store"]])
-@pytest.mark.parametrize("user", [False, True])
+@each("given", [[], ["public, max-age=60"], ["public", "max-age=60"], ["no-store"]])
+@each("user", [False, True])
 def test_a_page_with_a_state_is_never_stored(given: list[str], user: bool) -> None:
     """One cached page would serve its state to all: no-store, whatever the app said."""
     headers = answer_with([("Cache-Control", value) for value in given], user=user, draw=True)

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from cases import each
 from kit_history import Check, History, Login, Logout
 from kit_processes import PATIENCE_SECONDS, Answer, Browser, Processes, Wire
 
@@ -61,12 +62,14 @@ def everywhere(browser: Browser) -> list[Any]:
 # -- WIRE ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.services
 def test_r1_a_login_is_known_to_all_processes(site: Processes, clef: LocalClef, wire: Wire) -> None:
     """R1: started at one process, finished at the other, known to both, which are two indeed."""
     ann = signed_in(wire, clef, "Ann", start_at=0, finish_at=1)
     assert len({ann.get(number, "/").json["pid"] for number in BOTH}) == 2
 
 
+@pytest.mark.services
 def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, clef: LocalClef, wire: Wire) -> None:
     """R9: two browsers signed in, one hook: both are out at their next request, and their old cookies with them."""
     phone, desk, bo = (signed_in(wire, clef, person) for person in ("Ann", "Ann", "Bo"))
@@ -78,6 +81,7 @@ def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, 
 
 
 @pytest.mark.parametrize("hook_at", BOTH)
+@pytest.mark.services
 def test_r10_a_notice_sent_again_ends_no_newer_login(
     site: Processes, clef: LocalClef, wire: Wire, hook_at: int
 ) -> None:
@@ -93,6 +97,7 @@ def test_r10_a_notice_sent_again_ends_no_newer_login(
 
 
 @pytest.mark.parametrize("looks_first", [False, True], ids=["at once", "after a look"])
+@pytest.mark.services
 def test_r11_the_next_person_finds_nothing_of_the_last(
     site: Processes, clef: LocalClef, wire: Wire, looks_first: bool
 ) -> None:
@@ -112,6 +117,7 @@ def test_r11_the_next_person_finds_nothing_of_the_last(
         assert seen["own"].keys() == {"login_id"}
 
 
+@pytest.mark.services
 def test_row_50_a_logout_at_another_process_during_the_exchange_wins(
     site: Processes, clef: LocalClef, wire: Wire
 ) -> None:
@@ -128,6 +134,7 @@ def test_row_50_a_logout_at_another_process_during_the_exchange_wins(
 # -- a process that dies ------------------------------------------------------------------------------------
 
 
+@pytest.mark.services
 def test_a_logout_survives_the_death_of_the_process_that_took_it(site: Processes, clef: LocalClef, wire: Wire) -> None:
     """SIGKILL between the webhook's answer and the next request: out at the other process, and at its successor."""
     ann, bo = signed_in(wire, clef, "Ann"), signed_in(wire, clef, "Bo")
@@ -239,6 +246,7 @@ class Crowd:
         return luck.choice(self._known[-6:] if luck.random() < 0.8 else self._known)
 
 
+@pytest.mark.services
 def test_row_51_no_request_is_signed_in_after_an_acknowledged_logout(
     site: Processes, clef: LocalClef, record_property: Callable[[str, object], None]
 ) -> None:
@@ -265,7 +273,7 @@ LOGIN = Login(1, "ann", 10, 11)
 FOREVER = float("inf")
 
 
-@pytest.mark.parametrize(
+@each(
     ("logout", "check", "fault"),
     [
         (Logout(12, 13, user="ann"), Check(1, 13, 14, True), "stale"),

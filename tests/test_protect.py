@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
+from cases import each
 from kit import BASE_URL, FakeProvider, ask, browser, echo, make_app
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
@@ -66,7 +66,7 @@ FREE = [
 FREE += ["/x/../public", "//public", "/public;admin", "/x;/admin", "/admi/n", "/a/../b"]
 
 
-@pytest.mark.parametrize("path", HELD)
+@each("path", HELD)
 def test_a_path_is_protected_in_every_form(path: str) -> None:
     """A path needs a login if it, or its normal form, is below a prefix; the app is not even asked."""
     app = Witness()
@@ -76,7 +76,7 @@ def test_a_path_is_protected_in_every_form(path: str) -> None:
     assert app.asked == []
 
 
-@pytest.mark.parametrize("path", FREE)
+@each("path", FREE)
 def test_what_only_looks_like_a_prefix_is_free(path: str) -> None:
     """``/admin`` is ``/admin`` and ``/admin/...``, not ``/administer``."""
     app = Witness()
@@ -93,7 +93,7 @@ def test_a_person_signed_in_passes_with_the_path_untouched() -> None:
         assert ask(app, path, HTTP_COOKIE=ann.cookie).json["path"] == path
 
 
-@pytest.mark.parametrize("path", ["", "/", "/x", "//", "/administer", "/\xff", "/x y"])
+@each("path", ["", "/", "/x", "//", "/administer", "/\xff", "/x y"])
 def test_a_slash_protects_everything(path: str) -> None:
     """``/`` is every path, the empty one too."""
     app = Witness()
@@ -126,7 +126,7 @@ def test_prefixes_are_inside_the_mount_prefix() -> None:
 # -- ignore -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     ["/static/../admin", "/static/..;/admin", "/static/./../admin", "/static//../admin", "/static/x/../../admin/users"],
 )
@@ -137,9 +137,7 @@ def test_ignore_is_no_way_past_protect(path: str) -> None:
     assert app.asked == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/static/..", "/static/../x", "//static/x", "/x/../static/x", "/static;x/y", "/staticx"]
-)
+@each("path", ["/static/..", "/static/../x", "//static/x", "/x/../static/x", "/static;x/y", "/staticx"])
 def test_an_odd_form_of_an_ignored_path_is_not_ignored(path: str) -> None:
     """Where everything is protected, only the plain form of an ignored path is let off."""
     app = Witness()
@@ -147,7 +145,7 @@ def test_an_odd_form_of_an_ignored_path_is_not_ignored(path: str) -> None:
     assert app.asked == []
 
 
-@pytest.mark.parametrize("path", ["/static", "/static/", "/static/app.css", "/static//app.css", "/static/x/../app.css"])
+@each("path", ["/static", "/static/", "/static/app.css", "/static//app.css", "/static/x/../app.css"])
 def test_nothing_is_read_asked_or_marked_on_an_ignored_path(path: str) -> None:
     """Ignored: ``clef.user`` is None whoever asks, no header is added, and an outer ``protect`` does not hold."""
     app = make_app(protect=["/"], ignore=["/static"])
@@ -200,7 +198,7 @@ SCRIPTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("request_", PAGES, ids=repr)
+@each("request_", PAGES, ids=repr)
 def test_a_page_is_led_to_the_login(request_: dict[str, Any]) -> None:
     """A page, by GET or HEAD, is redirected to ``login_path``; the way back is the page with its query."""
     provider = FakeProvider()
@@ -213,7 +211,7 @@ def test_a_page_is_led_to_the_login(request_: dict[str, Any]) -> None:
     assert provider.starts == []
 
 
-@pytest.mark.parametrize("request_", SCRIPTS, ids=repr)
+@each("request_", SCRIPTS, ids=repr)
 def test_a_script_or_a_form_gets_401_with_the_login_url(request_: dict[str, Any]) -> None:
     """Scripts and what is not GET get 401 JSON; the way back of a form is the front page."""
     answer = ask(make_app(protect=["/admin"]), "/admin", query="x=1", **request_)
@@ -225,7 +223,7 @@ def test_a_script_or_a_form_gets_401_with_the_login_url(request_: dict[str, Any]
     assert answer.header("Set-Cookie") is None
 
 
-@pytest.mark.parametrize("request_", [r for r in SCRIPTS if "method" not in r], ids=repr)
+@each("request_", [r for r in SCRIPTS if "method" not in r], ids=repr)
 def test_a_request_that_cannot_log_in_never_starts_a_login(request_: dict[str, Any]) -> None:
     """The login's own path starts nothing for a script: a picture in a page must not use up states."""
     provider = FakeProvider()
@@ -236,7 +234,7 @@ def test_a_request_that_cannot_log_in_never_starts_a_login(request_: dict[str, A
     assert provider.starts == []
 
 
-@pytest.mark.parametrize("request_", [r for r in PAGES if "method" not in r], ids=repr)
+@each("request_", [r for r in PAGES if "method" not in r], ids=repr)
 def test_a_page_starts_a_login(request_: dict[str, Any]) -> None:
     """The login's own path sends a page to the provider."""
     provider = FakeProvider()
@@ -244,9 +242,7 @@ def test_a_page_starts_a_login(request_: dict[str, Any]) -> None:
     assert len(provider.starts) == 1
 
 
-@pytest.mark.parametrize(
-    "path", ["/admin/notes?page=2&q=a%20b", "/admin/%C3%BCber", "/admin/a+b", "/admin/100%25", "/admin/what%3F?x"]
-)
+@each("path", ["/admin/notes?page=2&q=a%20b", "/admin/%C3%BCber", "/admin/a+b", "/admin/100%25", "/admin/what%3F?x"])
 def test_after_the_login_the_page_of_before_is_shown(path: str) -> None:
     """The whole way: page, login, provider, callback, page."""
     ann = browser(make_app(protect=["/admin"]))

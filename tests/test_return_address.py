@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import BASE_URL, SAME_ORIGIN, Browser, FakeProvider, ask, browser, is_at_home, make_app, whatwg_origin
@@ -234,7 +235,7 @@ def test_every_good_address_after_a_logout_is_kept() -> None:
 # -- by name ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "query",
     [
         "",
@@ -254,7 +255,7 @@ def test_no_return_address_or_two_lead_home(query: str) -> None:
     assert led_back(make_app(), query) == HOME
 
 
-@pytest.mark.parametrize("address", ["/ok%0d%0aSet-Cookie:x=y", "/ok\r\nSet-Cookie: x=y", "/ok\nX: y", "/ok%0aX: y"])
+@each("address", ["/ok%0d%0aSet-Cookie:x=y", "/ok\r\nSet-Cookie: x=y", "/ok\nX: y", "/ok%0aX: y"])
 def test_row_17_no_header_is_injected(address: str) -> None:
     """Row 17: a line break in the address, raw or encoded, leads home and adds no header."""
     visitor = browser(make_app())
@@ -264,7 +265,7 @@ def test_row_17_no_header_is_injected(address: str) -> None:
     assert "X" not in answer.headers
 
 
-@pytest.mark.parametrize("path", [*ENDPOINTS, "/x/../clef/logout", "/clef/callback;x"])
+@each("path", [*ENDPOINTS, "/x/../clef/logout", "/clef/callback;x"])
 def test_row_18_own_endpoints_lead_home(path: str) -> None:
     """Row 18: coming back to the login would loop, to the callback fail, to the logout sign out."""
     visitor = browser(make_app())
@@ -310,7 +311,7 @@ def test_row_19_no_header_moves_the_origin() -> None:
     assert EVIL.encode() not in page.body
 
 
-@pytest.mark.parametrize("path", [f"//{EVIL}/x", f"/\\{EVIL}", f"/\t/{EVIL}", f"///{EVIL}", "/x\r\nX: y", "/\xff"])
+@each("path", [f"//{EVIL}/x", f"/\\{EVIL}", f"/\t/{EVIL}", f"///{EVIL}", "/x\r\nX: y", "/\xff"])
 def test_rows_15_17_19_a_protected_page_with_a_bad_path_leads_to_a_login_that_leads_home(path: str) -> None:
     """Rows 15, 17: the page to come back to is proven like any other return address."""
     app = make_app(protect=["/"])
@@ -326,7 +327,7 @@ def test_rows_15_17_19_a_protected_page_with_a_bad_path_leads_to_a_login_that_le
 # -- under a prefix ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     "address",
     [
         "/",
@@ -352,7 +353,7 @@ def test_nothing_outside_the_prefix_is_a_return_address(address: str) -> None:
     assert lead_back(visitor, address) == APP_URL + "/"
 
 
-@pytest.mark.parametrize("address", ["/app", "/app/", "/app/notes?x=1#y", "/app?x=1", "/app/x/../y", "/app/app/x"])
+@each("address", ["/app", "/app/", "/app/notes?x=1#y", "/app?x=1", "/app/x/../y", "/app/app/x"])
 def test_what_is_inside_the_prefix_is_kept(address: str) -> None:
     """Mounted at /app: ``next`` is what the browser shows, prefix included."""
     visitor = browser(make_app(base_url=APP_URL), APP_URL)

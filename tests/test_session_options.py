@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
+from cases import each
 from kit import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
 
 from clef_wsgi import ClefMiddleware, ConfigurationError, MemoryLogoutStore, session_options, wrap
@@ -113,7 +114,7 @@ def test_timeout_works(timeout: Any) -> None:
 # -- the cookie ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@each(
     ("base_url", "name"),
     [
         ("https://www.example.com", "__Host-clef-www-example-com"),
@@ -205,7 +206,7 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("option", "sentence"), UNSAFE)
+@each(("option", "sentence"), UNSAFE)
 def test_unsafe_options_are_refused_at_construction(option: dict[str, Any], sentence: str) -> None:
     """Each gets one sentence that says what to write instead."""
     beaker = {"secret": SECRET, **option}
@@ -242,7 +243,7 @@ def test_a_secret_is_never_told() -> None:
     assert "hunter2" not in fault
 
 
-@pytest.mark.parametrize("session", [None, "secret", ["secret"], 7])
+@each("session", [None, "secret", ["secret"], 7])
 def test_session_must_be_a_dict(session: Any) -> None:
     """Anything else gets one sentence."""
     make: dict[str, Any] = {"provider": FakeProvider(), "logout_store": MemoryLogoutStore(), "base_url": BASE_URL}
@@ -268,7 +269,7 @@ def ask_own(app: Any, path: str, **environ: Any) -> Any:
     return ask(app, path, query=query, **environ)
 
 
-@pytest.mark.parametrize("path", PATHS)
+@each("path", PATHS)
 def test_a_missing_session_is_one_clear_sentence(path: str) -> None:
     """ClefMiddleware without Beaker around it says so at the first request, whichever that is."""
     [fault] = faults_of(lambda: ask_own(inner(), path))
@@ -276,17 +277,15 @@ def test_a_missing_session_is_one_clear_sentence(path: str) -> None:
     assert "clef_wsgi.wrap" in fault
 
 
-@pytest.mark.parametrize("session", [None, {}, "session"])
+@each("session", [None, {}, "session"])
 def test_something_else_than_a_beaker_session_is_refused(session: Any) -> None:
     """A dict under that key is no session that could be saved."""
     [fault] = faults_of(lambda: ask(inner(), **{"beaker.session": session} if session is not None else {}))
     assert "no Beaker session" in fault
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
-    ("option", "sentence"), [entry for entry in UNSAFE if not isinstance(entry[0].get("secret"), bytes)]
-)
+@each("path", PATHS)
+@each(("option", "sentence"), [entry for entry in UNSAFE if not isinstance(entry[0].get("secret"), bytes)])
 def test_a_beaker_of_ones_own_with_unsafe_options_is_refused(path: str, option: dict[str, Any], sentence: str) -> None:
     """What is in force counts, wherever it came from: refused at every request, not at the first one alone."""
     options = {**session_options(base_url=BASE_URL, secret=SECRET), **{f"session.{k}": v for k, v in option.items()}}

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
+from cases import each
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
@@ -287,7 +288,7 @@ def signed_in_at_noon(records: Records, **options: Any) -> Browser:
     return ann
 
 
-@pytest.mark.parametrize("time", [*NUMBERS_THAT_ARE_NO_TIME, FUTURE, HUGE, -HUGE], ids=lambda value: repr(value)[:12])
+@each("time", [*NUMBERS_THAT_ARE_NO_TIME, FUTURE, HUGE, -HUGE], ids=lambda value: repr(value)[:12])
 def test_row_34_a_login_time_that_is_none_is_signed_out(time: Any) -> None:
     """A stored login time that is no number, not finite, negative, or days ahead: signed out, no exception."""
     records = MemoryRecords()
@@ -297,7 +298,7 @@ def test_row_34_a_login_time_that_is_none_is_signed_out(time: Any) -> None:
     assert records.read(ann.cookie) == {}
 
 
-@pytest.mark.parametrize("time", ["x", float("nan"), float("-inf"), -1.0, 0, None, True, [], -HUGE], ids=repr)
+@each("time", ["x", float("nan"), float("-inf"), -1.0, 0, None, True, [], -HUGE], ids=repr)
 def test_row_34_an_end_that_is_no_time_is_signed_out(time: Any) -> None:
     """The same for the stored end of the login."""
     records = MemoryRecords()
@@ -317,7 +318,7 @@ def test_row_34_a_stored_end_far_away_does_not_outlive_max_login_age(end: Any) -
     assert ann.user is None
 
 
-@pytest.mark.parametrize("stamp", ["1", 1.0, None, True, 0, -1, [], float("nan")], ids=repr)
+@each("stamp", ["1", 1.0, None, True, 0, -1, [], float("nan")], ids=repr)
 def test_row_34_a_stamp_that_is_none_is_signed_out(stamp: Any) -> None:
     """The store's stamp is a positive int, and no other number."""
     records = MemoryRecords()
@@ -326,9 +327,7 @@ def test_row_34_a_stamp_that_is_none_is_signed_out(stamp: Any) -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize(
-    "keys", [None, [], {}, "login:", ["ann"], [["login:"]], [None], [1, "login:1"], ["login:1", 1]], ids=repr
-)
+@each("keys", [None, [], {}, "login:", ["ann"], [["login:"]], [None], [1, "login:1"], ["login:1", 1]], ids=repr)
 def test_row_34_keys_that_are_none_are_signed_out(keys: Any) -> None:
     """The keys are a list of text, the login's own first: a login that nothing could end is no login."""
     records = MemoryRecords()
@@ -337,7 +336,7 @@ def test_row_34_keys_that_are_none_are_signed_out(keys: Any) -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize(
+@each(
     "user",
     [None, [], {}, "ann", ["id"], {"id": None}, {"id": ""}, {"id": 7}, {"id": True}, {"id": "x" * 513}],
     ids=repr,
@@ -398,7 +397,7 @@ def test_row_34_no_login_under_way_is_an_error(field: str, value: Any) -> None:
     assert field != "more" or provider.finishes == []
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@each("field", FIELDS)
 def test_row_34_a_record_with_a_field_less_is_signed_out(field: str) -> None:
     """A record is exactly of its shape, or it is no login."""
     records = MemoryRecords()
@@ -409,9 +408,7 @@ def test_row_34_a_record_with_a_field_less_is_signed_out(field: str) -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize(
-    "at", [None, "x", True, float("nan"), float("inf"), HUGE, -HUGE, FUTURE], ids=lambda v: repr(v)[:9]
-)
+@each("at", [None, "x", True, float("nan"), float("inf"), HUGE, -HUGE, FUTURE], ids=lambda v: repr(v)[:9])
 def test_row_34_a_login_under_way_whose_time_is_none_is_expired(at: Any) -> None:
     """A login under way that was started at no time, or days ahead, is not finished, and no exception."""
     records, provider = MemoryRecords(), FakeProvider()
@@ -424,9 +421,7 @@ def test_row_34_a_login_under_way_whose_time_is_none_is_expired(at: Any) -> None
     assert ann.user is None
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("memo", None), ("memo", []), ("memo", "x"), ("next", 7), ("next", []), ("next", True)]
-)
+@each(("field", "value"), [("memo", None), ("memo", []), ("memo", "x"), ("next", 7), ("next", []), ("next", True)])
 def test_row_34_a_login_under_way_that_is_not_of_the_shape_starts_over(field: str, value: Any) -> None:
     """A record of ours that somebody changed is not taken to the provider."""
     records, provider = MemoryRecords(), FakeProvider()
@@ -460,7 +455,7 @@ def test_row_48_a_clock_a_day_back_refuses_no_login() -> None:
     assert ann.user is not None
 
 
-@pytest.mark.parametrize(("first", "second"), [(+10, -10), (-10, +10), (+300, -300)])
+@each(("first", "second"), [(+10, -10), (-10, +10), (+300, -300)])
 def test_row_48_clocks_that_differ_between_hosts_refuse_no_login(first: float, second: float) -> None:
     """A login that starts on one host, ends on another and is checked on both, with clocks apart: lives on both."""
     store, provider = MemoryLogoutStore(), FakeProvider()
@@ -527,7 +522,7 @@ def assert_garbage_is_a_fresh_session(records: Records, garbage: Any) -> None:
     assert_starts_afresh(ann)
 
 
-@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+@each("garbage", GARBAGE.values(), ids=GARBAGE.keys())
 def test_an_undecodable_record_is_a_fresh_session(garbage: Any) -> None:
     """A record that makes no sense is an anonymous visitor's 200 and a fresh session."""
     assert_garbage_is_a_fresh_session(MemoryRecords(), garbage)

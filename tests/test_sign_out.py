@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from cases import each
 from kit import BASE_URL, SAME_ORIGIN, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
 
 from clef_wsgi.stores.memory import MemoryLogoutStore
@@ -68,7 +68,7 @@ NOT_OURS = [
 ]
 
 
-@pytest.mark.parametrize("headers", OURS, ids=repr)
+@each("headers", OURS, ids=repr)
 def test_a_page_of_this_origin_can_sign_out(headers: dict[str, str]) -> None:
     """Same origin: ``Sec-Fetch-Site`` decides, else ``Origin``, else the ``Referer``'s origin."""
     ann = browser(make_app())
@@ -77,7 +77,7 @@ def test_a_page_of_this_origin_can_sign_out(headers: dict[str, str]) -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize("headers", NOT_OURS, ids=repr)
+@each("headers", NOT_OURS, ids=repr)
 def test_nobody_else_can_sign_out(headers: dict[str, str]) -> None:
     """Same origin: what says nothing, ``null`` or another origin is 403, and the login lives."""
     ann = browser(make_app())
@@ -118,7 +118,7 @@ def test_a_visit_signs_nobody_out_but_offers_a_form_that_does() -> None:
     assert ann.user is None
 
 
-@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "OPTIONS"])
+@each("method", ["HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_only_post_signs_out(method: str) -> None:
     """Any other method is 405, same origin or not."""
     ann = browser(make_app())
@@ -139,7 +139,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize(("headers", "body", "status"), FORMS.values(), ids=FORMS)
+@each(("headers", "body", "status"), FORMS.values(), ids=FORMS)
 def test_a_form_that_makes_no_sense_signs_nobody_out(headers: dict[str, Any], body: bytes, status: int) -> None:
     """Rows 21, 22: the same caps as for a notice; the login lives, and the answer says so."""
     ann = browser(make_app())
@@ -271,7 +271,7 @@ def by_nothing(ann: Browser, provider: FakeProvider) -> None:
     pass
 
 
-@pytest.mark.parametrize("ends", [by_notice, by_form, by_nothing])
+@each("ends", [by_notice, by_form, by_nothing])
 def test_r11_the_next_person_in_a_browser_finds_nothing_of_the_last(ends: Any) -> None:
     """R11: ann is logged out by a notice, by herself, or not at all; bob signs in: her session's content is gone."""
     provider = FakeProvider()

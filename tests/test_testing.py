@@ -15,6 +15,7 @@ import django.urls
 import flask
 import pytest
 import werkzeug.test
+from cases import each
 from django.http import HttpRequest, JsonResponse
 from kit import echo
 from webtest import TestApp
@@ -66,7 +67,7 @@ class Shown:
 KINDS = ["webtest", "flask", "werkzeug"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each("kind", KINDS)
 def test_in_and_out_with_a_client(kind: str) -> None:
     """``sign_in`` goes through login and callback, ``sign_out`` through the logout path."""
     shown = Shown(kind) if kind != "werkzeug" else Shown("flask")

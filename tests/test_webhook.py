@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import FakeProvider, ask, browser, make_app
@@ -83,7 +84,7 @@ def test_r7_row_24_a_token_that_the_provider_rejects_is_400_and_changes_nothing(
     assert ann.user is not None
 
 
-@pytest.mark.parametrize(
+@each(
     "body",
     [
         "",
@@ -105,7 +106,7 @@ def test_r7_row_23_no_token_an_empty_one_or_two_are_400(body: str) -> None:
     assert ann.user is not None
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+@each("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_r7_row_20_only_post_is_a_notice(method: str) -> None:
     """R7, row 20: any other method is 405 with Allow, whatever its query says."""
     provider = FakeProvider()
@@ -132,7 +133,7 @@ def test_other_fields_of_a_notice_are_handed_on_and_do_no_harm() -> None:
     assert provider.notices == [{"logout_token": "ann.1", "x": "é"}]
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "media_type"),
     [
         (b'{"logout_token": "ann.1"}', "application/json"),
@@ -157,7 +158,7 @@ def test_r7_row_22_only_forms_are_read(body: bytes, media_type: str | None) -> N
     assert provider.notices == []
 
 
-@pytest.mark.parametrize("media_type", [FORM, FORM + "; charset=UTF-8", FORM.upper(), f" {FORM} ;x=y"])
+@each("media_type", [FORM, FORM + "; charset=UTF-8", FORM.upper(), f" {FORM} ;x=y"])
 def test_r7_a_forms_media_type_may_have_parameters(media_type: str) -> None:
     """R7: the type alone counts, in any case (RFC 9110, section 8.3.1)."""
     answer = post(make_app(), b"logout_token=ann.1", CONTENT_TYPE=media_type)
@@ -214,7 +215,7 @@ LENGTHS = {
 }
 
 
-@pytest.mark.parametrize(("length", "status"), LENGTHS.values(), ids=LENGTHS)
+@each(("length", "status"), LENGTHS.values(), ids=LENGTHS)
 def test_row_21_a_length_that_makes_no_sense_is_refused_unread(length: str | None, status: int) -> None:
     """Row 21: 400, 411 or 413, before a byte of the body is read or the provider asked."""
     provider, stream = FakeProvider(), Body(b"logout_token=ann.1")
@@ -234,7 +235,7 @@ def test_row_21_a_chunked_body_without_a_length_is_411() -> None:
     assert stream.taken == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"logout_token=ann.", b"logout_token=ann.1"])
+@each("content", [b"", b"logout_token=ann.", b"logout_token=ann.1"])
 def test_row_21_a_body_shorter_than_its_length_is_cut_off(content: bytes) -> None:
     """Row 21: a form that ends early is 400: half a token is not a token."""
     provider = FakeProvider()
@@ -288,7 +289,7 @@ def test_row_22_a_form_of_many_fields_is_refused(fields: int) -> None:
     assert post(app, b"&".join([b"a="] * 99 + [b"logout_token=ann.1"])).status == 200
 
 
-@pytest.mark.parametrize("body", [b"logout_token=%ff", b"logout_token=ann.1&x=%80", b"logout_token=ann.1&%ff="])
+@each("body", [b"logout_token=%ff", b"logout_token=ann.1&x=%80", b"logout_token=ann.1&%ff="])
 def test_row_22_a_form_that_is_not_utf_8_is_refused(body: bytes) -> None:
     """Row 22: bytes that are no text are 400, not guessed at."""
     provider = FakeProvider()
@@ -403,7 +404,7 @@ def test_row_28_a_notice_that_names_nobody_is_503_and_nothing_is_recorded() -> N
     assert store.records == before
 
 
-@pytest.mark.parametrize("keys", [(True,), ([],), ({},), (None,), (1.0,), "everyone", None], ids=repr)
+@each("keys", [(True,), ([],), ({},), (None,), (1.0,), "everyone", None], ids=repr)
 def test_row_28_keys_that_are_not_text_are_503_and_nothing_is_recorded(keys: Any) -> None:
     """Row 28: logout keys of somebody else's provider are text, and a list of it; else 503, and no exception leaves."""
     provider = FakeProvider()
@@ -421,7 +422,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize(("error", "status", "reason"), REFUSALS.values(), ids=REFUSALS)
+@each(("error", "status", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_rows_24_28_what_the_provider_raises_is_the_answer(error: Any, status: int, reason: str) -> None:
     """Rows 24, 28: the answer claims nothing that did not happen; the same notice works later."""
     provider = FakeProvider()

@@ -1,4 +1,4 @@
-"""``clef-wsgi demo``: a provider and a site on this machine, to be tried by hand or walked through by itself.
+"""``clef-wsgi demo``: a login server and a site on this machine, to be tried by hand or walked through by itself.
 
 How the two run is in processes.py, what a walk proves is in walk.py. Knows nothing of argument parsing.
 """
@@ -16,13 +16,18 @@ from clef_wsgi.demo.walk import walk
 __all__ = ["DemoError", "run", "walk"]
 
 WHAT_TO_DO = """\
-  The site       {site_url}   <- open this in a browser
-  The provider   {provider_url}
+  The site         {site_url}   <- open this in a browser
+  The login server {server_url}
 
-  1. At the site, press "Log in", and say who you are.
-  2. At the provider, press "Log ... out everywhere".
+  1. At the site, press "Log in", then "Continue as the demo person".
+  2. At the login server, press "Log out everywhere".
   3. Reload the site: it has let go of you.
 
+The login server is the real one. To sign in with a passkey of your own, make it with this link, which works once:
+
+  {invitation}
+
+The passkey is for this demo alone: remove it later where your device keeps passkeys.
 Ctrl-C ends the demo.
 """
 
@@ -39,9 +44,9 @@ def run(
 ) -> int:
     """Runs the demo until it is interrupted; with ``check`` walks the loop once instead.
 
-    :param port: the provider's; the site has the next one. 0 picks two free ones.
+    :param port: the server's; the site has the next one. 0 picks two free ones.
     :param say: takes each line.
-    :param command: what runs the ``provider`` and the ``site``.
+    :param command: what runs the ``server`` and the ``site``.
     :returns: the exit code: 0 when all went well, 1 at the first step of the walk that did not.
     :raises DemoError: it can't run, or one of the two ended by itself.
     """
@@ -49,7 +54,7 @@ def run(
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with running(port, command) as demo:
-            return walk(demo.provider_url, demo.site_url, say) if check else _serve(demo, say)
+            return walk(demo.server_url, demo.site_url, say) if check else _serve(demo, say)
     except KeyboardInterrupt:
         say("\nStopped.")
         return 1 if check else 0
@@ -58,7 +63,7 @@ def run(
 
 
 def _serve(demo: Running, say: Callable[[str], object]) -> int:
-    say(WHAT_TO_DO.format(site_url=demo.site_url, provider_url=demo.provider_url))
+    say(WHAT_TO_DO.format(site_url=demo.site_url, server_url=demo.server_url, invitation=demo.invitation))
     while True:
         demo.check_alive()
         time.sleep(0.2)

@@ -1,7 +1,8 @@
-"""One process of the demo: ``python -m clef_wsgi.demo provider`` or ``site``, started by processes.py.
+"""One process of the demo: ``python -m clef_wsgi.demo server`` or ``site``, started by processes.py.
 
-Settings come from the environment, under the example's names. Each says ``ready`` once it listens, and ends
-when its standard input does: that is closed by the demo, or by the system if the demo was killed.
+Settings come from the environment, under the example's names. Each says ``ready`` once it listens (the server
+with its invitation after it), and ends when its standard input does: that is closed by the demo, or by the
+system if the demo was killed.
 """
 
 from __future__ import annotations
@@ -13,39 +14,60 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from clef_wsgi.demo.processes import find_example
-from clef_wsgi.testing import LocalClef
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 
-def provider() -> None:
-    """The provider, which knows the one site."""
-    clef = LocalClef(
-        port=_port("CLEF_WSGI_PROVIDER__SERVER_URL"),
-        site_url=os.environ["CLEF_WSGI_BASE_URL"],
-        app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
-        app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
-    )
-    with clef:
-        _until_standard_input_ends()
+def server() -> None:
+    """The server, which knows the one site."""
+    from clef_wsgi.demo.server import make_demo_server  # what it needs is an extra
+
+    with _folder() as folder:
+        demo = make_demo_server(
+            origin=os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"],
+            site_url=os.environ["CLEF_WSGI_BASE_URL"],
+            app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
+            app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
+            database=folder / "clef.db",
+        )
+        with closing(demo):
+            _serve(demo.app, "CLEF_WSGI_PROVIDER__SERVER_URL", f"ready {demo.invitation}")
 
 
 def site() -> None:
-    """The Flask example under waitress. Its files are its own, and go when it goes."""
+    """The Flask example."""
+    with _folder() as folder:
+        os.environ["DATA_DIR"] = str(folder)
+        _serve(_load(find_example()).app_from_environ(), "CLEF_WSGI_BASE_URL", "ready")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For the files of one process, which go when it goes."""
+    with tempfile.TemporaryDirectory(prefix="clef-wsgi-demo-") as name:
+        yield Path(name)
+
+
+def _serve(app: Flask, address: str, ready: str) -> None:
+    """Serves on loopback, at the port of that address, until standard input ends."""
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]  # an extra
 
     # a browser asks for several things at once, and each that waits for a moment would be a warning
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="clef-wsgi-demo-") as data:
-        os.environ["DATA_DIR"] = data
-        app = _load(find_example()).app_from_environ()
-        server = create_server(app, host="127.0.0.1", port=_port("CLEF_WSGI_BASE_URL"), threads=8)
-        threading.Thread(target=server.run, daemon=True).start()
-        _until_standard_input_ends()
-        server.close()
+    listening = create_server(app, host="127.0.0.1", port=_port(address), threads=8, ident=None)
+    threading.Thread(target=listening.run, daemon=True).start()
+    sys.stdout.write(f"{ready}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
 
 
 def _port(name: str) -> int:
@@ -61,13 +83,7 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _until_standard_input_ends() -> None:
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-
-
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which then closes the input
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    {"provider": provider, "site": site}[sys.argv[1]]()
+    {"server": server, "site": site}[sys.argv[1]]()

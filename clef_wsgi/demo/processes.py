@@ -13,12 +13,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import clef_wsgi
 
-EXTRAS = ("flask", "sqlalchemy", "waitress")
 PACKAGE = Path(clef_wsgi.__file__).parent
 
 
@@ -28,10 +27,11 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """The demo while it runs."""
+    """The demo while it runs. ``invitation`` is the link with which the demo person can make a passkey."""
 
-    provider_url: str
+    server_url: str
     site_url: str
+    invitation: str = field(repr=False)
     _children: dict[str, subprocess.Popen[str]]
 
     def check_alive(self) -> None:
@@ -42,7 +42,7 @@ class Running:
 
 
 def child_command(name: str) -> list[str]:
-    """What runs the ``provider`` or the ``site``."""
+    """What runs the ``server`` or the ``site``."""
     return [sys.executable, "-m", "clef_wsgi.demo", name]
 
 
@@ -55,16 +55,17 @@ def running(
 ) -> Iterator[Running]:
     """Both processes, for as long as the block runs.
 
-    :param port: the provider's; the site has the next one. 0 picks two free ones.
-    :param command: what to run for each name. It says ``ready``, and ends when its standard input does.
+    :param port: the server's; the site has the next one. 0 picks two free ones.
+    :param command: what to run for each name. It says ``ready``, the server with its
+        invitation after it, and ends when its standard input does.
     :param end_timeout_seconds: how long it may take to end, before it is killed.
     :raises DemoError: an extra is missing, a port is taken, or one of the two does not start.
     """
     _check_extras()
     find_example()
-    provider_url, site_url = (f"http://localhost:{number}" for number in _free_ports(port))
+    server_url, site_url = (f"http://localhost:{number}" for number in _free_ports(port))
     settings = {
-        "CLEF_WSGI_PROVIDER__SERVER_URL": provider_url,
+        "CLEF_WSGI_PROVIDER__SERVER_URL": server_url,
         "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
         "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
         "CLEF_WSGI_BASE_URL": site_url,
@@ -73,11 +74,10 @@ def running(
     with ExitStack() as stack:
         children = {
             name: stack.enter_context(_child(command(name), settings, end_timeout_seconds))
-            for name in ("provider", "site")
+            for name in ("server", "site")
         }
-        for name, child in children.items():
-            _await_ready(name, child)
-        yield Running(provider_url, site_url, children)
+        said = {name: _await_ready(name, child) for name, child in children.items()}
+        yield Running(server_url, site_url, said["server"], children)
 
 
 def find_example() -> Path:
@@ -92,6 +92,8 @@ def find_example() -> Path:
 
 
 def _check_extras() -> None:
+    from clef_wsgi.server.commands import EXTRAS  # here, since no other command needs it
+
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
         raise DemoError(f'The demo needs {" and ".join(missing)}: pip install "clef_wsgi[server]"')
@@ -133,9 +135,12 @@ def _child(command: list[str], settings: dict[str, str], end_timeout_seconds: fl
             _end(child, end_timeout_seconds)
 
 
-def _await_ready(name: str, child: subprocess.Popen[str]) -> None:
-    if child.stdout is None or child.stdout.readline() != "ready\n":
+def _await_ready(name: str, child: subprocess.Popen[str]) -> str:
+    """What it says after ``ready``."""
+    word, _, rest = (child.stdout.readline() if child.stdout else "").rstrip("\n").partition(" ")
+    if word != "ready":
         raise DemoError(f"The {name} did not start.")
+    return rest
 
 
 def _end(child: subprocess.Popen[str], timeout_seconds: float) -> None:

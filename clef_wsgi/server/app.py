@@ -11,12 +11,39 @@ from werkzeug.exceptions import HTTPException
 from clef_wsgi.server.clock import Clock, system_clock
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.migrations import open_database
+from clef_wsgi.server.delivery.worker import Worker, user_agent
+from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Limits, Options
 from clef_wsgi.server.records.pruning import prune
-from clef_wsgi.server.web import account, api, context, enrol, guard, login, pages, passkeys, script, sign_in
+from clef_wsgi.server.web import (
+    account,
+    api,
+    context,
+    enrol,
+    guard,
+    log_out,
+    login,
+    operation,
+    pages,
+    passkeys,
+    receipts,
+    script,
+    sign_in,
+)
 from clef_wsgi.server.web.limits import Limiter
 
-ROOMS = (api.room, login.room, account.room, sign_in.room, enrol.room, passkeys.room, script.room)
+ROOMS = (
+    api.room,
+    login.room,
+    account.room,
+    log_out.room,
+    receipts.room,
+    sign_in.room,
+    enrol.room,
+    passkeys.room,
+    script.room,
+    operation.room,
+)
 
 
 def create_app(
@@ -28,8 +55,10 @@ def create_app(
     logo: str | Path | None = None,
     templates: str | Path | None = None,
     trusted_proxy: str | Iterable[str] = (),
+    metrics_from: str | Iterable[str] = (),
     limits: Limits = Limits(),  # noqa: B008 - frozen
     clock: Clock = system_clock,
+    deliver: context.Deliver = True,
 ) -> Flask:
     """The self-hosted Clef, as a WSGI app. Its database is made, or brought up to date, before this returns.
 
@@ -43,8 +72,12 @@ def create_app(
     :param templates: a folder whose templates replace those of the same name.
     :param trusted_proxy: addresses or networks of proxies whose ``X-Forwarded-For`` is believed; ``unix`` for
         a socket in the file system.
+    :param metrics_from: addresses or networks that may read ``/metrics``, and the figures of ``/healthz``: nobody
+        by default.
     :param limits: how often one address may knock.
     :param clock: microseconds since 1970.
+    :param deliver: whether sites are told of logouts by a thread of the process that serves, which starts at the
+        first request; ``"elsewhere"`` if ``clef-wsgi server deliver`` does it; False if nobody does.
     :raises ConfigurationError: with everything that is wrong.
     :raises DatabaseUnavailable: the database can't be reached.
     """
@@ -56,6 +89,7 @@ def create_app(
         logo=logo,
         templates=templates,
         trusted_proxy=trusted_proxy,
+        metrics_from=metrics_from,
         limits=limits,
     )
     app = Flask(__name__)
@@ -64,10 +98,17 @@ def create_app(
     try:
         with opened.writing() as connection:
             settings.fix_rp_id(connection, options.passkey_domain)
+            settings.write(connection, settings.ORIGIN, options.origin)
             prune(connection, now=clock())
     finally:
         opened.close()  # a server that forks after this shares no connection
-    app.extensions[context.KEY] = context.Server(options, opened, clock, Limiter(limits, clock))
+    metrics = Metrics(opened, clock)
+    worker = Worker(opened, clock, user_agent=user_agent(options.origin), observe=metrics.delivered)
+    app.extensions[context.KEY] = context.Server(
+        options, opened, clock, Limiter(limits, clock), metrics, worker, deliver
+    )
+    if deliver is True:
+        app.before_request(worker.start)  # not before: a server that forks after this would lose the thread
     app.url_map.merge_slashes = False  # no address is corrected by a redirect: a client would lose its POST
     guard.install(app)
     pages.install(app, options)

@@ -25,12 +25,14 @@ class Limits:
 
     :param sign_in: ceremonies of signing in, and logins approved.
     :param enrolment: looks at enrolment links, and passkeys made.
+    :param account: changes on the account page, and looks at receipts. Logging out everywhere is never refused.
     :param refused_calls: API calls that were refused. Calls that succeed are never counted: all people of a
         site come from the one address of that site.
     """
 
     sign_in: int = 120
     enrolment: int = 30
+    account: int = 240
     refused_calls: int = 240
 
 
@@ -49,8 +51,10 @@ class Options:
     templates: str | Path | None
     trusted_proxy: str | Iterable[str]
     limits: Limits
+    metrics_from: str | Iterable[str] = ()
 
     proxies: tuple[Network | str, ...] = field(init=False, default=())
+    metrics_networks: tuple[Network | str, ...] = field(init=False, default=())
 
     def __post_init__(self) -> None:
         faults = [*_origin_faults(self.origin), *_file_faults(self.logo, self.templates), *_limit_faults(self.limits)]
@@ -60,7 +64,8 @@ class Options:
             faults.append("database must be a file name, such as clef.db, or postgresql://user@host/name.")
         if not (self.name and len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
             faults.append(f"name must be 1 to {MAX_NAME_LENGTH} printable characters.")
-        object.__setattr__(self, "proxies", _networks(self.trusted_proxy, faults))
+        object.__setattr__(self, "proxies", _networks("trusted_proxy", self.trusted_proxy, faults))
+        object.__setattr__(self, "metrics_networks", _networks("metrics_from", self.metrics_from, faults))
         if faults:
             raise ConfigurationError(*faults)
         object.__setattr__(self, "origin", self.origin.removesuffix("/"))
@@ -115,12 +120,12 @@ def _limit_faults(limits: Limits) -> list[str]:
     return [f"limits: {name} must be a whole number, 1 or more." for name in wrong]
 
 
-def _networks(trusted_proxy: str | Iterable[str], faults: list[str]) -> tuple[Network | str, ...]:
-    entries = trusted_proxy.split() if isinstance(trusted_proxy, str) else list(trusted_proxy)
+def _networks(name: str, given: str | Iterable[str], faults: list[str]) -> tuple[Network | str, ...]:
+    entries = given.split() if isinstance(given, str) else list(given)
     try:
         return tuple(entry if entry == "unix" else ipaddress.ip_network(entry) for entry in entries)
     except ValueError:
-        faults.append("trusted_proxy must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, or unix.")
+        faults.append(f"{name} must be addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, or unix.")
         return ()
 
 

@@ -6,7 +6,6 @@ This file knows nothing of sessions, providers or HTTP, and leaves threads, fork
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import sqlite3
@@ -20,12 +19,14 @@ from typing import Any
 from clef_wsgi.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
 
+from ._keys import digest, digests, listed
 from ._sqlite_connection import GuardedConnection
 from ._sqlite_schema import prepare
 
 _MEMO_SIZE = 4096
 _MARK = "SELECT stamp FROM mark"
 _STAMP = "SELECT stamp FROM logout WHERE key = ?"
+_EVERYONE = digest(EVERYONE)
 _NOTICE = "SELECT stamp FROM notice WHERE digest = ?"
 _RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
 
@@ -89,13 +90,13 @@ class SQLiteLogoutStore:
         :returns: True when recorded, False when ``once`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
-        digests = [_digest(key) for key in _listed(keys)]
-        notice = None if once is None else _digest(once)
+        wanted = digests(keys)
+        notice = None if once is None else digest(once)
         with self._writer as connection, self._transaction(self._writer, connection):
             if notice is not None and _number(connection, _NOTICE, notice) is not None:
                 return False
             stamp = self._new_stamp(connection)
-            connection.executemany(_RECORD, [(digest, stamp) for digest in digests])
+            connection.executemany(_RECORD, [(key, stamp) for key in wanted])
             if notice is not None:
                 connection.execute("INSERT INTO notice VALUES (?, ?)", (notice, stamp))
         return True
@@ -105,7 +106,7 @@ class SQLiteLogoutStore:
 
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
-        wanted = _listed(keys)
+        wanted = listed(keys)
         reader = self._take_reader()
         try:
             with reader as connection:
@@ -197,7 +198,7 @@ class SQLiteLogoutStore:
         # Read before the snapshot is taken: so the snapshot's mark is lower only when records were lost.
         seen = self._seen()
         mark, everyone, newest = connection.execute(
-            _look_up_sql(len(wanted)), (_EVERYONE, *map(_digest, wanted))
+            _look_up_sql(len(wanted)), (_EVERYONE, *map(digest, wanted))
         ).fetchone()
         if everyone is None or mark is None or mark < seen:
             with self._transaction(reader, connection):
@@ -228,14 +229,6 @@ class _Connection(GuardedConnection):
         return self._known
 
 
-def _digest(key: str) -> bytes:
-    # surrogatepass: any str is a key, and no two share an encoding.
-    return hashlib.sha256(str.encode(key, "utf-8", "surrogatepass")).digest()
-
-
-_EVERYONE = _digest(EVERYONE)
-
-
 @lru_cache
 def _look_up_sql(count: int) -> str:
     """One statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
@@ -248,12 +241,6 @@ def _look_up_sql(count: int) -> str:
 def _number(connection: sqlite3.Connection, statement: str, *parameters: bytes) -> int | None:
     row = connection.execute(statement, parameters).fetchone()
     return int(row[0]) if row else None
-
-
-def _listed(keys: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(keys, (str, bytes)):
-        raise TypeError("keys must be a list of keys, not one str: write [key].")
-    return tuple(keys)
 
 
 def _close(connections: list[_Connection]) -> None:

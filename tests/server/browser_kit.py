@@ -17,6 +17,7 @@ from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.options import Limits
 from clef_wsgi.server.records.enrolments import INVITE
 from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.web.context import KEY
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -74,12 +75,12 @@ class Page:
         """What the page says went wrong."""
         return str(self.wait("#problem:not(:empty)").text)
 
-    def until(self, found: Any, what: str) -> Any:
+    def until(self, found: Any, what: str, *, seconds: float = WAIT_SECONDS) -> Any:
         from selenium.common import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
         wait = WebDriverWait(
-            self.driver, WAIT_SECONDS, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException]
+            self.driver, seconds, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException]
         )
         return wait.until(lambda _: found(), f"{what} on {self.driver.current_url}: {self.driver.page_source[-1500:]}")
 
@@ -106,30 +107,35 @@ class Page:
 
 @contextlib.contextmanager
 def running_server(folder: Path, **options: Any) -> Iterator[Server]:
-    """A server on localhost."""
+    """A server on localhost. It tells no site of logouts unless ``deliver`` says so."""
     apps = []
+    options = {"deliver": False, **options}
 
     def make(origin: str) -> Any:
-        limits = Limits(sign_in=10_000, enrolment=10_000)
+        limits = Limits(sign_in=10_000, enrolment=10_000, account=10_000)
         apps.append((create_app(origin=origin, database=folder / "clef.db", limits=limits, **options), origin))
         return apps[0][0]
 
     with served(make):
         server = Server(*_with_clock(*apps[0]))
         yield server
+        server.app.extensions[KEY].worker.stop()
         server.close()
 
 
 @contextlib.contextmanager
-def open_page(folder: Path) -> Iterator[Page]:
-    """A server, a stage, and a browser whose device verifies its owner without asking."""
+def open_page(folder: Path, **options: Any) -> Iterator[Page]:
+    """A server, a stage, and a browser whose device verifies its owner without asking.
+
+    :param options: the server's.
+    """
     stages = []
 
     def set_up(url: str) -> Stage:
         stages.append(Stage(url))
         return stages[0]
 
-    with served(set_up), running_server(folder) as server, chromium() as driver:
+    with served(set_up), running_server(folder, **options) as server, chromium() as driver:
         add_device(driver)
         yield Page(driver, server, stages[0])
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server_kit import ORIGIN, FakeClock, Server, Site, make_server
+from server_kit import ORIGIN, FakeClock, Server, Site, make_server, write_private
 
 from clef_wsgi.cli import main
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.database import settings
 from clef_wsgi.server.records import enrolments
 
 
@@ -37,7 +35,7 @@ class Desk:
         if "://" in place:
             _start_once(place)
         else:
-            Path(place).write_bytes(_started())
+            write_private(Path(place), _started())
 
     @cached_property
     def server(self) -> Server:
@@ -83,9 +81,8 @@ class Desk:
 
 
 def _start_once(place: str | Path) -> None:
-    """What "server run" leaves behind."""
-    with closing(make_server(place)) as server, server.database.writing() as connection:
-        settings.write(connection, "origin", ORIGIN)
+    """What a server leaves behind that was started and ended."""
+    make_server(place).close()
 
 
 @cache

@@ -13,10 +13,12 @@ import importlib.util
 import os
 import re
 import secrets
+import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import webtest
 from flask import Flask
+from jinja2.bccache import Bucket, BytecodeCache
 from services import require
 from sqlalchemy import Table, delete, func, select, text
 
 from clef_wsgi.server import create_app
 from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.database.schema import APPEND_ONLY, metadata
 from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
@@ -183,12 +187,52 @@ class Server:
         self.database.close()
 
 
+class _Templates(BytecodeCache):
+    """What the templates were compiled to, by a hash of their text: for all servers of a process."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        code = self._codes.get((bucket.key, bucket.checksum))
+        if code is not None:
+            bucket.bytecode_from_string(code)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._codes[bucket.key, bucket.checksum] = bucket.bytecode_to_string()
+
+
+_TEMPLATES = _Templates()
+
+
 def make_server(
-    database: str | Path, *, origin: str = ORIGIN, clock: FakeClock | None = None, **options: Any
+    database: str | Path, *, origin: str = ORIGIN, clock: FakeClock | None = None, copied: bool = True, **options: Any
 ) -> Server:
-    """A server on a database, new or not."""
+    """A server on a database, new or not. It tells no site of logouts unless ``deliver`` says so.
+
+    :param copied: a file that isn't there is copied from one that has all its tables; otherwise the server makes it.
+    """
     clock = clock or FakeClock()
-    return Server(create_app(origin=origin, database=database, clock=clock, **options), clock, origin)
+    options = {"deliver": False, **options}
+    if copied and "://" not in str(database) and not Path(database).exists():
+        write_private(Path(database), _tables())
+    app = create_app(origin=origin, database=database, clock=clock, **options)
+    app.jinja_env.bytecode_cache = _TEMPLATES
+    return Server(app, clock, origin)
+
+
+@cache
+def _tables() -> bytes:
+    """A SQLite database with the server's tables: made once, since that takes longer than most tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        open_database(Path(folder, "clef.db")).close()
+        return Path(folder, "clef.db").read_bytes()
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """A new file that nobody else may read, as the server makes its own."""
+    path.touch(mode=0o600)
+    path.write_bytes(data)
 
 
 @contextmanager

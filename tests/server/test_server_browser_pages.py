@@ -10,6 +10,12 @@ from browser_kit import Page, open_page
 from passkey_kit import enrolled, link
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
+from server_kit import HOOK, Server
+from sqlalchemy import update
+
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.records import logouts, receipts
+from clef_wsgi.server.records.people import Person
 
 pytestmark = pytest.mark.browser
 
@@ -27,6 +33,8 @@ def pages(page: Page) -> dict[str, str]:
     ann = server.add_person("Annabel-Marie-Christine", last_name="Lee-Featherstonehaugh", email="ann@example.com")
     page.enrol(ann)
     enrolled(server, ann)
+    fill_account(server, ann)
+    page.driver.add_cookie({"name": f"clef-receipt-{server.origin.rpartition(':')[2]}", "value": receipt(server, ann)})
     site = server.add_site("Photographs of the whole family", callback="https://photos.family.example.com/callback")
     return {
         "sign in": f"/iframes/switch?{site.ask()}",
@@ -35,8 +43,39 @@ def pages(page: Page) -> dict[str, str]:
         "spent link": f"/enrol#{'x' * 43}",
         "passkeys": "/passkeys",
         "account": "/",
+        "receipts": "/receipts",
         "error": "/iframes/qr?app_id=1",
     }
+
+
+def fill_account(server: Server, ann: Person) -> None:
+    """Sites at which she is logged in, and one that has not heard of a logout."""
+    browser = server.browser(signed_in=ann)
+    for name in ("Wiki", "The accounts of the association of allotment gardeners"):
+        server.log_in(server.add_site(name, callback="https://accounts.gardeners.example.com/callback"), browser)
+
+
+def receipt(server: Server, ann: Person) -> str:
+    """The secret of a receipt with a line of each kind: heard, under way, given up, can't be told."""
+    browser, now = server.browser(signed_in=ann), server.clock()
+    kinds: dict[str, dict[str, Any]] = {
+        "Photos": {"state": "confirmed", "done_at": now + 400_000},
+        "Tickets": {"failure": "timeout", "first_tried_at": now, "next_at": now + 3600_000_000},
+        "Shop": {"state": "given_up", "failure": "http_500", "first_tried_at": now},
+        "Old": {},
+    }
+    sites = [server.add_site(name, hooks=[HOOK] if kinds[name] else []) for name in kinds]
+    for site in sites:
+        server.log_in(site, browser)
+    with server.database.writing() as connection:
+        for site in sites:
+            logouts.log_out_of_app(connection, ann.id, site.app_id, now=now)
+        app_ids = [site.app_id for site in sites]
+        secret = receipts.issue(connection, ann.id, scope=receipts.EVERYWHERE, app_ids=app_ids, now=now)
+        for site, values in zip(sites, kinds.values(), strict=True):
+            if values:
+                connection.execute(update(deliveries).where(deliveries.c.app_id == site.app_id).values(values))
+    return secret
 
 
 READY = {"enrol": "#enrol:not([hidden])", "spent link": "#problem:not(:empty)"}

@@ -18,6 +18,7 @@ from typing import Any
 import doc_runner
 import pytest
 import requests
+from cases import each
 from kit_commands import Desk, Said, type_command
 from server_kit import ORIGIN, make_server, postgresql
 
@@ -237,7 +238,7 @@ def test_a_database_that_is_away(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in said.err
 
 
-@pytest.mark.parametrize("words", ["", "dance", "app", "user", "app add", "run", "user list --jso", "audit --limit 0"])
+@each("words", ["", "dance", "app", "user", "app add", "run", "user list --jso", "audit --limit 0"])
 def test_wrong_usage(capsys: pytest.CaptureFixture[str], words: str) -> None:
     """Wrong usage is exit code 2, with what was wrong on stderr."""
     said = type_command(capsys, *words.split())
@@ -261,7 +262,7 @@ def test_the_command_knows_of_the_server(capsys: pytest.CaptureFixture[str]) -> 
     assert re.search("^    server  ", capsys.readouterr().out, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["flask", "segno", "sqlalchemy", "waitress"])
+@pytest.mark.parametrize("name", ["flask", "prometheus_client", "segno", "sqlalchemy", "waitress", "webauthn"])
 def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Without the extra, the command says what to install: exit code 1."""
     monkeypatch.setitem(sys.modules, name, None)
@@ -329,7 +330,7 @@ def test_the_page_can_be_typed(
         for block in doc_runner.BLOCKS
         if block.page == "docs/server.md" and block.language == "sh"
         for words in doc_runner.commands(block)
-        if words[:2] == ["clef-wsgi", "server"] and words[2] != "run"
+        if words[:2] == ["clef-wsgi", "server"] and words[2] not in ("run", "deliver")
     ]
     assert len(typed) > 15
     with closing(Desk("clef.db", capsys)) as desk:
@@ -341,6 +342,7 @@ def test_the_page_can_be_typed(
 # -- PostgreSQL -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.services
 def test_a_day_on_postgresql(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Every command does its work on PostgreSQL, too; copies are left to PostgreSQL's own programs."""
     with postgresql() as place, closing(Desk(place, capsys)) as desk:

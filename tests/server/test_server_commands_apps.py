@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from kit_commands import Desk, authorizes, shown
 from server_kit import ORIGIN
 
@@ -124,7 +125,7 @@ def test_a_public_hook(desk: Desk) -> None:
     assert listed(desk)[0]["allow_private"] is False
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--redirect", "https://photos.example.com/#part"],

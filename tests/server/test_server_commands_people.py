@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from kit_commands import Desk
 from server_kit import ORIGIN, Browser, Site
 from sqlalchemy import insert
@@ -128,7 +129,7 @@ def test_who_can_not_be_invited(desk: Desk, words: list[str], code: int, sentenc
     assert desk.server.count(enrolments) == 0
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [
         ["--email", "ann"],

@@ -10,13 +10,17 @@ import socket
 import sqlite3
 import stat
 import threading
+import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, make_server, postgresql
+import server_kit
+from cases import each
+from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -28,6 +32,9 @@ from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import migrate, open_database
 from clef_wsgi.server.errors import DatabaseTooNew, DatabaseUnavailable
 from clef_wsgi.server.records import audit, pruning
+
+make_server = partial(server_kit.make_server, copied=False)
+"""Here the server makes its database itself."""
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 ON_BOTH = pytest.mark.parametrize(
@@ -107,6 +114,15 @@ def test_what_can_not_be_a_database_is_a_sentence(tmp_path: Path) -> None:
         assert str(refused.value).startswith("database"), name
         assert str(refused.value).endswith("."), name
     assert (tmp_path / "note.txt").read_text().startswith("not a database")
+
+
+@each("address", ["clef:pa@ss:hunter2@host/clef", "clef:hu/nt@host:hunter2/clef", "c@host:hunter2/c"])
+def test_an_address_that_can_not_be_read_shows_no_password(address: str) -> None:
+    """What stands where a port belongs may be part of a password: no text, and no exception behind it, quotes it."""
+    with pytest.raises(ConfigurationError, match="can't be read") as refused:
+        make_server(f"postgresql://{address}")
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+    assert refused.value.__cause__ is None
 
 
 def test_a_postgresql_that_is_not_there_is_told_apart_from_wrong_settings(tmp_path: Path) -> None:
@@ -210,19 +226,22 @@ def test_of_processes_that_start_at_once_one_migrates(url: str) -> None:
 
 @ON_BOTH
 def test_of_processes_that_start_on_an_empty_database_one_makes_the_tables(url: str) -> None:
-    """Four at once on nothing: all of them start."""
+    """Four at once on nothing: all of them start, and remember one address and one domain."""
     start, opened = threading.Barrier(4), list[Database]()
 
     def start_one() -> None:
         start.wait(30)
-        opened.append(open_database(url))
+        opened.append(make_server(url).database)
 
     threads = [threading.Thread(target=start_one) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [version_of(database) for database in opened] == [1] * 4
+    assert [version_of(database) for database in opened] == [schema.VERSION] * 4
+    with opened[0].reading() as connection:
+        rows = connection.execute(select(schema.settings).order_by(schema.settings.c.name)).all()
+    assert [*map(tuple, rows)] == [("origin", "https://login.example.com"), ("rp_id", "login.example.com")]
     for database in opened:
         database.close()
 
@@ -495,6 +514,27 @@ def behind_a_relay() -> Iterator[tuple[Relay, Server]]:
 
 def token_of(page: Any) -> str:
     return str(page.text.partition('name="token" value="')[2].partition('"')[0])
+
+
+def test_writers_of_one_process_wait_for_their_turn(tmp_path: Path) -> None:
+    """SQLite has one writer at a time: a second thread waits, as long as it may, and goes on at once."""
+    database = open_database(tmp_path / "clef.db")
+    done: list[bool] = []
+    with database.writing():
+        with pytest.raises(DatabaseUnavailable), database.writing(wait_seconds=0.02):
+            raise AssertionError
+        second = threading.Thread(target=lambda: done.append(_write(database)))
+        second.start()
+        assert not done
+    second.join(30)
+    assert done == [True]
+    database.close()
+
+
+def _write(database: Database) -> bool:
+    with database.writing() as connection:
+        connection.execute(text("CREATE TABLE made_by_another (x INTEGER)"))
+    return True
 
 
 def test_row_45_a_locked_file_is_a_503_and_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import cbor2
 import pytest
 from authenticator import BE, BS, UP, UV, Authenticator, encoded
+from cases import each
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -168,7 +169,7 @@ def test_recovery(server: Server) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["x" * 65, "Ann\u202e", "\x00"])
+@each("name", ["x" * 65, "Ann\u202e", "\x00"])
 def test_a_name_that_is_none(server: Server, name: str) -> None:
     """A name is at most 64 characters, all of them visible; who it was before stays."""
     ann, visitor = server.add_person("Ann"), Visitor(server)
@@ -260,7 +261,7 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
+@each("name", LIES)
 def test_a_lie(server: Server, name: str) -> None:
     """Rows 56 to 58 and 60: each is refused in the same words, makes no passkey, and takes no time."""
     ann, visitor = server.add_person(), Visitor(server)
@@ -283,7 +284,7 @@ TRUTHS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", TRUTHS)
+@each("name", TRUTHS)
 def test_a_truth(server: Server, name: str) -> None:
     """What lies just inside the limits is taken."""
     answer = Visitor(server).enrol(link(server, server.add_person()), Authenticator(ORIGIN), **TRUTHS[name])
@@ -309,8 +310,8 @@ BODIES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
-@pytest.mark.parametrize("path", ["/sign-in", "/enrol"])
+@each("name", BODIES)
+@each("path", ["/sign-in", "/enrol"])
 def test_a_body_that_is_none(server: Server, path: str, name: str) -> None:
     """Row 60: whatever is sent is refused with a sentence, and never with an error of ours."""
     visitor = Visitor(server)
@@ -325,7 +326,7 @@ def test_a_body_of_a_megabyte(server: Server) -> None:
     assert (answer.status_int, error(answer)) == (413, "too_large")
 
 
-@pytest.mark.parametrize("text", ["Ann", "Ann\x00", "<b>Ann</b>", "ü"])
+@each("text", ["Ann", "Ann\x00", "<b>Ann</b>", "ü"])
 def test_a_credential_id_in_other_spellings(server: Server, text: str) -> None:
     """Row 60: only base64url is read; what a lenient decoder would skip is refused."""
     visitor, ann = Visitor(server), server.add_person()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from flask import Response
 from server_kit import ORIGIN, SAME_ORIGIN, Browser, Server, make_server
 
@@ -85,7 +86,7 @@ def test_every_page_has_every_header(tmp_path: Path) -> None:
     assert seen > 10
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/info", "/nothing", "/log-out"])
+@each("path", ["/", "/api/v1/info", "/nothing", "/log-out"])
 def test_refusals_carry_the_headers_too(server: Server, path: str) -> None:
     """A wrong host, a wrong method, a body too large: the same headers."""
     browser = server.browser()
@@ -147,9 +148,7 @@ def test_a_hostile_name_is_text(server: Server) -> None:
 # --- host
 
 
-@pytest.mark.parametrize(
-    "host", ["evil.example", "login.example.com.evil.example", "login.example.com:8443", "LOGIN", "a@b", ""]
-)
+@each("host", ["evil.example", "login.example.com.evil.example", "login.example.com:8443", "LOGIN", "a@b", ""])
 def test_pages_answer_to_their_own_name_alone(server: Server, host: str) -> None:
     """A name of somebody's that leads here gets a 421, and no page whose forms would be same-origin with it."""
     site = server.add_site()
@@ -183,7 +182,7 @@ def test_row_19_redirects_do_not_go_by_forwarded_names(server: Server) -> None:
         **SAME_ORIGIN,
     }
     answer = browser.post("/log-out", {"token": form_token(browser)}, headers=forged)
-    assert (answer.status_int, answer.headers["Location"]) == (303, "/")
+    assert (answer.status_int, answer.headers["Location"]) == (303, "/receipts")
 
 
 # --- origin and token
@@ -212,9 +211,10 @@ SENDERS = [
 ]
 
 
-@pytest.mark.parametrize(("headers", "passes"), SENDERS)
+@each(("headers", "passes"), SENDERS)
 def test_row_64_a_post_comes_from_a_page_of_this_server(server: Server, headers: dict[str, str], passes: bool) -> None:
     """Row 64: with the right token, but from elsewhere or nowhere: 403, and nothing is done."""
+    server.clear()
     browser = server.browser(signed_in=server.add_person())
     answer = browser.post("/log-out", {"token": form_token(browser)}, headers=headers)
     assert answer.status_int == (303 if passes else 403)
@@ -295,7 +295,7 @@ def test_more_than_64_kib_are_not_read(server: Server) -> None:
     assert (call.status_int, call.json["error"]) == (413, "Invalid App ID.")
 
 
-@pytest.mark.parametrize("length", ["abc", "-5", "", "1e3", "٣", "99999999999999999999"])
+@each("length", ["abc", "-5", "", "1e3", "٣", "99999999999999999999"])
 def test_row_21_a_wrong_length_is_a_clean_refusal(server: Server, length: str) -> None:
     """Row 21: a Content-Length that is none, or too large: 4xx at once, for pages and calls."""
     for path in ("/log-out", "/api/v1/authorize"):
@@ -314,7 +314,7 @@ def test_a_thousand_fields_are_one_refusal(server: Server) -> None:
     assert browser.web.post("/api/v1/authorize", many.encode(), expect_errors=True).status_int in (403, 413)
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     ["/%ff", "/iframes/qr?%ff=%ff", "/iframes/qr?app_id=%ff", "/api/v1/info?access_token=%ff", "/%00", "/a%0d%0ab"],
 )
@@ -331,7 +331,7 @@ def test_an_accept_header_decides_on_json(server: Server) -> None:
     assert script.json["error"] == "not_found"
 
 
-@pytest.mark.parametrize(
+@each(
     ("wanted", "found"),
     [
         ("de", "de"),
@@ -465,7 +465,7 @@ PROXIED = [
 ]
 
 
-@pytest.mark.parametrize(("trusted", "peer", "forwarded", "expected"), PROXIED)
+@each(("trusted", "peer", "forwarded", "expected"), PROXIED)
 def test_forwarded_for_is_believed_of_trusted_proxies_alone(
     trusted: str, peer: str, forwarded: str, expected: str
 ) -> None:
@@ -570,9 +570,7 @@ def test_signing_out_drops_the_cookie_and_ends_the_session(server: Server) -> No
     assert "Ann" not in browser.get("/").text
 
 
-@pytest.mark.parametrize(
-    "cookie", ["x", "é", "x" * 9000, "=;=;", "__Host-clef-session", '"', "__Host-clef-session=" + "x" * 43]
-)
+@each("cookie", ["x", "é", "x" * 9000, "=;=;", "__Host-clef-session", '"', "__Host-clef-session=" + "x" * 43])
 def test_row_30_a_forged_cookie_is_nobody(server: Server, cookie: str) -> None:
     """Row 30: cut, wild or long cookies: an ordinary page for nobody."""
     browser = server.browser()

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from cases import each
 from server_kit import CALLBACK, HOOK, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql
 from sqlalchemy import Connection
 
@@ -92,7 +93,7 @@ def test_row_62_the_right_verifier_opens_a_code_with_a_challenge(lite: Server) -
     assert exchange(lite, site, code, code_verifier=VERIFIER).status_int == 200
 
 
-@pytest.mark.parametrize("form", [{"code_verifier": "w" * 43}, {"code_verifier": ""}, {}])
+@each("form", [{"code_verifier": "w" * 43}, {"code_verifier": ""}, {}])
 def test_row_62_no_other_verifier_does(lite: Server, form: dict[str, str]) -> None:
     """Row 62: wrong, empty or missing verifier: E("Invalid OAuth Code."), and the code is spent."""
     site, browser = lite.add_site(), signed_in(lite)
@@ -369,7 +370,7 @@ def test_during_a_rotation_two_secrets_work(lite: Server) -> None:
             known.append(apps.rotate_secret(connection, site.app_id, now=lite.clock()))
 
 
-@pytest.mark.parametrize(
+@each(
     ("registered", "asked"),
     [
         ("myapp://clef", "myapp://clef"),
@@ -388,7 +389,7 @@ def test_s3_places_that_are_the_same(lite: Server, registered: str, asked: str) 
     assert signed_in(lite).location_of_approval(query).startswith(asked + ("&" if "?" in asked else "?") + "code=")
 
 
-@pytest.mark.parametrize(
+@each(
     ("registered", "asked"),
     [
         ("myapp://clef", "myapp://other"),

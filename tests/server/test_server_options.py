@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import each
 from server_kit import make_server
 
 from clef_wsgi.server import ConfigurationError, Limits, create_app
@@ -53,7 +54,7 @@ BAD: list[tuple[str, Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("option", "value", "word"), BAD)
+@each(("option", "value", "word"), BAD)
 def test_each_fault_is_a_sentence(tmp_path: Path, option: str, value: Any, word: str) -> None:
     """One fault, one sentence with a full stop, and nothing is made."""
     options = {**GOOD, "database": tmp_path / "clef.db", option: value}

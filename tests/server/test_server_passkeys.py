@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from authenticator import BE, BS, UP, UV, Authenticator, encoded
+from cases import each
 from passkey_kit import Visitor, enrolled, link, number_of
 from server_kit import ORIGIN, Server, make_server, postgresql
 
@@ -56,6 +57,7 @@ def test_sign_in(server: Server) -> None:
     assert (line.action, line.subject, line.address) == ("sign_in", f"passkey:{row.id}", "192.0.2.7")
 
 
+@pytest.mark.services
 def test_sign_in_on_postgresql() -> None:
     """The same on PostgreSQL: enrol, sign in, add, remove, and a challenge that is used twice."""
     with postgresql() as url:
@@ -179,7 +181,7 @@ def test_a_challenge_belongs_to_its_purpose(server: Server) -> None:
     assert refused(visitor.send("/sign-in", credential=passkey.sign(visitor.ask("/passkeys/add/sign"))))
 
 
-@pytest.mark.parametrize("challenge", ["", "AA", encoded(bytes(32)), "!", 7, None, "é"])
+@each("challenge", ["", "AA", encoded(bytes(32)), "!", 7, None, "é"])
 def test_a_challenge_that_was_never_given(server: Server, challenge: Any) -> None:
     """Row 55: empty, short, invented, or no challenge at all."""
     passkey = enrolled(server, server.add_person())
@@ -208,7 +210,7 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
+@each("name", LIES)
 def test_a_lie(server: Server, name: str) -> None:
     """Rows 56 and 57: each is refused, signs nobody in, and leaves the count alone."""
     passkey, visitor = enrolled(server, server.add_person()), Visitor(server)

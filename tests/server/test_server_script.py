@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from cases import each
 from server_kit import ORIGIN, Server, make_server
 
 
@@ -15,7 +16,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
-@pytest.mark.parametrize("version", ["v1", "v2", "v3", "v3.1"])
+@each("version", ["v1", "v2", "v3", "v3.1"])
 def test_every_old_path(server: Server, version: str) -> None:
     """Old pages name old versions: all get the same script, for any origin, to be kept for an hour, with no cookie."""
     answer = server.browser().get(f"/{version}/clef.js")

@@ -8,9 +8,11 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
+from cases import each
 from server_kit import Server, make_server
 
 import clef_wsgi.server
+from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.texts import LANGUAGES, text
 from clef_wsgi.server.texts.de import TEXTS as GERMAN
 from clef_wsgi.server.texts.en import TEXTS as ENGLISH
@@ -44,10 +46,11 @@ def test_every_sentence_is_used_and_there() -> None:
     errors |= {"unexpected"}
     used |= {f"error.{key}.{part}" for key in errors for part in ("title", "text")}
     used |= {f"button.{kind}" for kind in ("login", "register", "connect")}
+    used |= {f"failure_{code}" for code in failures.CODES}
     assert used == set(ENGLISH)
 
 
-@pytest.mark.parametrize(
+@each(
     ("accepted", "language"),
     [
         ("de", "de"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from cases import each
 from server_kit import Site, postgresql
 from wire_kit import PROFILE, Answer, Wire, form_of, local_wire, server_wire
 
@@ -121,7 +122,7 @@ class WireContract:
         assert fields == {"code": fields["code"], "state": "xyz"}
         assert authorize(wire, fields["code"]).json["success"] is True
 
-    @pytest.mark.parametrize(("query", "joint"), ODD_QUERIES)
+    @each(("query", "joint"), ODD_QUERIES)
     def test_s2_s3_what_stood_in_the_query_stays_byte_for_byte(self, wire: Wire, query: str, joint: str) -> None:
         """S2, S3: code and state are added behind the site's own query, which nobody rewrites."""
         redirect_url = wire.site.callback + query
@@ -138,7 +139,7 @@ class WireContract:
         """S4: state comes back only if it was given."""
         assert set(back_at_site(wire.say_yes(wire.site.ask()).location)) == {"code"}
 
-    @pytest.mark.parametrize("state", STATES)
+    @each("state", STATES)
     def test_s5_state_is_the_same_after_decoding(self, wire: Wire, state: str) -> None:
         """S5: also with what means something in a URL, and outside ASCII; the Location itself is ASCII."""
         location = wire.say_yes(wire.site.ask(state=state)).location
@@ -146,7 +147,7 @@ class WireContract:
         assert location.isprintable()
         assert back_at_site(location)["state"] == state
 
-    @pytest.mark.parametrize("raw", ["%ff%fe", "%C3%A9", "%E2%98", "a+b", "a%2Bb"])
+    @each("raw", ["%ff%fe", "%C3%A9", "%E2%98", "a+b", "a%2Bb"])
     def test_s5_state_is_handed_back_byte_by_byte(self, wire: Wire, raw: str) -> None:
         """S5: bytes that are no UTF-8 come back as they came."""
         location = wire.say_yes(wire.site.ask() + f"&state={raw}").location
@@ -282,19 +283,19 @@ class WireContract:
         refused(authorize(wire, code), 403, INVALID_CODE)
 
     def test_s9_of_parallel_calls_exactly_one_succeeds(self, wire: Wire) -> None:
-        """S9: eight at once with one code: one 200, seven E("Invalid OAuth Code.")."""
-        code, start, answers = new_code(wire), threading.Barrier(8), list[Answer]()
+        """S9: four at once with one code: one 200, three E("Invalid OAuth Code."). More would queue at the door."""
+        code, start, answers = new_code(wire), threading.Barrier(4), list[Answer]()
 
         def exchange() -> None:
             start.wait(30)
             answers.append(authorize(wire, code))
 
-        threads = [threading.Thread(target=exchange) for _ in range(8)]
+        threads = [threading.Thread(target=exchange) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(answer.status for answer in answers) == [200, *[403] * 7]
+        assert sorted(answer.status for answer in answers) == [200, *[403] * 3]
         for answer in answers:
             assert answer.status == 200 or answer.json["error"] == INVALID_CODE
 
@@ -440,7 +441,7 @@ class WireContract:
 
     # --- what no call may do
 
-    @pytest.mark.parametrize(("name", "right"), CALLS.items())
+    @each(("name", "right"), CALLS.items())
     def test_a_wrong_method_is_json_with_a_known_string(self, wire: Wire, name: str, right: str) -> None:
         """Section 2: a JSON 4xx, never 5xx, and a string that old clients have in their table."""
         for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {right}:
@@ -449,15 +450,13 @@ class WireContract:
             assert answer.json["error"] in (INVALID_APP, INVALID_TOKEN)
             assert right in answer.headers["allow"].split(", ")
 
-    @pytest.mark.parametrize("method", ["GET", "POST"])
-    @pytest.mark.parametrize(
-        "path", ["/api/v1/authorize/", "/api//v1/authorize", "/api/v1//info", "/api/v2/info", "/api/v1/", "/api/"]
-    )
+    @each("method", ["GET", "POST"])
+    @each("path", ["/api/v1/authorize/", "/api//v1/authorize", "/api/v1//info", "/api/v2/info", "/api/v1/", "/api/"])
     def test_an_address_that_is_none_of_the_api_is_json_too(self, wire: Wire, method: str, path: str) -> None:
         """Section 2: never a redirect, which would turn the POST into a GET."""
         assert checked(wire.call(method, path)).status == 404
 
-    @pytest.mark.parametrize("path", ["//api/v1/authorize", "//iframes/qr", "/iframes/qr/", "/iframes"])
+    @each("path", ["//api/v1/authorize", "//iframes/qr", "/iframes/qr/", "/iframes"])
     def test_no_address_is_corrected_by_a_redirect(self, wire: Wire, path: str) -> None:
         """Section 2: nothing but a yes sends anybody anywhere."""
         answer = wire.call("GET", path)

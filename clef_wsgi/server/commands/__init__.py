@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from clef_wsgi.server.errors import ConfigurationError, ServerError
 
-EXTRAS = ("flask", "segno", "sqlalchemy", "waitress", "webauthn")
+EXTRAS = ("flask", "prometheus_client", "segno", "sqlalchemy", "waitress", "webauthn")
 
 
 def main(argv: Sequence[str]) -> int:

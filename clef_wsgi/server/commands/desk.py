@@ -27,8 +27,6 @@ from clef_wsgi.server.records.people import Person
 
 DATABASE_VARIABLE = "CLEF_SERVER_DATABASE"
 DEFAULT_DATABASE = "clef.db"
-ORIGIN = "origin"
-"""The setting in which a server's public address is remembered."""
 
 _NOT_STARTED = "There is no server's database there yet: start the server once, or say where it is with --database."
 
@@ -65,11 +63,11 @@ def is_missing(place: str) -> bool:
 
 
 def origin(connection: Connection, arguments: Namespace) -> str:
-    """The server's public address, as it was given now, or to ``server run``.
+    """The server's public address, as it was given now, or when it was started.
 
     :raises ConfigurationError: it was given to neither.
     """
-    found: str | None = arguments.origin or settings.read(connection, ORIGIN)
+    found: str | None = arguments.origin or settings.read(connection, settings.ORIGIN)
     if found is None:
         raise ConfigurationError("The server's address is not known yet: say it with --origin.")
     return found

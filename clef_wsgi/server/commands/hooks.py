@@ -6,14 +6,12 @@ what counts is decided when a hook is called. Knows nothing of sites.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from urllib.parse import urlsplit
 
 from clef_wsgi.server.commands.output import warn
+from clef_wsgi.server.delivery.address import Address, is_public, parsed
 from clef_wsgi.server.errors import Refused
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def check_public(urls: list[str]) -> None:
@@ -28,19 +26,9 @@ def check_public(urls: list[str]) -> None:
                 raise Refused(f"{what}: add --allow-private.")
 
 
-def is_public(address: Address) -> bool:
-    """Whether everybody means the same machine by it."""
-    return address.is_global and not address.is_multicast
-
-
 def _addresses(host: str) -> list[Address]:
     try:
         found = socket.getaddrinfo(host, None, proto=socket.IPPROTO_TCP)
     except (OSError, UnicodeError):
         return []
-    return [_unmapped(ipaddress.ip_address(str(entry[4][0]).partition("%")[0])) for entry in found]
-
-
-def _unmapped(address: Address) -> Address:
-    """An IPv4 address stays one inside of IPv6 (RFC 4291, section 2.5.5.2)."""
-    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+    return [parsed(str(entry[4][0])) for entry in found]

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from clef_wsgi.server.commands.arguments import add_command, place
-from clef_wsgi.server.commands.desk import ORIGIN, where
+from clef_wsgi.server.commands.desk import where
 from clef_wsgi.server.commands.listening import listener, written
 from clef_wsgi.server.commands.output import say
-from clef_wsgi.server.database import settings
 from clef_wsgi.server.records import people
 
 if TYPE_CHECKING:
@@ -39,8 +38,16 @@ def add_to(commands: Commands) -> None:
         metavar="NETWORK",
         help='whose X-Forwarded-For is believed: an address, a network, or "unix"; may be given several times',
     )
+    parser.add_argument(
+        "--metrics-from",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help='who may read /metrics: an address, a network, or "unix"; may be given several times (default: nobody)',
+    )
     parser.add_argument("--name", default="Clef", help="what the pages call this server (default: %(default)s)")
     parser.add_argument("--logo", metavar="FILE", help="a picture for the top of the pages")
+    parser.add_argument("--no-deliver", action="store_true", help='sites are told by "server deliver", elsewhere')
     parser.add_argument("--templates", metavar="FOLDER", help="templates that replace those of the same name")
 
 
@@ -57,19 +64,21 @@ def run(arguments: argparse.Namespace) -> None:
         logo=arguments.logo,
         templates=arguments.templates,
         trusted_proxy=arguments.trusted_proxy,
+        metrics_from=arguments.metrics_from,
+        deliver="elsewhere" if arguments.no_deliver else True,
     )
     database: Database = app.extensions["clef"].database
     try:
         origin = app.extensions["clef"].options.origin
-        _serve(app, arguments.listen or _own_place(origin), _remember(database, origin))
+        app.extensions["clef"].deliver_soon()
+        _serve(app, arguments.listen or _own_place(origin), _greeting(database, origin))
     finally:
+        app.extensions["clef"].worker.stop()
         database.close()
 
 
-def _remember(database: Database, origin: str) -> str:
-    """Notes the address, for the links of invitations; returns what to say first."""
-    with database.writing() as connection:
-        settings.write(connection, ORIGIN, origin)
+def _greeting(database: Database, origin: str) -> str:
+    with database.reading() as connection:
         is_new = not people.all_people(connection)
     hint = 'Nobody is invited yet: see "clef-wsgi server invite --help".' if is_new else ""
     return f"This is {origin}. {hint}".strip()

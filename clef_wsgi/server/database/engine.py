@@ -8,8 +8,11 @@ of what the tables mean.
 from __future__ import annotations
 
 import os
+import sqlite3
+import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,12 @@ BUSY_SECONDS = 5
 """How long a transaction waits for another one's lock, and for a connection."""
 
 
+_UNREADABLE = (
+    "database: the address can't be read. A port is a number, and of a user's name or password "
+    "the characters @, :, / and % are written %40, %3A, %2F and %25."
+)
+
+
 class Database:
     """One database, shared by the threads of a process; a forked process opens connections of its own.
 
@@ -36,6 +45,7 @@ class Database:
     def __init__(self, where: str | Path) -> None:
         self.path = _sqlite_path(where)
         self._engine = _postgresql(str(where)) if self.path is None else _sqlite(self.path)
+        self._turn = threading.Lock()
         os.register_at_fork(after_in_child=_forgetting(weakref.ref(self._engine)))
 
     @property
@@ -47,10 +57,12 @@ class Database:
     def writing(self, *, wait_seconds: float | None = None) -> Iterator[Connection]:
         """A transaction, committed at the end, rolled back by any exception.
 
-        :param wait_seconds: how long it waits on SQLite for another one to end, if not ``BUSY_SECONDS``.
+        :param wait_seconds: how long it waits on SQLite for another one to end, in this process or outside, if not
+            ``BUSY_SECONDS``.
         :raises DatabaseUnavailable: it can't be reached, or is locked for too long.
         """
         with (
+            self._own_turn(wait_seconds),
             _translated(),
             self._engine.connect() as connection,
             _waiting(connection, wait_seconds),
@@ -70,6 +82,21 @@ class Database:
     def close(self) -> None:
         """Lets all connections go. The database opens again by itself when it is used."""
         self._engine.dispose()
+
+    @contextmanager
+    def _own_turn(self, seconds: float | None) -> Iterator[None]:
+        """SQLite has one writer at a time. Its own wait asks again in ever longer steps, in which newcomers go
+        first: so the threads of one process wait here, where who is next goes on at once."""
+        if self.path is None:
+            yield
+            return
+        turn = self._turn
+        if not turn.acquire(timeout=BUSY_SECONDS if seconds is None else seconds):
+            raise DatabaseUnavailable
+        try:
+            yield
+        finally:
+            turn.release()
 
 
 @contextmanager
@@ -131,10 +158,23 @@ def _create_private(path: Path) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    deadline = time.monotonic() + BUSY_SECONDS
+    while not _has_wal(cursor, deadline):
+        time.sleep(0.01)
     cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _has_wal(cursor: sqlite3.Cursor, deadline: float) -> bool:
+    """Of several processes that turn a new file to WAL at once, SQLite refuses all but one, without waiting."""
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error) or time.monotonic() > deadline:
+            raise
+        return False
+    return True
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -148,6 +188,8 @@ def _postgresql(where: str) -> Engine:
         url = make_url(where)
     except ArgumentError as error:
         raise ConfigurationError("database must be a file, or postgresql://user@host/name.") from error
+    except ValueError:  # its text quotes what stands where the port belongs: part of the password, if that has a "@"
+        raise ConfigurationError(_UNREADABLE) from None
     if url.get_backend_name() not in ("postgresql", "postgres"):
         raise ConfigurationError("database must be a file (SQLite), or postgresql://user@host/name.")
     try:
@@ -172,7 +214,7 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
     connection.autocommit = False
 
 
-def _forgetting(engine: weakref.ref[Engine]) -> Any:
+def _forgetting(engine: weakref.ref[Engine]) -> Callable[[], None]:
     def forget() -> None:
         found = engine()
         if found is not None:

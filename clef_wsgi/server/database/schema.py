@@ -253,6 +253,26 @@ deliveries = Table(
     Index("deliveries_due", "state", "next_at"),
 )
 
+receipts = Table(
+    "receipts",
+    metadata,
+    _id(),
+    _of("person_id", "people.id"),
+    _hash("token_hash"),
+    Column("scope", String(16), nullable=False),  # everywhere, site, browser
+    _at("made_at"),
+    _at("expires_at"),
+)
+
+receipt_sites = Table(
+    "receipt_sites",
+    metadata,
+    _id(),
+    _of("receipt_id", "receipts.id"),
+    _of("app_id", "apps.id"),
+    _of("delivery_id", "deliveries.id", nullable=True),  # NULL: the site has no hook, and can't be told
+)
+
 audit = Table(
     "audit",
     metadata,

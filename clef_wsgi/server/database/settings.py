@@ -1,13 +1,17 @@
-"""What a database remembers about its server: chosen at the first start, the same ever after."""
+"""What a database remembers about its server. Some of it is chosen at the first start, and the same ever after."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clef_wsgi.server.database import schema
 from clef_wsgi.server.errors import ConfigurationError
 
 _settings = schema.settings
+
+ORIGIN = "origin"
+"""The server's public address at its last start, for the links of invitations."""
 
 
 def read(connection: Connection, name: str) -> str | None:
@@ -16,9 +20,9 @@ def read(connection: Connection, name: str) -> str | None:
 
 
 def write(connection: Connection, name: str, value: str) -> None:
-    """Sets a setting, whatever it was."""
-    connection.execute(delete(_settings).where(_settings.c.name == name))
-    connection.execute(insert(_settings).values(name=name, value=value))
+    """Sets a setting, whatever it was. Of processes that start at once, the last one is right."""
+    row = _row(connection, name, value)
+    connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
 
 def fix_rp_id(connection: Connection, rp_id: str) -> None:
@@ -26,11 +30,16 @@ def fix_rp_id(connection: Connection, rp_id: str) -> None:
 
     :raises ConfigurationError: another one is stored: no passkey would work any more.
     """
+    # of processes that start at once, the first one is right
+    connection.execute(_row(connection, "rp_id", rp_id).on_conflict_do_nothing())
     stored = read(connection, "rp_id")
-    if stored is None:
-        write(connection, "rp_id", rp_id)
-    elif stored != rp_id:
+    if stored != rp_id:
         raise ConfigurationError(
             f"rp_id: this database's passkeys were made for {stored} and work nowhere else. "
             f"Start with --rp-id {stored}, or with a new database."
         )
+
+
+def _row(connection: Connection, name: str, value: str) -> sqlite.Insert | postgresql.Insert:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    return insert(_settings).values(name=name, value=value)

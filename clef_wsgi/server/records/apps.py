@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, delete, exists, insert, select, update
+from sqlalchemy import Connection, ScalarSelect, Table, delete, exists, insert, select, update
 
 from clef_wsgi.server import redirects, tokens
 from clef_wsgi.server.database.schema import app_hooks, app_members, app_redirects, app_secrets, apps
@@ -169,6 +169,12 @@ def disallow(connection: Connection, app_id: str, person_id: int) -> None:
 def may_use(connection: Connection, app: App, person_id: int) -> bool:
     """Whether a person may sign in at a site."""
     return app.open_to_all or _is_member(connection, app.id, person_id)
+
+
+def home_url() -> ScalarSelect[str]:
+    """The first address that browsers go back to, as a column beside those of ``apps``; NULL where there is none."""
+    own = select(app_redirects.c.url).where(app_redirects.c.app_id == apps.c.id)
+    return own.order_by(app_redirects.c.id).limit(1).correlate(apps).scalar_subquery()
 
 
 def _is_id(app_id: str) -> bool:

@@ -30,6 +30,17 @@ class Session:
     expires_at: int | None
 
 
+@dataclass(frozen=True)
+class Browser:
+    """What a person is shown of a living session. ``user_agent`` is whatever the browser said."""
+
+    id: int
+    made_at: int
+    expires_at: int | None
+    address: str
+    user_agent: str
+
+
 def start(
     connection: Connection,
     *,
@@ -103,6 +114,23 @@ def check_living(connection: Connection, session_id: int, *, now: int) -> None:
 def touch(connection: Connection, session_id: int, *, now: int) -> None:
     """The session was used just now."""
     connection.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
+
+
+def of_person(connection: Connection, person_id: int, *, now: int) -> list[Browser]:
+    """Where a person is signed in, the newest first."""
+    columns = [sessions.c[name] for name in ("id", "made_at", "expires_at", "address", "user_agent")]
+    query = select(*columns).where(sessions.c.person_id == person_id, is_living(now))
+    return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()))]
+
+
+def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
+    """No living session of this person lasts longer than that; those that end sooner stay as they are.
+
+    The caller has locked the person.
+    """
+    longer = sessions.c.expires_at.is_(None) | (sessions.c.expires_at > latest)
+    which = (sessions.c.person_id == person_id, sessions.c.ended_at.is_(None), longer)
+    connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
 def is_living(now: int) -> ColumnElement[bool]:

@@ -1,6 +1,9 @@
 // A person's own passkeys: one that is there signs for what is done.
 
+import {localise} from "./moments.js";
 import {make, onSubmit, sign} from "./passkeys.js";
+
+localise(document);
 
 onSubmit(document.getElementById("add"), async (post) => {
   const known = await sign(await post("/passkeys/add/sign"));

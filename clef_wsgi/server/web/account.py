@@ -1,44 +1,83 @@
-"""The server's own front page: who is signed in here, and "log out everywhere".
+"""The server's own front page: a person's sites, passkeys and browsers, their names, and how long they stay.
 
-Knows nothing of how a person signs in or how sites are told.
+Knows nothing of how a person signs in or out.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from flask import Blueprint, Response, send_file
+from flask import Blueprint, Response, request, send_file
 
+from clef_wsgi.server.clock import DAY, HOUR, MINUTE
 from clef_wsgi.server.options import LOGO_TYPES
-from clef_wsgi.server.records import audit, logouts
-from clef_wsgi.server.web import browser
+from clef_wsgi.server.records import passkeys, people, receipts, sessions, site_logins
+from clef_wsgi.server.web import browser, devices, own
 from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.pages import PageError, render, see_other
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.pages import PageError, render, see_other, texts
+from clef_wsgi.server.web.receipts import Line
 
 room = Blueprint("account", __name__)
+
+STAYS = {"hour": HOUR, "day": DAY, "month": 30 * DAY, "logout": None}
+"""How long a browser stays signed in, by the word that the page sends; ``None``: until the person logs out."""
 
 
 @room.get("/")
 def overview() -> Response:
+    now = server().clock()
     with server().database.reading() as connection:
         session = browser.current_session(connection)
-    if session is None:
-        return render("sign_in.html", login=None)
-    return render("account.html", person=session.person)
+        if session is None:
+            return render("sign_in.html", login=None)
+        person_id = session.person.id
+        notices = receipts.unheard(connection, person_id)
+        return render(
+            "account.html",
+            session=session,
+            person=session.person,
+            sites=site_logins.of_person(connection, person_id),
+            passkeys=passkeys.of_person(connection, person_id),
+            browsers=sessions.of_person(connection, person_id, now=now),
+            unheard=[Line.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
+            device_of=devices.device,
+            browser_of=devices.browser,
+            stays=STAYS,
+        )
 
 
-@room.post("/log-out")
-def log_out_everywhere() -> Response:
-    """One transaction: what the answer says has happened."""
-    now = server().clock()
+@room.post("/names")
+def change_names() -> Response:
+    """E-mail and telephone number are the administrator's word, and not asked for."""
+    limit("account")
+    first, last = own.read_names(request.form)
     with server().database.writing() as connection:
-        session = browser.current_session(connection)
-        if session is not None:
-            logouts.log_out_everywhere(connection, session.person.id, now=now)
-            person, address = f"person:{session.person.id}", browser.request_address()
-            audit.note(connection, actor=person, action="logout", subject=person, now=now, address=address)
-    browser.sign_out()
-    return see_other("/")
+        session = own.locked(connection)
+        people.change(connection, session.person.id, first_name=first, last_name=last)
+        own.note(connection, session, "names", f"person:{session.person.id}")
+    return see_other("/#you")
+
+
+@room.post("/stay")
+def change_stay() -> Response:
+    """A shorter stay holds at once for all browsers; a longer one from the next time somebody proves who they are.
+
+    Otherwise a browser that was left signed in somewhere could prolong itself for ever.
+    """
+    limit("account")
+    word = request.form.get("stay", "")
+    if word not in STAYS:
+        raise PageError("bad_request")
+    stay, now = STAYS[word], server().clock()
+    with server().database.writing() as connection:
+        session = own.locked(connection)
+        people.change(connection, session.person.id, stay_us=stay)
+        if stay is not None:
+            sessions.end_by(connection, session.person.id, latest=now + stay)
+        minutes = None if stay is None else stay // MINUTE
+        own.note(connection, session, "stay", f"person:{session.person.id}", minutes=minutes)
+    return see_other("/#stay")
 
 
 @room.get("/logo")

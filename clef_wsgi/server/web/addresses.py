@@ -27,6 +27,17 @@ def client_address(environ: Mapping[str, Any], proxies: Sequence[Network | str])
     return str(peer) if peer else ""
 
 
+def comes_from(environ: Mapping[str, Any], networks: Sequence[Network | str], proxies: Sequence[Network | str]) -> bool:
+    """Whether who sent the request is in one of ``networks``.
+
+    What was handed on by a proxy that nobody trusts comes from nowhere: all its visitors have its address.
+    """
+    was_handed_on = "HTTP_X_FORWARDED_FOR" in environ
+    if was_handed_on and not _is_trusted(_parsed(str(environ.get("REMOTE_ADDR", ""))), proxies):
+        return False
+    return _is_trusted(_parsed(client_address(environ, proxies)), networks)
+
+
 def network_of(address: str) -> str:
     """What counts as one visitor: an IPv4 address, or a /64, since a home has a whole one (RFC 6177)."""
     parsed = _parsed(address)

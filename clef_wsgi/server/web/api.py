@@ -63,6 +63,7 @@ def logout() -> Response:
 
 def error(status: int, retry_after: int | None = None) -> Response:
     """An error that is none of the three calls' own: a wrong path or method, a body too large, a database down."""
+    server().metrics.refused({429: "too_many", 503: "unavailable"}.get(status, "wrong_call"))
     refusal = InvalidToken() if request.path.endswith("/info") else InvalidApp()
     response = _refusal(refusal, status)
     if retry_after is not None:
@@ -96,6 +97,7 @@ def _answer(call: Callable[[], dict[str, Any]]) -> Response:
     except Refused as refused:
         with suppress(TooManyRequests):  # others may have used up the rest meanwhile; this call was in time
             limiter.hit("refused_calls", address)
+        server().metrics.refused(type(refused))
         return _refusal(refused, _STATUS[type(refused)])
 
 
@@ -119,6 +121,7 @@ def _authorize() -> dict[str, Any]:
         logout_hook=hook,
         code_verifier=_optional("code_verifier"),
     )
+    server().metrics.logged_in()
     return {"access_token": token, **_oauth_fields()}
 
 

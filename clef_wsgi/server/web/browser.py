@@ -1,7 +1,8 @@
-"""The browser's two cookies, and who is signed in by them.
+"""The browser's cookies, and who is signed in by them.
 
 ``browser`` names the browser and nothing else: form tokens and challenges hang on it, and it stays through a
 sign-in, so that tabs don't disturb each other. ``session`` is the token of a session, new at each sign-in.
+``receipt`` shows what became of the last logout, and nothing else, for an hour.
 Views say what shall be; :func:`write_cookies` does it at the end of the request.
 """
 
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY, SECOND
 from clef_wsgi.server.errors import SessionEnded
-from clef_wsgi.server.records import logouts, sessions
+from clef_wsgi.server.records import logouts, receipts, sessions
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.addresses import client_address
 from clef_wsgi.server.web.context import server
@@ -82,6 +83,17 @@ def sign_out() -> None:
     g.session_cookie = ("", 0)
 
 
+def receipt_token() -> str:
+    """The secret by which this browser sees what became of its last logout; empty where there is none."""
+    token = request.cookies.get(cookie_name("receipt"), "")
+    return token if _TOKEN.fullmatch(token) else ""
+
+
+def keep_receipt(token: str) -> None:
+    """The answer will hand that secret to this browser."""
+    g.receipt_cookie = (token, receipts.LIFETIME // SECOND)
+
+
 def request_address() -> str:
     """From where the request at hand came."""
     return client_address(request.environ, server().options.proxies)
@@ -101,6 +113,8 @@ def write_cookies(response: Response) -> Response:
         _set(response, "browser", g.new_browser_token, None)
     if "session_cookie" in g:
         _set(response, "session", *g.session_cookie)
+    if "receipt_cookie" in g:
+        _set(response, "receipt", *g.receipt_cookie)
     return response
 
 

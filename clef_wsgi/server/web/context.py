@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 from flask import current_app
 
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.delivery.worker import Worker
+from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Options
 from clef_wsgi.server.web.limits import Limiter
 
 KEY = "clef"
+Deliver = bool | Literal["elsewhere"]
 
 
 @dataclass(frozen=True)
 class Server:
-    """What all requests share. ``clock()`` is in microseconds."""
+    """What all requests share. ``clock()`` is in microseconds; ``deliver`` says where sites are told of logouts."""
 
     options: Options
     database: Database
     clock: Clock
     limiter: Limiter
+    metrics: Metrics
+    worker: Worker
+    deliver: Deliver
+
+    def deliver_soon(self) -> None:
+        """After the commit of a logout: it is not left to the next look. Harmless where others deliver, or nobody."""
+        if self.deliver is True:
+            self.worker.wake()
 
 
 def server() -> Server:

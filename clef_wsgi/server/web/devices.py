@@ -1,12 +1,35 @@
-"""What a new passkey is called until its owner calls it something else. Knows nothing but ``User-Agent``."""
+"""What devices and browsers are called, by the little that ``User-Agent`` says, in words of ours alone.
+
+Whatever a browser says of itself may be a lie: it names things for their owner, and decides on nothing.
+"""
 
 from __future__ import annotations
 
 _DEVICES = ("iPhone", "iPad", "Android", "Windows", "Macintosh", "CrOS", "Linux")  # Android says "Linux", too
 _NAMES = {"Macintosh": "Mac", "CrOS": "Chromebook"}
+_BROWSERS = {  # in this order, since most of them call themselves Chrome and Safari, too
+    "Edg": "Edge",
+    "OPR/": "Opera",
+    "SamsungBrowser/": "Samsung Internet",
+    "Firefox/": "Firefox",
+    "FxiOS/": "Firefox",
+    "Chrome/": "Chrome",
+    "CriOS/": "Chrome",
+    "Safari/": "Safari",
+}
 
 
 def device_name(user_agent: str) -> str:
-    """The kind of device, or ``Passkey`` where it does not say."""
-    found = next((device for device in _DEVICES if device in user_agent), "Passkey")
-    return _NAMES.get(found, found)
+    """What a new passkey is called until its owner calls it something else: the kind of device, or ``Passkey``."""
+    return device(user_agent) or "Passkey"
+
+
+def device(user_agent: str) -> str | None:
+    """The kind of device, if it says."""
+    found = next((each for each in _DEVICES if each in user_agent), None)
+    return _NAMES.get(found, found) if found else None
+
+
+def browser(user_agent: str) -> str | None:
+    """The kind of browser, if it says."""
+    return next((name for mark, name in _BROWSERS.items() if mark in user_agent), None)

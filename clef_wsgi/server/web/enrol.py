@@ -19,7 +19,7 @@ from clef_wsgi.server.ceremonies import NewPasskey, PasskeyRefused
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, departures, enrolments, passkeys, people
 from clef_wsgi.server.records.enrolments import Enrolment
-from clef_wsgi.server.web import browser
+from clef_wsgi.server.web import browser, own
 from clef_wsgi.server.web.ceremony import ask_to_make, proving, read_json, relying_party, take_answer
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.devices import device_name
@@ -28,7 +28,6 @@ from clef_wsgi.server.web.pages import PageError, render, wants_json
 
 room = Blueprint("enrol", __name__, url_prefix="/enrol")
 PURPOSE = "enrol"
-_MAX_NAME = 64
 
 
 @room.get("")
@@ -59,7 +58,7 @@ def options() -> Response:
     body = read_json()
     with _known_links(), server().database.writing() as connection:
         found = enrolments.find(connection, _secret(body), now=server().clock())
-        first, last = _names(body)
+        first, last = own.read_names(body)
         person = replace(found.person, first_name=first, last_name=last)
         return jsonify(ask_to_make(connection, PURPOSE, person, enrolment_id=found.id))
 
@@ -71,7 +70,7 @@ def enrol() -> Response:
     if not wants_json():
         raise PageError("no_script")
     body = read_json()
-    first, last = _names(body)
+    first, last = own.read_names(body)
     answer, spent = take_answer(body.get("credential"), PURPOSE)
     with _known_links(), proving() as connection:
         found = enrolments.consume(connection, _secret(body), now=server().clock())
@@ -80,6 +79,7 @@ def enrol() -> Response:
         made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
         people.change(connection, found.person.id, first_name=first, last_name=last)
         _take_in(connection, found, made)
+    server().deliver_soon()  # a recovery logs out everywhere
     return jsonify(location="/")
 
 
@@ -111,14 +111,3 @@ def _known_links() -> Iterator[None]:
 
 def _secret(body: dict[str, Any]) -> str:
     return str(body.get("secret", ""))
-
-
-def _names(body: dict[str, Any]) -> tuple[str | None, str | None]:
-    """First and last name, as their owner writes them.
-
-    :raises PageError: they can't be names.
-    """
-    first, last = (" ".join(str(body.get(key, "")).split()) for key in ("first_name", "last_name"))
-    if any(len(name) > _MAX_NAME or not name.isprintable() for name in (first, last)):
-        raise PageError("bad_name")
-    return first or None, last or None

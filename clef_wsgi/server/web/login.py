@@ -15,6 +15,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy import Connection
 
 from clef_wsgi.server import redirects
+from clef_wsgi.server.delivery.waiting import heard
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, audit, codes
 from clef_wsgi.server.records.apps import App
@@ -77,13 +78,43 @@ def switch() -> Response:
 
 @room.post("/approve")
 def approve_here() -> Response:
-    """The one click."""
+    """The one click; with ``late``, after the warning."""
     limit("sign_in")
+    with server().database.reading() as connection:
+        login = read_login(connection)
+        session = browser.current_session(connection)
+    if session and "late" not in request.form and is_late(session, login):
+        return see_other(late_url(login))
     with server().database.writing() as connection:
         login = read_login(connection)
         session = browser.current_session(connection)
         answer = session and approve(connection, session, login)
     return answer or see_other(f"/iframes/qr?{login.query}")
+
+
+@room.get("/late")
+def warn() -> Response:
+    """The site has yet to hear of an older logout, which may end the login that is about to begin."""
+    with server().database.reading() as connection:
+        login = read_login(connection)
+        session = browser.current_session(connection)
+    if session is None:
+        return see_other(f"/iframes/qr?{login.query}")
+    return render("late.html", form_targets=(login.form_target,), login=login)
+
+
+def is_late(session: Session, login: LoginRequest) -> bool:
+    """Whether the site has yet to hear that this person logged out, even after it was tried once more."""
+    shared = server()
+    if shared.deliver is False:
+        return False
+    person_id, app_id = session.person.id, login.app.id
+    return not heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
+
+
+def late_url(login: LoginRequest) -> str:
+    """The page that says so."""
+    return f"/iframes/late?{login.query}"
 
 
 def read_login(connection: Connection) -> LoginRequest:

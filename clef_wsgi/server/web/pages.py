@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
@@ -18,9 +19,10 @@ from werkzeug.exceptions import HTTPException
 from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
 from clef_wsgi.server.options import Options
 from clef_wsgi.server.texts import LANGUAGES, text
-from clef_wsgi.server.web import browser
+from clef_wsgi.server.web import browser, moments
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.limits import TooManyRequests
+from clef_wsgi.server.web.moments import Texts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -66,11 +68,14 @@ def render(template: str, *, status: int = 200, form_targets: Iterable[str] = ()
     """A page.
 
     :param form_targets: where the answer to a form of the page may lead, beside here (see ``redirects.form_target``).
-    :param values: for the template, beside ``t`` (texts), ``lang``, ``server_name``, ``has_logo``, ``form_token()``.
+    :param values: for the template, beside ``t`` (texts), ``lang``, ``server_name``, ``has_logo``, ``form_token()``,
+        ``iso()`` and ``utc()`` (a moment, for machines and for people).
     """
     g.form_targets = tuple(form_targets)
     options, lang = server().options, language()
-    values |= {"lang": lang, "t": _texts(lang), "server_name": options.name, "has_logo": options.logo is not None}
+    t = texts()
+    values |= {"lang": lang, "t": t, "server_name": options.name, "has_logo": options.logo is not None}
+    values |= {"iso": moments.iso, "utc": partial(moments.utc, t=t)}
     return make_response(render_template(template, form_token=browser.form_token, **values), status)
 
 
@@ -88,6 +93,11 @@ def language() -> str:
     return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
+def texts() -> Texts:
+    """The sentences, in the visitor's language: ``t("error.home")``."""
+    return partial(text, language())
+
+
 def wants_json() -> bool:
     """Whether a script asks, and not a person."""
     accepted = request.accept_mimetypes
@@ -96,7 +106,8 @@ def wants_json() -> bool:
 
 def error_page(error: PageError, *, reference: str | None = None) -> Response:
     """A refusal as a page, or as JSON for a script."""
-    t = _texts(language())
+    server().metrics.refused(error.key)
+    t = texts()
     title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text")
     if wants_json():
         response = jsonify(error=error.key, message=message, **({"reference": reference} if reference else {}))
@@ -106,10 +117,6 @@ def error_page(error: PageError, *, reference: str | None = None) -> Response:
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
-
-
-def _texts(lang: str) -> Any:
-    return lambda key, **values: text(lang, key, **values)
 
 
 def _too_many(error: TooManyRequests) -> Response:

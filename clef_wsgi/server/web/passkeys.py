@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 
 from clef_wsgi.server import ceremonies
 from clef_wsgi.server.ceremonies import PasskeyRefused
-from clef_wsgi.server.errors import SessionEnded, Unknown
-from clef_wsgi.server.records import audit, passkeys, people, sessions
+from clef_wsgi.server.errors import Unknown
+from clef_wsgi.server.records import passkeys
 from clef_wsgi.server.records.passkeys import MAX_NAME_LENGTH, LastPasskey
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web import browser
+from clef_wsgi.server.web import browser, own
 from clef_wsgi.server.web.ceremony import (
     ask_to_make,
     ask_to_sign,
@@ -42,17 +42,17 @@ _ONE = "/<int(max=9007199254740991):passkey_id>"
 def overview() -> Response:
     with server().database.reading() as connection:
         session = browser.current_session(connection)
-        own = passkeys.of_person(connection, session.person.id) if session else []
+        keys = passkeys.of_person(connection, session.person.id) if session else []
     if session is None:
         return see_other("/")
-    return render("passkeys.html", session=session, person=session.person, passkeys=own)
+    return render("passkeys.html", session=session, person=session.person, passkeys=keys)
 
 
 @room.post("/add/sign")
 def ask_whether_to_add() -> Response:
     """Adding, step one of three: the question to a passkey that is there."""
     limit("sign_in")
-    return jsonify(ask_to_sign(MAY_ADD, _current().person))
+    return jsonify(ask_to_sign(MAY_ADD, own.current().person))
 
 
 @room.post("/add/options")
@@ -69,13 +69,13 @@ def add() -> Response:
     limit("sign_in")
     answer, spent = take_answer(read_json().get("credential"), ADD)
     with proving() as connection:
-        session = _locked(connection)
+        session = own.locked(connection)
         if session.person.id != spent.person_id:
             raise PasskeyRefused("other_person")
         made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
         name, now = device_name(request.user_agent.string), server().clock()
         passkey_id = passkeys.add(connection, session.person.id, made, name=name, now=now)
-        _note(connection, session, "passkey.add", passkey_id)
+        own.note(connection, session, "passkey.add", f"passkey:{passkey_id}")
     return jsonify(location="/passkeys")
 
 
@@ -83,7 +83,7 @@ def add() -> Response:
 def ask_whether_to_remove(passkey_id: int) -> Response:
     """Removing, step one of two."""
     limit("sign_in")
-    return jsonify(ask_to_sign(_may_remove(passkey_id), _current().person))
+    return jsonify(ask_to_sign(_may_remove(passkey_id), own.current().person))
 
 
 @room.post(f"{_ONE}/remove")
@@ -98,22 +98,25 @@ def remove(passkey_id: int) -> Response:
             raise PageError("not_found", 404) from None
         except LastPasskey:
             raise PageError("last_passkey") from None
-        _note(connection, session, "passkey.remove", passkey_id)
+        own.note(connection, session, "passkey.remove", f"passkey:{passkey_id}")
+    server().deliver_soon()
     return jsonify(location="/passkeys")
 
 
 @room.post(f"{_ONE}/rename")
 def rename(passkey_id: int) -> Response:
     """A form, since a name opens nothing."""
+    limit("account")
     name = " ".join(request.form.get("name", "").split())
     if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
         raise PageError("bad_name")
     with server().database.writing() as connection:
-        session = _locked(connection)
+        session = own.locked(connection)
         try:
             passkeys.rename(connection, session.person.id, passkey_id, name)
         except Unknown:
             raise PageError("not_found", 404) from None
+        own.note(connection, session, "passkey.rename", f"passkey:{passkey_id}")
     return see_other("/passkeys")
 
 
@@ -127,36 +130,6 @@ def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
     """A transaction, and the session at hand, whose person has just signed for this purpose."""
     answer, spent = take_answer(read_json().get("credential"), purpose)
     with proving() as connection:
-        session = _locked(connection)
+        session = own.locked(connection)
         prove(connection, answer, spent, expected=session.person)
         yield connection, session
-
-
-def _current() -> Session:
-    with server().database.reading() as connection:
-        session = browser.current_session(connection)
-    if session is None:
-        raise PageError("signed_out", 403)
-    return session
-
-
-def _locked(connection: Connection) -> Session:
-    """The session at hand, sure to live until this transaction ends.
-
-    :raises PageError: nobody is signed in.
-    """
-    session = browser.current_session(connection)
-    try:
-        if session is None:
-            raise SessionEnded
-        people.lock(connection, session.person.id)
-        sessions.check_living(connection, session.id, now=server().clock())
-    except (SessionEnded, Unknown):
-        raise PageError("signed_out", 403) from None
-    return session
-
-
-def _note(connection: Connection, session: Session, action: str, passkey_id: int) -> None:
-    actor, subject = f"person:{session.person.id}", f"passkey:{passkey_id}"
-    now, address = server().clock(), browser.request_address()
-    audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address)

@@ -15,7 +15,7 @@ from clef_wsgi.server.web import browser
 from clef_wsgi.server.web.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.login import LoginRequest, approve, read_login
+from clef_wsgi.server.web.login import LoginRequest, approve, is_late, late_url, read_login
 from clef_wsgi.server.web.pages import PageError, error_page, wants_json
 
 room = Blueprint("sign_in", __name__, url_prefix="/sign-in")
@@ -46,11 +46,14 @@ def sign_in() -> Response:
         actor, subject = f"person:{passkey.person_id}", f"passkey:{passkey.id}"
         now, address = server().clock(), browser.request_address()
         audit.note(connection, actor=actor, action="sign_in", subject=subject, now=now, address=address)
+    server().deliver_soon()  # whoever was signed in here before is logged out
     return jsonify(location=_back(session, login) if login else "/")
 
 
 def _back(session: Session, login: LoginRequest) -> str:
     """The way back to the site, in a step of its own: who may not use that one site is signed in all the same."""
+    if is_late(session, login):
+        return late_url(login)
     with server().database.writing() as connection:
         return approve(connection, session, login).get_wsgi_headers(request.environ)["Location"]
 

@@ -1,0 +1,505 @@
+"""How soon a logout is heard: the server with sites behind the real middleware, some of which are dead.
+
+    python benchmarks/delivery.py [--people 100] [--sites 20] [--broken 8] [--postgresql URL]
+
+Everybody is signed in at every site, and then logs out everywhere, one person after the other, as a browser does
+it. Rounds with healthy sites alone alternate with rounds in which broken ones are beside them, so that a busy machine
+disturbs both alike: a closed port, one that never answers, one that answers 500, one that redirects. Printed are
+the times from the tap to the site's confirmation, as the server wrote it down, and from the tap to the first
+request that a site refused, as an open tab sees it that asks every 20 ms; then what wrk gets out of the server,
+and its memory. The tables of docs/performance.md are this output. Needs wrk on the path for the second table, and
+takes about five minutes for each database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import logging
+import os
+import platform
+import re
+import secrets
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, fields
+from html import unescape
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from sqlalchemy import func, select, update
+
+SECRET = "a secret of a benchmark, 32 bytes or more"
+PATIENCE_SECONDS = 60
+POLL_SECONDS = 0.02
+WATCHED = 2
+"""At so many sites of each person a tab is open and asks."""
+BROKEN = ("closed", "silent", "500", "redirect")
+
+
+# -- the sites, in a process of their own -------------------------------------------------------------------
+
+
+def serve_sites(plan: dict[str, Any]) -> None:
+    """Each site on a socket of its own, behind a middleware and a store of its own. ``/heard`` tells the counts."""
+    import waitress
+
+    from clef_wsgi import ClefProvider, SQLiteLogoutStore, _events, wrap
+
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    heard: Counter[str] = Counter()
+    _events.observers.append(lambda told: heard.update([told["outcome"]] if told["event"] == "webhook" else []))
+    sites = {}
+    for number, site in enumerate(plan["sites"]):
+        sites[str(urlsplit(site["url"]).port)] = wrap(
+            says_ok,
+            provider=ClefProvider(app_id=site["app_id"], app_secret=site["secret"], server_url=plan["server_url"]),
+            logout_store=SQLiteLogoutStore(Path(plan["folder"], f"logouts{number}.db")),
+            base_url=site["url"],
+            session={"secret": SECRET, "type": "memory"},
+            protect=["/"],
+        )
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        port = environ["SERVER_PORT"]
+        if environ["PATH_INFO"] == "/heard":
+            return answer(start_response, "200 OK", json.dumps(heard).encode())
+        if port in sites:
+            return sites[port](environ, start_response)
+        if plan["broken"][port] == "redirect":
+            return answer(start_response, "302 Found", b"", ("Location", "http://localhost:1/"))
+        return answer(start_response, "500 Internal Server Error", b"")
+
+    sockets = [socket.socket(fileno=descriptor) for descriptor in plan["descriptors"]]
+    waitress.create_server(application, sockets=sockets, threads=16).run()
+
+
+def says_ok(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    return answer(start_response, "200 OK", b"ok")
+
+
+def answer(start_response: Any, status: str, body: bytes, *headers: tuple[str, str]) -> list[bytes]:
+    start_response(status, [("Content-Length", str(len(body))), *headers])
+    return [body]
+
+
+# -- HTTP, as a browser speaks it ---------------------------------------------------------------------------
+
+
+@dataclass
+class Browser:
+    """Cookies, and one connection for each port."""
+
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, url: str, form: dict[str, str] | None = None, **headers: str) -> tuple[int, str, str]:
+        """Status, location and text."""
+        parts = urlsplit(url)
+        with closing(http.client.HTTPConnection("127.0.0.1", parts.port, timeout=PATIENCE_SECONDS)) as connection:
+            sent = {"Host": parts.netloc, "Cookie": self.cookie, "Accept": "text/html", "Connection": "close"}
+            sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+            if form is not None:
+                sent |= {"Content-Type": "application/x-www-form-urlencoded", "Sec-Fetch-Site": "same-origin"}
+            target = f"{parts.path}?{parts.query}"
+            connection.request("GET" if form is None else "POST", target, form and urlencode(form), sent)
+            response = connection.getresponse()
+            for header in response.headers.get_all("Set-Cookie") or ():
+                self.cookies.update({name: morsel.coded_value for name, morsel in SimpleCookie(header).items()})
+            return response.status, response.headers["Location"] or "", response.read().decode()
+
+    @property
+    def cookie(self) -> str:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+
+@dataclass
+class Person:
+    """Somebody with a browser at the server, whose button is ready, and one at each healthy site."""
+
+    browser: Browser
+    session: str
+    token: str = ""
+    at_sites: dict[str, Browser] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    app_id: str
+    secret: str
+    url: str
+    is_healthy: bool
+
+
+# -- the world ----------------------------------------------------------------------------------------------
+
+
+class World:
+    """One server on one database, and the sites' process."""
+
+    def __init__(self, where: str, folder: Path, sites: int, broken: int, stack: ExitStack) -> None:
+        self.folder, self.where = folder, where
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        words = ["run", "--origin", self.url, "--listen", f"127.0.0.1:{self.port}", "--trusted-proxy", "127.0.0.1"]
+        self.server = stack.enter_context(
+            running(["-m", "clef_wsgi", "server", *words, "--database", where], folder / "server.log")
+        )
+        await_listening(self.port)
+        Browser().ask(self.url + "/")
+        self.idle_kib = resident_kib(self.server.pid)
+        from clef_wsgi.server.database.engine import Database
+
+        self.database = Database(where)
+        stack.callback(self.database.close)
+        listeners = [socket.create_server(("127.0.0.1", 0), backlog=256) for _ in range(sites + broken)]
+        self.sites = [self._add(listener, number < sites) for number, listener in enumerate(listeners)]
+        self._start_sites(listeners, sites, stack)
+
+    def _add(self, listener: socket.socket, is_healthy: bool) -> Site:
+        from clef_wsgi.server.records import apps
+
+        url = f"http://localhost:{listener.getsockname()[1]}"
+        with self.database.writing() as connection:
+            app, secret = apps.add(
+                connection,
+                name=url,
+                redirect_urls=[url + "/clef/callback"],
+                hooks=[url + "/clef/webhook"],
+                now=now(),
+                allow_private=True,
+            )
+        return Site(app.id, secret, url, is_healthy)
+
+    def _start_sites(self, listeners: list[socket.socket], healthy: int, stack: ExitStack) -> None:
+        broken = {str(each.getsockname()[1]): BROKEN[n % len(BROKEN)] for n, each in enumerate(listeners[healthy:])}
+        served = [each for each in listeners if broken.get(str(each.getsockname()[1])) not in ("closed", "silent")]
+        plan = {
+            "server_url": self.url,
+            "folder": str(self.folder),
+            "sites": [vars(site) for site in self.sites if site.is_healthy],
+            "broken": broken,
+            "descriptors": [each.fileno() for each in served],
+        }
+        command = [__file__, "--serve", json.dumps(plan)]
+        stack.enter_context(running(command, self.folder / "sites.log", [each.fileno() for each in served]))
+        for each in listeners:  # a silent one goes on listening here, and nobody takes what it hears
+            if each in served or broken[str(each.getsockname()[1])] == "closed":
+                each.close()
+            else:
+                stack.callback(each.close)
+
+    def heard(self) -> Counter[str]:
+        """How often the sites recorded a logout, and how often they knew it already."""
+        return Counter(json.loads(Browser().ask(self.sites[0].url + "/heard")[2]))
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def await_listening(port: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("the server did not start")
+
+
+@contextmanager
+def running(words: list[str], log: Path, descriptors: list[int] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, ended by its own id."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", *words], stdout=file, stderr=file, pass_fds=descriptors or []
+        )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def resident_kib(pid: int) -> int:
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+    return int(found[1]) if found else 0
+
+
+def now() -> int:
+    return time.time_ns() // 1000
+
+
+# -- people -------------------------------------------------------------------------------------------------
+
+
+def sign_in_everywhere(world: World, people: int, sites: list[Site]) -> list[Person]:
+    with ThreadPoolExecutor(6) as pool:
+        return list(pool.map(lambda number: sign_in(world, number, sites), range(people)))
+
+
+def sign_in(world: World, number: int, sites: list[Site]) -> Person:
+    """Codes come from the database, all else over HTTP. What a broken site would do is done in the database."""
+    from clef_wsgi.server.records import apps, codes, sessions
+    from clef_wsgi.server.records import people as people_records
+
+    with world.database.writing() as connection:
+        person = people_records.add(connection, now=now(), first_name=f"Person {number}")
+        token = sessions.start(connection, person_id=person.id, passkey_id=None, now=now())
+        session = sessions.find(connection, token, now=now())
+        given = {}
+        for site in sites:
+            app = apps.get(connection, site.app_id)
+            given[site.url] = app, codes.issue(connection, session=session, app=app, now=now())
+    made = Person(Browser({f"clef-session-{world.port}": token}), token)
+    for site in sites:
+        app, code = given[site.url]
+        if not site.is_healthy:
+            codes.exchange(world.database, app=app, code=code, now=now())
+            continue
+        browser = made.at_sites[site.url] = Browser()
+        _, location, _ = browser.ask(site.url + "/clef/login")
+        callback = f"{site.url}/clef/callback?" + urlencode({"code": code, "state": state_of(location)})
+        status, _, page = browser.ask(callback)
+        assert status == 303, page
+    _, _, page = made.browser.ask(world.url + "/")
+    found = re.search(r'name="token" value="([^"]*)"', page)
+    assert found, page
+    made.token = unescape(found[1])
+    return made
+
+
+def state_of(location: str) -> str:
+    """Clef's protocol carries the state in the redirect URL's own query, or beside it."""
+    query = parse_qs(urlsplit(location).query)
+    if "state" in query:
+        return query["state"][0]
+    return parse_qs(urlsplit(query["redirect_url"][0]).query)["state"][0]
+
+
+# -- measuring ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Times:
+    """Seconds; and how many notices the sites should have recorded, did, and knew already."""
+
+    confirmed: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    expected: int = 0
+    recorded: int = 0
+    known: int = 0
+
+    def __add__(self, other: Times) -> Times:
+        return Times(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+def measure(world: World, people: int, rounds: int, pause_seconds: float) -> tuple[Times, Times]:
+    """Without broken sites, and with them."""
+    alone, beside = Times(), Times()
+    healthy = [site for site in world.sites if site.is_healthy]
+    for _ in range(rounds):
+        alone += run(world, people // rounds, healthy, pause_seconds)
+        beside += run(world, people // rounds, world.sites, pause_seconds)
+        forget_broken(world)
+    return alone, beside
+
+
+def forget_broken(world: World) -> None:
+    """What the broken sites have not heard is tried no more: the next round begins without them."""
+    from clef_wsgi.server.database.schema import deliveries
+
+    with world.database.writing() as connection:
+        pending = update(deliveries).where(deliveries.c.state == "pending")
+        connection.execute(pending.values(state="given_up", done_at=now()))
+
+
+def run(world: World, people: int, sites: list[Site], pause_seconds: float) -> Times:
+    crowd = sign_in_everywhere(world, people, sites)
+    before, began = world.heard(), now()
+    refused: list[float] = []
+    watchers = []
+    for number, person in enumerate(crowd):
+        urls = list(person.at_sites)
+        chosen = {urls[(number * WATCHED + offset) % len(urls)] for offset in range(WATCHED)}
+        tapped = time.monotonic()
+        status, _, page = person.browser.ask(world.url + "/log-out", {"token": person.token})
+        assert status == 303, page
+        for url in chosen:
+            watchers.append(threading.Thread(target=watch, args=(person.at_sites[url], url, tapped, refused)))
+            watchers[-1].start()
+        time.sleep(max(0.0, pause_seconds - (time.monotonic() - tapped)))
+    for watcher in watchers:
+        watcher.join()
+    confirmed = await_confirmed(world, [site for site in sites if site.is_healthy], people, began)
+    heard = world.heard() - before
+    expected = people * sum(site.is_healthy for site in sites)
+    return Times(confirmed, refused, expected, heard["recorded"], heard["known"])
+
+
+def watch(browser: Browser, url: str, tapped: float, refused: list[float]) -> None:
+    deadline = tapped + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        status, _, _ = browser.ask(url + "/", Sec_Fetch_Mode="cors")
+        if status == 401:
+            refused.append(time.monotonic() - tapped)
+            return
+        time.sleep(POLL_SECONDS)
+    refused.append(float("inf"))
+
+
+def await_confirmed(world: World, sites: list[Site], people: int, began: int) -> list[float]:
+    from clef_wsgi.server.database.schema import deliveries
+
+    healthy = deliveries.c.app_id.in_([site.app_id for site in sites])
+    done = (healthy, deliveries.c.made_at >= began, deliveries.c.state == "confirmed")
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with world.database.reading() as connection:
+            count = connection.execute(select(func.count()).select_from(deliveries).where(*done)).scalar_one()
+            if count >= people * len(sites):
+                break
+        time.sleep(0.2)
+    with world.database.reading() as connection:
+        rows = connection.execute(select(deliveries.c.made_at, deliveries.c.done_at).where(*done))
+        return [(done_at - made_at) / 1_000_000 for made_at, done_at in rows]
+
+
+APPROVE = """
+wrk.method = "POST"
+wrk.body = "token=%s"
+wrk.headers["Content-Type"] = "application/x-www-form-urlencoded"
+wrk.headers["Sec-Fetch-Site"] = "same-origin"
+wrk.headers["Host"] = "%s"
+wrk.headers["Cookie"] = "%s"
+local number = 0
+request = function()
+  number = number + 1
+  wrk.headers["X-Forwarded-For"] = string.format("198.18.%%d.%%d", math.floor(number / 250) %% 250, number %% 250)
+  return wrk.format()
+end
+"""
+
+
+def rates(world: World, seconds: int) -> dict[str, tuple[float, float]]:
+    """Requests per second and the 99th percentile in milliseconds: a call of the API, and a login approved."""
+    from clef_wsgi.server.records import apps, codes, sessions
+
+    site = world.sites[0]
+    person = sign_in(world, 0, world.sites[:1])
+    with world.database.writing() as connection:
+        session, app = sessions.find(connection, person.session, now=now()), apps.get(connection, site.app_id)
+        code = codes.issue(connection, session=session, app=app, now=now())
+    access = codes.exchange(world.database, app=app, code=code, now=now())
+    query = urlencode({"app_id": site.app_id, "redirect_url": site.url + "/clef/callback", "state": "x"})
+    script = world.folder / "approve.lua"
+    script.write_text(APPROVE % (person.token, urlsplit(world.url).netloc, person.browser.cookie), encoding="utf-8")
+    return {
+        "info calls": wrk(f"{world.url}/api/v1/info?access_token={access}", seconds),
+        "logins approved": wrk(f"{world.url}/iframes/approve?{query}", seconds, "-s", str(script)),
+    }
+
+
+def wrk(url: str, seconds: int, *more: str) -> tuple[float, float]:
+    command = ["wrk", "-t1", "-c8", f"-d{seconds}s", "--latency", *more, url]
+    said = subprocess.run(
+        command, capture_output=True, check=True, text=True, timeout=seconds + PATIENCE_SECONDS
+    ).stdout
+    rate, p99 = re.search(r"Requests/sec:\s+([0-9.]+)", said), re.search(r"99%\s+([0-9.]+)(us|ms|s)", said)
+    if "Non-2xx" in said or " 0 requests in " in said or rate is None or p99 is None:
+        raise SystemExit(f"the server did not answer as it should:\n{said}")
+    return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]]
+
+
+# -- all of it ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def databases(postgresql: str | None, folder: Path) -> Iterator[dict[str, str]]:
+    found = {"SQLite": str(folder / "clef.db")}
+    if postgresql is None:
+        yield found
+        return
+    import psycopg
+
+    name = f"clef_{secrets.token_hex(6)}"
+    with psycopg.connect(postgresql, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+        try:
+            yield {**found, "PostgreSQL": f"{postgresql}?options=-csearch_path%3D{name}"}
+        finally:
+            connection.execute(f"DROP SCHEMA {name} CASCADE".encode())
+
+
+def quantiles(seconds: list[float]) -> str:
+    cuts = statistics.quantiles(seconds, n=100, method="inclusive")
+    return f"{cuts[49]:.2f} | {cuts[98]:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", type=int, default=100, help="how many log out, without and with broken sites")
+    parser.add_argument("--rounds", type=int, default=4, help="in so many turns")
+    parser.add_argument("--sites", type=int, default=20, help="healthy ones")
+    parser.add_argument("--broken", type=int, default=8, help="broken ones, in every other round")
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds from one tap to the next")
+    parser.add_argument("--postgresql", metavar="URL", help="such as postgresql://postgres@127.0.0.1:5432/test")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.serve is not None:
+        serve_sites(json.loads(chosen.serve))
+        return
+    speeds = []
+    columns = "tap to confirmed p50 s | p99 s | tap to refused p50 s | p99 s | notices | lost | twice"
+    print(f"| database | broken sites | {columns} |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with databases(chosen.postgresql, folder) as found:
+            for database, where in found.items():
+                (folder / database).mkdir()
+                with ExitStack() as stack:
+                    world = World(where, folder / database, chosen.sites, chosen.broken, stack)
+                    both = measure(world, chosen.people, chosen.rounds, chosen.pause)
+                    for broken, times in zip((0, chosen.broken), both, strict=True):
+                        lost = times.expected - times.recorded
+                        print(
+                            f"| {database} | {broken} | {quantiles(times.confirmed)} "
+                            f"| {quantiles(times.refused)} | {times.expected} | {lost} | {times.known} |",
+                            flush=True,
+                        )
+                    speeds.append((database, world.idle_kib, rates(world, 3) if shutil.which("wrk") else {}))
+                    speeds[-1] += (resident_kib(world.server.pid),)
+    if shutil.which("wrk") is None:
+        print("\nwrk is missing: no figures of what the server serves.")
+    print("\n| database | memory idle MiB | after it all MiB | what | requests/s | p99 ms |")
+    print("|---|---:|---:|---|---:|---:|")
+    for database, idle, seen, after in speeds:
+        for what, (rate, p99) in seen.items():
+            print(f"| {database} | {idle / 1024:.0f} | {after / 1024:.0f} | {what} | {rate:,.0f} | {p99:.1f} |")
+    print(
+        f"\nCPython {platform.python_version()}; {chosen.sites} healthy sites in one process; {chosen.people} people "
+        f"in {chosen.rounds} rounds of each kind, one tap every {chosen.pause} s, {WATCHED} open tabs for each."
+    )
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONPATH", os.pathsep.join(sys.path[1:]))
+    main()

@@ -1,0 +1,67 @@
+"""What the middleware tells whoever watches: each thing that happened is told once, to the log and to counters.
+
+The events are a closed list, and so is what each carries (docs/operating.md shows both). Nobody's data goes
+out in the clear: people and logins are told by digests of their logout keys. Knows nothing of WSGI, sessions,
+stores, or what counts the events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+log = logging.getLogger("clef_wsgi")
+
+Observer = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the list: the level it is logged at, and the fields it carries beside ``event``."""
+
+    level: int
+    fields: tuple[str, ...]
+
+
+_TROUBLE = Event(logging.WARNING, ("reason", "cause", "endpoint", "reference"))
+EVENTS: Mapping[str, Event] = {
+    "login": Event(logging.INFO, ("keys",)),
+    "sign_out": Event(logging.INFO, ("keys",)),
+    "sign_out_noticed": Event(logging.INFO, ("reason", "keys", "seconds")),
+    "webhook": Event(logging.INFO, ("outcome", "keys")),
+    "refusal": _TROUBLE,
+    "provider_error": _TROUBLE,
+    "store_error": _TROUBLE,
+    "site_error": Event(logging.ERROR, ("hook",)),
+}
+
+observers: list[Observer] = []
+"""Called with each event, whatever the logger's level is. Shared by all middlewares of the process."""
+
+
+def tell(event: str, message: str, *words: object, **fields: Any) -> None:
+    """Tells of one event.
+
+    :param event: a name of :data:`EVENTS`.
+    :param message: the line for people; ``words`` fill its ``%s``.
+    :param fields: what the event carries.
+    """
+    level, told = EVENTS[event].level, {"event": event, **fields}
+    log.log(level, message, *words, exc_info=level >= logging.ERROR, extra=told)
+    for observer in observers:
+        _show(observer, told)
+
+
+def _show(observer: Observer, told: Mapping[str, Any]) -> None:
+    try:
+        observer(told)
+    except Exception:  # who counts must not be able to break a login
+        log.exception("an observer failed")
+
+
+def digests(keys: Iterable[str]) -> list[str]:
+    """What stands in an event for logout keys: the first half of each key's SHA-256, in hexadecimal."""
+    return [hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:32] for key in keys]

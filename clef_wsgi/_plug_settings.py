@@ -1,0 +1,120 @@
+"""A plug as settings name it: which class, which options it takes, and the instance.
+
+Knows nothing of where the texts stood, and nothing of any single provider or store but its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from inspect import Parameter
+from typing import Any
+
+from . import _texts
+from .errors import ClefError, ConfigurationError
+
+KNOWN: Mapping[str, Mapping[str, str]] = {
+    "provider": {"clef": "ClefProvider", "oidc": "OIDCProvider"},
+    "store": {
+        "memory": "MemoryLogoutStore",
+        "sqlite": "SQLiteLogoutStore",
+        "sql": "SQLAlchemyLogoutStore",
+        "redis": "RedisLogoutStore",
+    },
+}
+"""The short names of what the package has, and what each is called there."""
+CACHE = "CachedLogoutStore"
+
+
+class Plug:
+    """The provider, or the store with what stands in front of it.
+
+    :param kind: ``provider`` or ``store``.
+    :param texts: all settings; what is wrong with the plug's name goes into ``faults``.
+    """
+
+    def __init__(self, kind: str, texts: Mapping[str, str], faults: list[str]) -> None:
+        self._kind = kind
+        self.prefix = f"{kind}."
+        self._class: Callable[..., Any] | None = None
+        self._front: Callable[..., Any] | None = None
+        self._own_options: dict[str, Parameter] = {}
+        self._front_options: dict[str, Parameter] = {}
+        try:
+            found = _class_named(kind, texts.get(kind))
+            self._own_options = _texts.options_of(found)
+            self._class = found
+            is_cached = kind == "store" and "store.max_staleness" in texts
+            if is_cached and "max_staleness" not in self._own_options:
+                self._front = _own_class(CACHE, "store.max_staleness")
+                # Its first argument is the store behind it.
+                self._front_options = dict(list(_texts.options_of(self._front).items())[1:])
+        except ValueError as error:
+            faults.append(f"{kind} {error}.")
+
+    @property
+    def options(self) -> dict[str, Parameter]:
+        """What it can be given, by the names that settings have for it."""
+        return {self.prefix + name: option for name, option in (self._front_options | self._own_options).items()}
+
+    @property
+    def takes_anything(self) -> bool:
+        """Whether no name below its own can be called wrong."""
+        return self._class is None or _texts.takes_anything(self._class)
+
+    def make(self, values: Mapping[str, Any], faults: list[str]) -> Any:
+        """The instance; None when it could not be made.
+
+        :param values: those of all settings that could be read.
+        """
+        required = [key for key, option in self.options.items() if option.default is option.empty]
+        if self._class is None or not all(key in values for key in required):
+            return None
+        given = {key.removeprefix(self.prefix): value for key, value in values.items() if key.startswith(self.prefix)}
+        front = {name: given.pop(name) for name in set(self._front_options) - set(self._own_options) if name in given}
+        made = self._call(self._class, (), given, faults)
+        return made if made is None or self._front is None else self._call(self._front, (made,), front, faults)
+
+    def _call(self, make: Callable[..., Any], first: tuple[Any, ...], given: dict[str, Any], faults: list[str]) -> Any:
+        try:
+            return make(*first, **given)
+        except ConfigurationError as error:
+            faults += [self._placed(fault, make) for fault in error.faults]
+        except ClefError:
+            raise
+        except Exception as error:  # noqa: BLE001  a plug's own code: its text may hold a secret
+            faults.append(f"{self._kind} could not be made: {_texts.place_of(error)}.")
+        return None
+
+    def _placed(self, fault: str, make: Callable[..., Any]) -> str:
+        """A constructor's sentence, with the option by the name that settings have for it."""
+        sentence = fault.removeprefix(f"{getattr(make, '__name__', '')}: ")
+        return f"{self._kind}.{sentence}" if f"{self._kind}.{sentence.split(' ')[0]}" in self.options else fault
+
+
+def _class_named(kind: str, name: str | None) -> Callable[..., Any]:
+    known = KNOWN[kind]
+    if name is None:
+        raise ValueError(f"is missing: it is {_named(known)}")
+    if name in known:
+        return _own_class(known[name], name)
+    if ":" not in name:
+        raise ValueError(f"must be {_named(known)}")
+    found: Callable[..., Any] = _texts.reference(name, "class")
+    return found
+
+
+def _named(known: Mapping[str, str]) -> str:
+    there = [name for name, class_name in known.items() if class_name in dir(importlib.import_module("clef_wsgi"))]
+    return f"{', '.join(there)}, or package.module:Class of your own"
+
+
+def _own_class(name: str, extra: str) -> Callable[..., Any]:
+    package = importlib.import_module("clef_wsgi")
+    if name not in dir(package):
+        raise ValueError(f"= {extra} is for a later release: it is not there yet")
+    try:
+        found: Callable[..., Any] = getattr(package, name)
+    except (ImportError, ClefError):
+        raise ValueError(f'= {extra} needs an extra: pip install "clef_wsgi[{extra}]"') from None
+    return found

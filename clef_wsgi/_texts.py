@@ -1,0 +1,190 @@
+"""Text, as it stands in a file or in the environment, turned into what a constructor's annotation asks for.
+
+Knows nothing of settings, of their names, or of what they mean. No sentence repeats a value: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections.abc
+import importlib
+import inspect
+import os
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+MAX_DURATION = timedelta(days=36_500)
+
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(ms|s|m|h|d|w)?")
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_LISTS = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    **dict.fromkeys((collections.abc.Iterable, collections.abc.Collection, collections.abc.Sequence), list),
+}
+
+
+class _Unknown:
+    """Stands where an annotation names what only a type checker loads."""
+
+    def __class_getitem__(cls, _: object) -> type[_Unknown]:
+        return cls
+
+
+class _Names(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        return getattr(builtins, name, _Unknown)
+
+
+def options_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a class or function can be given by name: its parameters, whose annotations are types.
+
+    What can't be known is ``str``. A ``**`` parameter is left out: see :func:`takes_anything`.
+
+    :raises ValueError: as :func:`value_of`.
+    """
+    try:
+        parameters = inspect.signature(make).parameters
+    except (TypeError, ValueError):  # what is written in C need not tell
+        raise ValueError("names something that does not tell its options") from None
+    function = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
+    names = _Names(getattr(inspect.unwrap(function), "__globals__", {}))
+    return {
+        name: parameter.replace(annotation=_hint(parameter.annotation, names))
+        for name, parameter in parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    }
+
+
+def takes_anything(make: Callable[..., Any]) -> bool:
+    """Whether there is a ``**`` parameter."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(make).parameters.values())
+
+
+def _hint(annotation: Any, names: Mapping[str, Any]) -> Any:
+    if annotation is inspect.Parameter.empty:
+        return str
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, {}, names)  # noqa: S307  the text is of the constructor's own source
+    except Exception:  # noqa: BLE001  what only a type checker understands
+        return str
+
+
+def value_of(text: str, annotation: Any) -> Any:
+    """The value that the text means.
+
+    :raises ValueError: it means none; the message goes on after the setting's name, without a full stop.
+    """
+    members = _members(annotation)
+    origins = [typing.get_origin(member) or member for member in members]
+    if collections.abc.Callable in origins:
+        return reference(text, "function")
+    if bool in members and (text.lower() in _WORDS or timedelta not in members):
+        return _truth(text)
+    if timedelta in members:
+        return duration(text)
+    for member, origin in zip(members, origins, strict=True):
+        if origin in _LISTS:
+            return _lines(text) if str in members else _list(text, member, origin)
+    return _single(text, members)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for part in typing.get_args(annotation) for member in _members(part))
+    return (annotation,)
+
+
+def _single(text: str, members: tuple[Any, ...]) -> Any:
+    if str not in members and int in members and float not in members:
+        return int(_matching(text, _INTEGER, "must be a whole number"))
+    if str not in members and float in members:
+        return float(_matching(text, _NUMBER, "must be a number, such as 5 or 0.5"))
+    if not text.strip():
+        raise ValueError("is empty: give it a value, or leave the line out")
+    if "\n" in text:
+        raise ValueError("must stand on one line")
+    return Path(text) if str not in members and {Path, os.PathLike} & set(members) else text
+
+
+def _matching(text: str, pattern: re.Pattern[str], sentence: str) -> str:
+    if not pattern.fullmatch(text):
+        raise ValueError(sentence)
+    return text
+
+
+def _truth(text: str) -> bool:
+    try:
+        return _WORDS[text.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def duration(text: str) -> timedelta:
+    """A length of time: ``30d``, ``1h``, ``500ms``; without a unit, seconds.
+
+    :raises ValueError: as :func:`value_of`.
+    """
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError("must be a length of time, such as 30d, 12h, 5m or 90s")
+    seconds = float(found[1]) * _SECONDS[found[2] or "s"]
+    if seconds > MAX_DURATION.total_seconds():
+        raise ValueError(f"must be at most {MAX_DURATION.days}d")
+    return timedelta(seconds=seconds)
+
+
+def _list(text: str, annotation: Any, origin: Any) -> Any:
+    if "," in text:
+        raise ValueError("must have spaces between its items, not commas, as in: /admin /account")
+    member = next(iter(typing.get_args(annotation)), str)
+    return _LISTS[origin](value_of(item, member) for item in text.split())
+
+
+def _lines(text: str) -> str | list[str]:
+    """One text, or a list of several, each on a line of its own: a secret may hold spaces."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines if len(lines) > 1 else _single(text.strip("\r\n"), (str,))
+
+
+def reference(text: str, what: str) -> Any:
+    """The function or class that ``package.module:name`` names.
+
+    :param what: what it should be, for the sentence.
+    :raises ValueError: as :func:`value_of`.
+    """
+    module, _, name = _matching(text, _REFERENCE, f"must be package.module:{what}").partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+        if callable(found):
+            return found
+        problem = f"must name a {what}, and names something else"
+    except ModuleNotFoundError as error:
+        problem = f"names a module that can't be imported: there is no {error.name}"
+    except AttributeError:
+        problem = f"names a {what} that is not in its module"
+    except Exception as error:  # noqa: BLE001  the module's own code: whatever it raises, it is not there
+        problem = f"names a module that can't be imported: {place_of(error)}"
+    raise ValueError(problem)  # outside of the handler, and so without the cause: its text may hold anything
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and where it was raised, without its text."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    name = type(error).__name__
+    return name if last is None else f"{name} in {Path(last.tb_frame.f_code.co_filename).name}, line {last.tb_lineno}"

@@ -1,0 +1,95 @@
+"""Counters for Prometheus, fed by the very events that stand in the log (docs/operating.md lists both).
+
+    from clef_wsgi import metrics
+
+    metrics.install()
+
+Needs the extra ``metrics``. Every label comes from a closed list, so that no visitor can make new series.
+Knows nothing of how the figures are served: that is the site's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _events
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_LOGGING_IN = (
+    "state_mismatch state_expired cookies_blocked malformed_callback access_denied provider_error code_rejected "
+    "claim_rejected logged_out_meanwhile login_refused on_login_failed"
+)
+_LOGGING_OUT = "logout_refused cross_origin not_a_form malformed_form form_too_long length_required"
+_NOT_THERE = (
+    "provider_unavailable provider_timeout provider_tls provider_refused_app provider_answer "
+    "session_unavailable store_unavailable"
+)
+REASONS = frozenset(f"{_LOGGING_IN} {_LOGGING_OUT} {_NOT_THERE}".split())
+"""The reasons that are labels of their own: those of docs/errors.md. An app's own ones count as ``other``."""
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600)
+
+_installed: list[Any] = []
+
+
+def install(registry: CollectorRegistry | None = None) -> None:
+    """Counts what all middlewares of this process tell from now on. A second call for one registry does nothing.
+
+    :param registry: Prometheus' own default one, if not given.
+    :raises ConfigurationError: the extra is missing.
+    """
+    try:
+        import prometheus_client  # here, since the extra is needed by nobody else
+    except ModuleNotFoundError as error:
+        raise ConfigurationError('Counters need an extra: pip install "clef_wsgi[metrics]".') from error
+    target = prometheus_client.REGISTRY if registry is None else registry
+    if target not in _installed:
+        _events.observers.append(_Counters(target))
+        _installed.append(target)
+
+
+class _Counters:
+    """An observer of events that counts them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Counter, Histogram
+
+        self._logins = Counter("clef_wsgi_logins", "Logins that were written", registry=registry)
+        self._refusals = Counter("clef_wsgi_refusals", "Requests refused", ["reason"], registry=registry)
+        self._webhooks = Counter("clef_wsgi_webhooks", "Logout notices", ["outcome"], registry=registry)
+        self._sign_outs = Counter("clef_wsgi_sign_outs_noticed", "Logins found ended", ["reason"], registry=registry)
+        self._store_errors = Counter("clef_wsgi_store_errors", "Store or session not there", registry=registry)
+        self._provider_errors = Counter("clef_wsgi_provider_errors", "Login service not there", registry=registry)
+        self._seconds = Histogram(
+            "clef_wsgi_logout_seconds",
+            "From a logout's record to the first request refused for it",
+            buckets=SECONDS,
+            registry=registry,
+        )
+
+    def __call__(self, told: Mapping[str, Any]) -> None:
+        """Counts one event."""
+        event = told["event"]
+        if event == "login":
+            self._logins.inc()
+        elif event == "webhook":
+            self._webhooks.labels(told["outcome"]).inc()
+        elif event == "sign_out_noticed":
+            self._sign_outs.labels(told["reason"]).inc()
+            if told["seconds"] is not None:
+                self._seconds.observe(told["seconds"])
+        elif "reason" in told:
+            self._count_trouble(event, told)
+
+    def _count_trouble(self, event: str, told: Mapping[str, Any]) -> None:
+        self._refusals.labels(told["reason"] if told["reason"] in REASONS else "other").inc()
+        if event == "store_error":
+            self._store_errors.inc()
+        elif event == "provider_error":
+            self._provider_errors.inc()
+        if told["endpoint"] == "webhook":
+            self._webhooks.labels("refused" if event == "refusal" else "unavailable").inc()

@@ -1,0 +1,24 @@
+"""The two entry points of PasteDeploy: ``use = egg:clef_wsgi`` in a ``[filter:...]`` or ``[filter-app:...]`` section.
+
+Knows nothing of what a setting means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from clef_wsgi.settings import from_settings, load
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+def filter_app_factory(app: WSGIApplication, global_conf: Mapping[str, str], **settings: str) -> WSGIApplication:
+    """``paste.filter_app_factory``: wraps the app as :func:`~clef_wsgi.from_settings` does."""
+    return from_settings(app, settings)
+
+
+def filter_factory(global_conf: Mapping[str, str], **settings: str) -> Callable[[WSGIApplication], WSGIApplication]:
+    """``paste.filter_factory``: what wraps an app. The settings are checked at once."""
+    return load(settings).wrap

@@ -1,0 +1,130 @@
+"""``server deliver`` and ``server deliveries ...``: telling the sites, and what they have not heard.
+
+How a site is told is in ``delivery/``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection
+
+from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, system_clock
+from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count
+from clef_wsgi.server.commands.desk import find_app, note, opened
+from clef_wsgi.server.commands.output import iso, say, say_json, say_table
+from clef_wsgi.server.database import settings
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.delivery import failures
+from clef_wsgi.server.delivery.worker import Worker, user_agent
+from clef_wsgi.server.errors import Unknown
+from clef_wsgi.server.records import backlog, outbox, undelivered
+from clef_wsgi.server.records.undelivered import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clef_wsgi.server.commands.arguments import Commands
+
+_HEADINGS = ("#", "SITE", "PERSON", "STATE", "SINCE", "TRIES", "NEXT TRY", "REASON")
+_UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"))
+
+
+def add_to(commands: Commands) -> None:
+    add_command(commands, "deliver", deliver, 'Tells sites of logouts, for a "server run --no-deliver".')
+    group = add_group(commands, "deliveries", "The logouts that sites have to hear of.")
+    add_json(add_command(group, "list", list_unheard, "Shows what no site has confirmed, and why."))
+    parser = add_command(group, "retry", retry, "Has sites told now, also of what was given up.")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", type=count, metavar="ID", help='a number of "deliveries list"')
+    which.add_argument("--site", metavar="APP", help="everything for one site: its name or id")
+    which.add_argument("--all", action="store_true", help="everything")
+
+
+def deliver(arguments: argparse.Namespace) -> None:
+    """Delivers until SIGINT or SIGTERM. Calls that have begun by then are finished."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    with opened(arguments) as database, _ended_by_signals() as over:
+        with database.reading() as connection:
+            origin = settings.read(connection, settings.ORIGIN) or ""
+        say("Telling sites of logouts.")
+        Worker(database, system_clock, user_agent=user_agent(origin)).work(over)
+
+
+def list_unheard(arguments: argparse.Namespace) -> None:
+    now = system_clock()
+    with opened(arguments) as database, database.reading() as connection:
+        figures, rows = backlog.read(connection, now=now), undelivered.read(connection)
+    if arguments.json:
+        say_json({**vars(figures), "deliveries": [_for_programs(row) for row in rows]})
+        return
+    if rows:
+        say_table(_HEADINGS, [_cells(row, now) for row in rows])
+        say()
+    say(_summary(figures))
+
+
+def retry(arguments: argparse.Namespace) -> None:
+    with opened(arguments) as database, database.writing() as connection:
+        number = _retry(connection, arguments)
+        what = {"id": arguments.id, "site": arguments.site}
+        note(connection, "deliveries.retry", "deliveries", number=number, **{k: v for k, v in what.items() if v})
+    say(f"{number} to be sent now." if number else "There is nothing to send.")
+
+
+def _retry(connection: Connection, arguments: argparse.Namespace) -> int:
+    now = system_clock()
+    if arguments.all:
+        return outbox.retry(connection, now=now)
+    if arguments.site is not None:
+        app = find_app(connection, arguments.site)
+        return outbox.retry(connection, deliveries.c.app_id == app.id, now=now)
+    number = outbox.retry(connection, deliveries.c.id == arguments.id, now=now)
+    if not number:
+        raise Unknown(f'Number {arguments.id} does not wait for anything: see "clef-wsgi server deliveries list".')
+    return number
+
+
+def _for_programs(row: Row) -> dict[str, Any]:
+    times = {name: iso(getattr(row, name)) for name in ("made_at", "next_at", "first_tried_at", "tried_at", "done_at")}
+    return {**vars(row), **times, "next_at": None if row.state == outbox.GIVEN_UP else times["next_at"]}
+
+
+def _cells(row: Row, now: int) -> list[str]:
+    is_over = row.state == outbox.GIVEN_UP
+    state = "given up" if is_over else "pending"
+    next_try = "-" if is_over else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
+    reason = failures.sentence("en", row.failure) if row.failure else "-"
+    since = f"{_span(now - row.made_at)} ago"
+    return [str(row.id), row.site, row.person, state, since, str(row.attempts), next_try, reason]
+
+
+def _summary(figures: backlog.Backlog) -> str:
+    if not (figures.pending or figures.given_up):
+        return "Every site has heard of every logout."
+    oldest = f", the oldest for {_span(int(figures.oldest_seconds * SECOND))}" if figures.pending else ""
+    given_up = f" {figures.given_up} given up: see retry." if figures.given_up else ""
+    return f"{figures.pending} pending{oldest}.{given_up}"
+
+
+def _span(length: int) -> str:
+    for unit, name in _UNITS:
+        if length >= unit:
+            return f"{length // unit} {name}"
+    return f"{max(length, 0) // SECOND} s"
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[threading.Event]:
+    over = threading.Event()
+    previous = {each: signal.signal(each, lambda *_: over.set()) for each in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield over
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)

@@ -1,0 +1,1 @@
+"""Tells the sites of logouts: when, how, and what counts as heard. Knows nothing of pages."""

@@ -1,0 +1,46 @@
+"""Whether an address means the same machine to everybody, or one of the server's own surroundings.
+
+Hooks are called from inside a network that others may not reach: an address there is refused, unless the
+administrator allowed it for that site. Knows nothing of names, sites or sockets.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_COMPATIBLE = ipaddress.IPv6Network("::/96")
+_LAST_32_BITS = 0xFFFFFFFF
+
+
+def is_public(address: Address) -> bool:
+    """Whether it is neither private, loopback, link-local, shared (CGNAT), multicast nor reserved.
+
+    An IPv4 address inside of an IPv6 one counts for itself, since a router or the system may send it there.
+    """
+    inner = _embedded(address)
+    if inner is not None:
+        return is_public(inner)
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def parsed(text: str) -> Address:
+    """An address as the system writes it, without the zone of a link-local one; a mapped one is IPv4's.
+
+    :raises ValueError: it is none.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+
+
+def _embedded(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address inside: mapped and compatible (RFC 4291, section 2.5.5), NAT64 (RFC 6052), 6to4, Teredo."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return None
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & _LAST_32_BITS)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)

@@ -1,0 +1,135 @@
+"""One notice to one hook: the form ``logout_token=...`` and nothing else (Clef wire protocol, section 4).
+
+Any 2xx is heard; the body means nothing. No redirect is followed, no cookie, proxy or ``.netrc`` is known
+here, and certificates are verified. Knows nothing of when or why.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import ssl
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, urlencode, urlsplit
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from clef_wsgi.server.delivery import failures
+from clef_wsgi.server.delivery.exchange import AddressRefused, Exchange, NoAddress, Tell
+
+CALL_SECONDS = 10.0
+"""For a whole call: the site asks back meanwhile, and writes down who is logged out."""
+
+MAX_BODY = 64 * 1024
+"""Bytes of an answer that are read, for manners; what they say is not looked at."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text."""
+
+    status: int | None = None
+    failure: str | None = None
+    retry_after: str | None = field(default=None, repr=False)
+
+    @property
+    def is_heard(self) -> bool:
+        return self.failure is None
+
+
+Call = Callable[..., Outcome]
+
+
+def call(
+    url: str,
+    token: str,
+    *,
+    user_agent: str,
+    allow_private: bool,
+    seconds: float = CALL_SECONDS,
+    context: ssl.SSLContext | None = None,
+    **resolve: Callable[..., list[tuple[object, ...]]],
+) -> Outcome:
+    """Sends one notice, once. Raises nothing: every way to fail is an outcome.
+
+    :param allow_private: whether the hook may be in a private network, or on this machine.
+    :param seconds: for the whole call, from name look-up to the answer's header.
+    :param context: whose certificates are trusted, if not those of :func:`trusted`.
+    """
+    exchange: Exchange[Outcome] = Exchange(seconds, allow_private=allow_private, **resolve)
+    try:
+        return exchange.run(functools.partial(_post, exchange, urlsplit(url), token, user_agent, context))
+    except Exception as error:  # noqa: BLE001  a foreign server's bytes went through parsers
+        return Outcome(failure=_failure(error))
+
+
+@functools.lru_cache(maxsize=1)
+def trusted() -> ssl.SSLContext:
+    """The usual authorities, and whatever else this machine trusts (``SSL_CERT_FILE`` is obeyed)."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    return context
+
+
+def _post(
+    exchange: Exchange[Outcome],
+    url: SplitResult,
+    token: str,
+    user_agent: str,
+    context: ssl.SSLContext | None,
+    tell: Tell[Outcome],
+) -> None:
+    body = urlencode({"logout_token": token})
+    headers = {
+        "User-Agent": user_agent,
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Accept": "*/*",
+        "Connection": "close",
+    }
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    with closing(_connected(exchange, url, context)) as connection:
+        connection.request("POST", target, body, headers)
+        with closing(connection.getresponse()) as response:
+            tell(_outcome(response))
+            response.read(MAX_BODY)  # a site that is cut off while it writes may stop what it is doing
+
+
+def _connected(
+    exchange: Exchange[Outcome], url: SplitResult, context: ssl.SSLContext | None
+) -> http.client.HTTPConnection:
+    """With a socket already, so that ``http.client`` never connects to anything by itself."""
+    host, is_tls = url.hostname or "", url.scheme == "https"
+    port = url.port or (443 if is_tls else 80)
+    context = (context or trusted()) if is_tls else None
+    sock = exchange.open_socket(host, port)
+    try:
+        if context is None:
+            connection = http.client.HTTPConnection(host, port)
+            connection.sock = sock
+        else:
+            connection = http.client.HTTPSConnection(host, port, context=context)
+            connection.sock = context.wrap_socket(sock, server_hostname=host)
+    except BaseException:
+        sock.close()
+        raise
+    return connection
+
+
+def _outcome(response: http.client.HTTPResponse) -> Outcome:
+    status = response.status
+    if 200 <= status < 300:
+        return Outcome(status)
+    return Outcome(status, failures.of_status(status), response.headers.get("Retry-After"))
+
+
+def _failure(error: Exception) -> str:
+    kinds = (
+        (AddressRefused, failures.REFUSED_ADDRESS),
+        (NoAddress, failures.NO_ADDRESS),
+        (TimeoutError, failures.TIMEOUT),
+        (ssl.SSLError, failures.TLS),
+        (OSError, failures.CONNECTION),
+    )
+    return next((code for kind, code in kinds if isinstance(error, kind)), failures.ANSWER)

@@ -1,0 +1,34 @@
+"""Why a site did not hear, as short codes, and the sentence for each.
+
+Every code has a text ``failure_CODE``; ``http_503`` and its like share ``failure_http``.
+"""
+
+from __future__ import annotations
+
+import re
+
+from clef_wsgi.server.texts import text
+
+TIMEOUT = "timeout"
+CONNECTION = "connection"
+NO_ADDRESS = "no_address"
+REFUSED_ADDRESS = "refused_address"
+TLS = "tls"
+REDIRECT = "redirect"
+ANSWER = "answer"
+HTTP = "http"
+
+CODES = (TIMEOUT, CONNECTION, NO_ADDRESS, REFUSED_ADDRESS, TLS, REDIRECT, ANSWER, HTTP)
+
+
+def of_status(status: int) -> str:
+    """The code for an answer that was no 2xx."""
+    return REDIRECT if 300 <= status < 400 else f"{HTTP}_{status}"
+
+
+def sentence(language: str, failure: str) -> str:
+    """A code, said to people."""
+    found = re.fullmatch(f"{HTTP}_([0-9]+)", failure)
+    if found:
+        return text(language, f"failure_{HTTP}", status=found[1])
+    return text(language, f"failure_{failure}")

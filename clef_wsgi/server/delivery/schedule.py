@@ -1,0 +1,60 @@
+"""When a site that did not hear is tried again. Pure arithmetic; knows nothing of sites or databases."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+
+from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
+
+FIRST_DELAYS = (1 * SECOND, 5 * SECOND, 15 * SECOND, 60 * SECOND)
+PERIOD = 3 * DAY
+"""How long a notice is tried."""
+
+LONGEST_DELAY = HOUR
+"""Also the most that a site's ``Retry-After`` is believed."""
+
+_JITTER = 0.2
+_MOST_DOUBLINGS = 10
+
+
+def next_try(
+    attempts: int,
+    *,
+    now: int,
+    first_tried_at: int,
+    retry_after: str | None = None,
+    draw: Callable[[], float] = random.random,
+) -> int | None:
+    """When to try next, in microseconds; ``None`` where it is time to give up.
+
+    :param attempts: how often it was tried, the last time just now.
+    :param retry_after: the site's own wish, as its header has it.
+    :param draw: a number from 0 to 1, so that sites that fell ill together are not asked together for ever.
+    """
+    at = now + max(_delay(attempts, draw()), wished_delay(retry_after, now))
+    return at if at <= first_tried_at + PERIOD else None
+
+
+def wished_delay(retry_after: str | None, now: int) -> int:
+    """What ``Retry-After`` asks for, seconds or a date (RFC 9110, section 10.2.3), within bounds; else 0."""
+    text = (retry_after or "").strip()
+    if re.fullmatch("[0-9]{1,10}", text):
+        return min(int(text) * SECOND, LONGEST_DELAY)
+    try:
+        date = parsedate_to_datetime(text)
+        at = int(date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp() * SECOND)
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return 0
+    return min(max(at - now, 0), LONGEST_DELAY)
+
+
+def _delay(attempts: int, drawn: float) -> int:
+    if attempts <= len(FIRST_DELAYS):
+        return FIRST_DELAYS[max(attempts, 1) - 1]
+    doublings = min(attempts - len(FIRST_DELAYS), _MOST_DOUBLINGS)
+    delay = min(MINUTE * 2**doublings, LONGEST_DELAY)
+    return int(delay * (1 - _JITTER * drawn))

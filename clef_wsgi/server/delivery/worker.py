@@ -1,0 +1,269 @@
+"""The worker: claims what is due, has it sent, and writes down what became of it.
+
+One thread speaks to the database, and is in no transaction while a site is called: the site asks back
+meanwhile. Each call has a thread of its own. A site has its own small number of them, so that a dead one
+delays no other. Ends the sessions whose time is up, too. How a site is called is in call.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import queue
+import secrets
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from clef_wsgi.server.clock import SECOND, Clock
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.delivery import failures, schedule
+from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
+from clef_wsgi.server.errors import DatabaseUnavailable
+from clef_wsgi.server.records import outbox, timer
+from clef_wsgi.server.records.outbox import Notice
+
+Observe = Callable[[str, float], None]
+"""Takes ``confirmed``, ``failed`` or ``given_up``, and the seconds since the logout."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How much at once, and how long.
+
+    :param lease_seconds: longer than a call, and than what it takes to write down how it ended.
+    :param poll_seconds: how often is looked for what other processes wrote.
+    :param calls: how many at the same time, all in all.
+    :param calls_of_a_site: to one that heard the last one; any other gets one.
+    :param calls_in_trouble: to all sites together that did not hear the last one.
+    """
+
+    call_seconds: float = CALL_SECONDS
+    lease_seconds: float = 2 * CALL_SECONDS
+    poll_seconds: float = 1.0
+    calls: int = 64
+    calls_of_a_site: int = 4
+    calls_in_trouble: int = 32
+
+
+@dataclass
+class _Run:
+    """What one thread of one process knows."""
+
+    wake: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    ended: queue.SimpleQueue[tuple[Notice, Outcome]] = field(default_factory=queue.SimpleQueue)
+    under_way: Counter[str] = field(default_factory=Counter)
+    unsaved: list[tuple[Notice, Outcome]] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+
+class Worker:
+    """Delivers, in a thread of its own or in the caller's. A forked process starts with one that does not run.
+
+    :param user_agent: what it calls itself at the sites.
+    :param observe: told of every call, after it was written down.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        user_agent: str,
+        observe: Observe = lambda outcome, seconds: None,
+        pace: Pace = Pace(),
+        call: Call = call,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._user_agent = user_agent
+        self.observe = observe
+        self._pace = pace
+        self._call = call
+        self._run: _Run | None = None
+        self._forget()
+        os.register_at_fork(after_in_child=_forgetting(weakref.ref(self)))
+
+    def start(self) -> None:
+        """Starts the thread, unless it runs already."""
+        if self._run is not None:
+            return
+        with self._starting:
+            if self._run is None:
+                run = _Run()
+                run.thread = threading.Thread(target=self._work, args=(run,), name="clef delivery", daemon=True)
+                run.thread.start()
+                self._run = run
+
+    def wake(self) -> None:
+        """There may be something to do. Starts the thread if it does not run."""
+        self.start()
+        if (run := self._run) is not None:
+            run.wake.set()
+
+    def stop(self, wait_seconds: float = 2.0) -> None:
+        """Takes up nothing new. Calls under way have so long to end; those that don't are made again, later."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.over.set()
+            run.wake.set()
+            if run.thread is not None:
+                run.thread.join(wait_seconds)
+
+    def work(self, over: threading.Event) -> None:
+        """Delivers in this thread until ``over`` is set, and then until the calls under way have ended."""
+        self._work(_Run(over=over))
+
+    def _forget(self) -> None:
+        self._run = None
+        self._starting = threading.Lock()
+        self._heard: set[str] = set()
+        self._troubled: set[str] = set()
+        self._name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def _work(self, run: _Run) -> None:
+        while True:
+            run.wake.clear()
+            try:
+                seconds = self._round(run)
+            except DatabaseUnavailable as error:
+                _log.error("deliveries wait: the database can't be asked (%s)", type(error.__cause__).__name__)
+                seconds = self._pace.poll_seconds
+            except Exception:  # noqa: BLE001  no error may end the telling of sites
+                _log.exception("deliveries wait for a moment")
+                seconds = self._pace.poll_seconds
+            if run.over.is_set() and not run.under_way:  # what could not be written down is sent again, later
+                return
+            run.wake.wait(seconds)
+
+    def _round(self, run: _Run) -> float:
+        """Writes down what has ended, takes what is due; returns for how long there is nothing more to do."""
+        with suppress(queue.Empty):
+            while True:
+                notice, outcome = run.ended.get_nowait()
+                self._note_end(run, notice, outcome)
+        takes_more = not run.over.is_set()
+        now = self._clock()
+        with self._database.reading() as connection:
+            due = [app for app in outbox.due_sites(connection, now=now) if self._room(run, app)] if takes_more else []
+            later = outbox.next_due(connection, now=now)
+        if due or run.unsaved:
+            self._write(run, due)
+        if takes_more and self._end_sessions():
+            return 0  # their sites are to be told
+        seconds = self._pace.poll_seconds
+        return seconds if later is None else min(seconds, max((later - self._clock()) / SECOND, 0.01))
+
+    def _write(self, run: _Run, due: list[str]) -> None:
+        before = run.under_way.copy()
+        try:
+            with self._database.writing() as connection:
+                told = [self._save(connection, *each) for each in sorted(run.unsaved, key=lambda each: each[0].id)]
+                claimed = self._claim(connection, run, due)
+        except BaseException:
+            run.under_way = before  # nothing of it was committed, or nobody knows: then the leases run out
+            raise
+        run.unsaved.clear()
+        for notice in claimed:
+            self._start_sending(run, notice)
+        for outcome, seconds in filter(None, told):
+            if outcome == outbox.GIVEN_UP:
+                _log.warning("a site did not hear of a logout in three days: see server deliveries list")
+            self.observe(outcome, seconds)
+
+    def _claim(self, connection: Connection, run: _Run, due: list[str]) -> list[Notice]:
+        claimed: list[Notice] = []
+        lease_us = int(self._pace.lease_seconds * SECOND)
+        for app_id in due:
+            room = self._room(run, app_id)
+            if room:
+                found = outbox.claim(
+                    connection, app_id=app_id, worker=self._name, now=self._clock(), lease_us=lease_us, limit=room
+                )
+                run.under_way[app_id] += len(found)
+                claimed += found
+        return claimed
+
+    def _room(self, run: _Run, app_id: str) -> int:
+        """How many more calls an app may have now."""
+        free = self._pace.calls - run.under_way.total()
+        if app_id in self._heard:
+            return max(0, min(free, self._pace.calls_of_a_site - run.under_way[app_id]))
+        if app_id in self._troubled:
+            free = min(free, self._pace.calls_in_trouble - sum(run.under_way[app] for app in self._troubled))
+        return max(0, min(free, 1 - run.under_way[app_id]))
+
+    def _start_sending(self, run: _Run, notice: Notice) -> None:
+        try:
+            threading.Thread(target=self._send, args=(run, notice), name="clef notice", daemon=True).start()
+        except RuntimeError:  # the system has no thread to give
+            run.ended.put((notice, Outcome(failure=failures.CONNECTION)))
+
+    def _send(self, run: _Run, notice: Notice) -> None:
+        outcome = Outcome(failure=failures.CONNECTION)
+        try:
+            outcome = self._call(
+                notice.hook_url,
+                notice.token,
+                user_agent=self._user_agent,
+                allow_private=notice.allow_private,
+                seconds=self._pace.call_seconds,
+            )
+        finally:
+            run.ended.put((notice, outcome))
+            run.wake.set()
+
+    def _note_end(self, run: _Run, notice: Notice, outcome: Outcome) -> None:
+        run.unsaved.append((notice, outcome))
+        run.under_way[notice.app_id] -= 1
+        run.under_way += Counter()  # drops those without any
+        better, worse = (self._heard, self._troubled) if outcome.is_heard else (self._troubled, self._heard)
+        better.add(notice.app_id)
+        worse.discard(notice.app_id)
+
+    def _save(self, connection: Connection, notice: Notice, outcome: Outcome) -> tuple[str, float] | None:
+        """What there is to observe, if it is news."""
+        now = self._clock()
+        if outcome.failure is None:
+            name, is_news = outbox.CONFIRMED, outbox.confirm(connection, notice, status=outcome.status or 200, now=now)
+        else:
+            next_at = schedule.next_try(
+                notice.attempts, now=now, first_tried_at=notice.first_tried_at, retry_after=outcome.retry_after
+            )
+            name = "failed" if next_at is not None else outbox.GIVEN_UP
+            is_news = outbox.fail(
+                connection, notice, failure=outcome.failure, status=outcome.status, next_at=next_at, now=now
+            )
+        return (name, (now - notice.made_at) / SECOND) if is_news else None
+
+    def _end_sessions(self) -> int:
+        """How many were ended."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            over = timer.expired(connection, now=now)
+        for person_id, session_id in over:
+            timer.end(self._database, person_id, session_id, now=now)
+        return len(over)
+
+
+def user_agent(origin: str) -> str:
+    """What a server calls itself at its sites (Clef wire protocol, section 4)."""
+    return f"Clef/1.0 ({origin})"
+
+
+def _forgetting(worker: weakref.ref[Worker]) -> Callable[[], None]:
+    def forget() -> None:
+        found = worker()
+        if found is not None:
+            found._forget()
+
+    return forget

@@ -1,0 +1,89 @@
+"""Figures for Prometheus: what this process counted, and what stands in the database.
+
+Each server has a registry of its own. Every label comes from a closed list: the names of refusals and of
+outcomes. Knows nothing of who may read the figures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from clef_wsgi.server.clock import Clock
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.errors import DatabaseUnavailable, Refused
+from clef_wsgi.server.records import backlog
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 72 * 3600)
+CONFIRMED = "confirmed"
+
+
+class Metrics:
+    """What one server counts, in this process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._registry = CollectorRegistry()
+        self._logins = Counter("clef_server_logins", "Logins that a site exchanged", registry=self._registry)
+        self._refusals = Counter("clef_server_refusals", "Requests refused", ["reason"], registry=self._registry)
+        self._deliveries = Counter(
+            "clef_server_deliveries", "Attempts to tell a site of a logout", ["outcome"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "clef_server_delivery_seconds",
+            "From a logout to the site's confirmation",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._registry.register(_Backlog(database, clock))
+
+    def logged_in(self) -> None:
+        """A site exchanged a code."""
+        self._logins.inc()
+
+    def refused(self, reason: str | type[Refused]) -> None:
+        """A request was refused: the key of the page that says so, or the class of the refusal."""
+        name = reason if isinstance(reason, str) else re.sub(r"(?<!^)(?=[A-Z])", "_", reason.__name__).lower()
+        self._refusals.labels(name).inc()
+
+    def delivered(self, outcome: str, seconds_since_tap: float) -> None:
+        """A site was told, or was not; the outbox's word for how it went."""
+        self._deliveries.labels(outcome).inc()
+        if outcome == CONFIRMED:
+            self._seconds.observe(seconds_since_tap)
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self._registry)
+
+
+class _Backlog(Collector):
+    """The database's own figures: the same from every process."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is asked when it is registered."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            with self._database.reading() as connection:
+                found = backlog.read(connection, now=self._clock())
+        except DatabaseUnavailable:
+            yield _gauge("database_up", "Whether the database answers", 0)
+            return
+        yield _gauge("database_up", "Whether the database answers", 1)
+        yield _gauge("deliveries_pending", "Notices not confirmed yet", found.pending)
+        yield _gauge("deliveries_given_up", "Notices that are tried no more", found.given_up)
+        yield _gauge("delivery_oldest_seconds", "Age of the oldest pending notice", found.oldest_seconds)
+        yield _gauge("delivery_overdue_seconds", "How long a notice is due and not tried", found.overdue_seconds)
+
+
+def _gauge(name: str, help: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"clef_server_{name}", help, value=value)

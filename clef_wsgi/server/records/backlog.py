@@ -1,0 +1,53 @@
+"""How much of the outbox is still to be done: the figures of ``/healthz``, ``/metrics`` and ``deliveries list``.
+
+Knows nothing of how a site is told, or of who asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, or_, select
+
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is still to be done, in rows and seconds.
+
+    :param pending: notices that no site has confirmed yet, and that are still tried.
+    :param given_up: notices that are tried no more.
+    :param oldest_seconds: how long ago the oldest pending one's logout was; 0 where there is none.
+    :param overdue_seconds: how long a pending one has been due without anybody trying it: more than a moment
+        means that no delivery worker runs.
+    """
+
+    pending: int
+    given_up: int
+    oldest_seconds: float
+    overdue_seconds: float
+
+
+def read(connection: Connection, *, now: int) -> Backlog:
+    """The figures at ``now``, in microseconds."""
+    row = deliveries.c
+    oldest = select(func.min(row.made_at)).where(row.state == PENDING)
+    is_unclaimed = or_(row.claimed_until.is_(None), row.claimed_until < now)
+    due = select(func.min(row.next_at)).where(row.state == PENDING, is_unclaimed)
+    return Backlog(
+        pending=_count(connection, PENDING),
+        given_up=_count(connection, GIVEN_UP),
+        oldest_seconds=_seconds_since(connection.execute(oldest).scalar(), now),
+        overdue_seconds=_seconds_since(connection.execute(due).scalar(), now),
+    )
+
+
+def _count(connection: Connection, state: str) -> int:
+    which = select(func.count()).select_from(deliveries).where(deliveries.c.state == state)
+    return int(connection.execute(which).scalar_one())
+
+
+def _seconds_since(moment: int | None, now: int) -> float:
+    return 0.0 if moment is None else max(0.0, (now - moment) / 1_000_000)

@@ -1,0 +1,122 @@
+"""Receipts: what became of one logout at each site, for the browser in which it was done, for one hour.
+
+That browser is signed out by then, so it shows a secret of its own, of which the digest is stored. A receipt
+names sites and says how far each notice is; nothing of the person. Knows nothing of how a site is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select
+
+from clef_wsgi.server import redirects, tokens
+from clef_wsgi.server.clock import HOUR
+from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, receipts
+from clef_wsgi.server.errors import Unknown
+from clef_wsgi.server.records.apps import home_url
+from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING
+
+LIFETIME = HOUR
+EVERYWHERE, SITE, BROWSER = "everywhere", "site", "browser"
+
+_OF_DELIVERY = ("state", "next_at", "claimed_until", "first_tried_at", "failure", "done_at")
+_OPEN_FIRST = (PENDING, GIVEN_UP, None, CONFIRMED)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """How far a site is: the row of the outbox that is least far. Without a ``state`` it can't be told at all."""
+
+    app_id: str
+    name: str
+    url: str | None
+    state: str | None
+    next_at: int | None
+    claimed_until: int | None
+    first_tried_at: int | None
+    failure: str | None
+    done_at: int | None
+
+    @property
+    def host(self) -> str:
+        """What people know the site by, beside its name."""
+        return redirects.host_of(self.url) if self.url else ""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A logout. ``made_at`` is when the button was pressed; ``scope`` is what was ended."""
+
+    person_id: int
+    scope: str
+    made_at: int
+    notices: list[Notice]
+
+
+def issue(connection: Connection, person_id: int, *, scope: str, app_ids: Iterable[str], now: int) -> str:
+    """The secret that shows what becomes of a logout; in its transaction, after it.
+
+    :param app_ids: where the person was logged in before it.
+    """
+    connection.execute(delete(receipts).where(receipts.c.expires_at <= now))
+    token = tokens.new_token()
+    row = {"person_id": person_id, "token_hash": tokens.digest(token), "scope": scope}
+    new = insert(receipts).values(**row, made_at=now, expires_at=now + LIFETIME).returning(receipts.c.id)
+    receipt_id = connection.execute(new).scalar_one()
+    for app_id in app_ids:
+        for delivery_id in _due(connection, person_id, app_id, now) or [None]:
+            site = {"receipt_id": receipt_id, "app_id": app_id, "delivery_id": delivery_id}
+            connection.execute(insert(receipt_sites).values(site))
+    return token
+
+
+def find(connection: Connection, token: str, *, now: int) -> Receipt:
+    """What a secret shows.
+
+    :raises Unknown: nothing, or nothing any more.
+    """
+    which = (receipts.c.token_hash == tokens.digest(token), receipts.c.expires_at > now)
+    row = connection.execute(select(receipts).where(*which)).one_or_none()
+    if row is None:
+        raise Unknown
+    query = _notices().select_from(receipt_sites).join(apps, apps.c.id == receipt_sites.c.app_id)
+    query = query.outerjoin(deliveries, deliveries.c.id == receipt_sites.c.delivery_id)
+    found = connection.execute(query.where(receipt_sites.c.receipt_id == row.id))
+    return Receipt(row.person_id, row.scope, row.made_at, _least_far(Notice(**each._mapping) for each in found))
+
+
+def unheard(connection: Connection, person_id: int) -> list[Notice]:
+    """The sites that have not heard of a logout of this person's, whenever that was, nor of a later one."""
+    query = _notices().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
+    later = deliveries.alias()
+    same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "hook_url")]
+    heard = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
+    which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~heard)
+    return _least_far(Notice(**row._mapping) for row in connection.execute(query.where(*which)))
+
+
+def _notices() -> Select[Any]:
+    about: list[ColumnElement[Any]] = [apps.c.id.label("app_id"), apps.c.name, home_url().label("url")]
+    return select(*about, *(deliveries.c[name] for name in _OF_DELIVERY))
+
+
+def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[int | None]:
+    """The rows that a logout has just written or joined: they are due from this moment on."""
+    which = (deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.next_at == now)
+    return list(connection.execute(select(deliveries.c.id).where(*which, deliveries.c.state == PENDING)).scalars())
+
+
+def _least_far(notices: Iterable[Notice]) -> list[Notice]:
+    """One for each site, by name; a site with several hooks is as far as the last of them."""
+    found: dict[str, Notice] = {}
+    for notice in notices:
+        before = found.get(notice.app_id)
+        found[notice.app_id] = notice if before is None else max(before, notice, key=_distance)
+    return sorted(found.values(), key=lambda notice: notice.name)
+
+
+def _distance(notice: Notice) -> tuple[int, bool, int]:
+    return -_OPEN_FIRST.index(notice.state), notice.failure is not None, notice.done_at or 0

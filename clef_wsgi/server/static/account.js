@@ -1,0 +1,5 @@
+// The account page works without a script; with one, it tells the time as the visitor's clock does.
+
+import {localise} from "./moments.js";
+
+localise(document);

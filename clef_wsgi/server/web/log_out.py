@@ -1,0 +1,103 @@
+"""Logging out: everywhere, of one site, or in one browser. Each leads to the page that shows what became of it.
+
+The logout, its line in the audit and its receipt are one transaction: what the answer says has happened. A
+second press finds nothing left to end, and leads to what the first one did. Knows nothing of how sites are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flask import Blueprint, Response
+from sqlalchemy import Connection
+
+from clef_wsgi.server.records import logouts, receipts, sessions, site_logins
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.records.site_logins import SiteLogin
+from clef_wsgi.server.web import browser, own
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.guard import limit
+from clef_wsgi.server.web.pages import PageError, see_other
+
+room = Blueprint("log_out", __name__)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a logout did: the secret of its receipt, unless nothing was to be ended; and whether this browser is out."""
+
+    receipt: str | None = field(repr=False)
+    is_here: bool = False
+
+
+Step = Callable[[Connection, Session, int], Ended]
+"""Ends something of a session's person, at a moment in microseconds."""
+
+
+@room.post("/log-out")
+def everywhere() -> Response:
+    """The big button. It is never refused for its number."""
+    return _log_out(_everywhere)
+
+
+@room.post("/sites/<app_id>/log-out")
+def of_site(app_id: str) -> Response:
+    """One site, in all browsers. The sessions here stay."""
+    limit("account")
+    return _log_out(lambda connection, session, now: _of_site(connection, session, app_id, now))
+
+
+@room.post("/browsers/<int(max=9007199254740991):session_id>/log-out")
+def in_browser(session_id: int) -> Response:
+    """One browser, this one or another, with the sites that it is logged in to."""
+    limit("account")
+    return _log_out(lambda connection, session, now: _in_browser(connection, session, session_id, now))
+
+
+def _log_out(step: Step) -> Response:
+    try:
+        with server().database.writing() as connection:
+            ended = step(connection, own.locked(connection), server().clock())
+    except PageError:  # signed out meanwhile, perhaps by the first of two presses
+        ended = Ended(None, is_here=True)
+    if ended.is_here:
+        browser.sign_out()
+    if ended.receipt is not None:
+        browser.keep_receipt(ended.receipt)
+        server().deliver_soon()
+    return see_other("/receipts")
+
+
+def _everywhere(connection: Connection, session: Session, now: int) -> Ended:
+    person_id = session.person.id
+    sites = site_logins.of_person(connection, person_id)
+    logouts.log_out_everywhere(connection, person_id, now=now)
+    own.note(connection, session, "logout", f"person:{person_id}")
+    return Ended(_receipt(connection, person_id, receipts.EVERYWHERE, sites, now), is_here=True)
+
+
+def _of_site(connection: Connection, session: Session, app_id: str, now: int) -> Ended:
+    person_id = session.person.id
+    sites = site_logins.of_person(connection, person_id, app_id=app_id)
+    if not sites:
+        return Ended(None)
+    logouts.log_out_of_app(connection, person_id, app_id, now=now)
+    own.note(connection, session, "logout.site", f"app:{app_id}")
+    return Ended(_receipt(connection, person_id, receipts.SITE, sites, now))
+
+
+def _in_browser(connection: Connection, session: Session, session_id: int, now: int) -> Ended:
+    person_id = session.person.id
+    if session_id not in [each.id for each in sessions.of_person(connection, person_id, now=now)]:
+        return Ended(None)
+    sites = site_logins.of_person(connection, person_id, session_id=session_id)
+    logouts.end_session(connection, person_id, session_id, now=now)
+    own.note(connection, session, "logout.browser", f"session:{session_id}")
+    receipt = _receipt(connection, person_id, receipts.BROWSER, sites, now)
+    return Ended(receipt, is_here=session_id == session.id)
+
+
+def _receipt(connection: Connection, person_id: int, scope: str, sites: list[SiteLogin], now: int) -> str:
+    app_ids = [site.app_id for site in sites]
+    return receipts.issue(connection, person_id, scope=scope, app_ids=app_ids, now=now)

@@ -1,0 +1,43 @@
+"""Moments and spans of time, in words. Knows nothing of what they are the time of.
+
+The server can't know where a visitor's clock stands: it says UTC, and static/moments.js says it in local time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
+
+Texts = Callable[..., str]
+
+
+def iso(at: int) -> str:
+    """A moment in microseconds, as the ``datetime`` of a ``<time>``."""
+    return _datetime(at).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(at: int, t: Texts) -> str:
+    """A moment in microseconds, for people, to the minute."""
+    parts = {"year": "%Y", "month": "%m", "day": "%d", "time": "%H:%M"}
+    moment = _datetime(at)
+    return t("time.utc", **{name: moment.strftime(form) for name, form in parts.items()})
+
+
+def span(length: int, t: Texts) -> str:
+    """A span in microseconds: ``0.4 s``, ``15 s``, ``2 min``. What is over is no time at all."""
+    length = max(length, 0)
+    if length < 10 * SECOND and length % SECOND:
+        return t("time.seconds", number=f"{length / SECOND:.1f}".replace(".", t("time.point")))
+    if length < 100 * SECOND:
+        return t("time.seconds", number=round(length / SECOND))
+    if length < 100 * MINUTE:
+        return t("time.minutes", number=round(length / MINUTE))
+    if length < 2 * DAY:
+        return t("time.hours", number=round(length / HOUR))
+    return t("time.days", number=round(length / DAY))
+
+
+def _datetime(at: int) -> datetime:
+    return datetime.fromtimestamp(at // SECOND, timezone.utc)

@@ -1,0 +1,47 @@
+"""For the administrator's machines: ``/healthz`` and ``/metrics``. No session, no cookie, no secret.
+
+Anybody may ask whether the server is well. The figures are for the networks of ``--metrics-from``: they say
+how many people sign in, and that a site has not heard of a logout. Knows nothing of what is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from flask import Blueprint, Response, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from clef_wsgi.server.errors import DatabaseUnavailable
+from clef_wsgi.server.records import backlog
+from clef_wsgi.server.web.addresses import comes_from
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.pages import PageError
+
+room = Blueprint("operation", __name__)
+
+
+@room.get("/healthz")
+def healthz() -> Response:
+    """200 where the database answers, else 503. A site that is down does not make this server unwell."""
+    try:
+        with server().database.reading() as connection:
+            found = backlog.read(connection, now=server().clock())
+    except DatabaseUnavailable as down:
+        answer = jsonify(status="unavailable")
+        answer.status_code = 503
+        answer.headers["Retry-After"] = str(down.retry_after)
+        return answer
+    return jsonify(status="ok", **({"deliveries": asdict(found)} if _may_see_figures() else {}))
+
+
+@room.get("/metrics")
+def metrics() -> Response:
+    """For Prometheus; for everybody else there is no such page."""
+    if not _may_see_figures():
+        raise PageError("not_found", 404)
+    return Response(server().metrics.text(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _may_see_figures() -> bool:
+    options = server().options
+    return comes_from(request.environ, options.metrics_networks, options.proxies)

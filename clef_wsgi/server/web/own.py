@@ -1,0 +1,66 @@
+"""What the views of one's own things share: who is at it, what they may write, and the line in the audit.
+
+Knows nothing of what is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+
+from clef_wsgi.server.errors import SessionEnded, Unknown
+from clef_wsgi.server.records import audit, people, sessions
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web import browser
+from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.pages import PageError
+
+MAX_NAME = 64
+
+
+def current() -> Session:
+    """The session at hand.
+
+    :raises PageError: nobody is signed in.
+    """
+    with server().database.reading() as connection:
+        session = browser.current_session(connection)
+    if session is None:
+        raise PageError("signed_out", 403)
+    return session
+
+
+def locked(connection: Connection) -> Session:
+    """The session at hand, sure to live until this transaction ends.
+
+    :raises PageError: nobody is signed in.
+    """
+    session = browser.current_session(connection)
+    try:
+        if session is None:
+            raise SessionEnded
+        people.lock(connection, session.person.id)
+        sessions.check_living(connection, session.id, now=server().clock())
+    except (SessionEnded, Unknown):
+        raise PageError("signed_out", 403) from None
+    return session
+
+
+def note(connection: Connection, session: Session, action: str, subject: str, **details: Any) -> None:
+    """Writes into the audit what this person did."""
+    now, address = server().clock(), browser.request_address()
+    actor = f"person:{session.person.id}"
+    audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address, **details)
+
+
+def read_names(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """First and last name, as their owner writes them.
+
+    :raises PageError: they can't be names.
+    """
+    first, last = (" ".join(str(given.get(key, "")).split()) for key in ("first_name", "last_name"))
+    if any(len(name) > MAX_NAME or not name.isprintable() for name in (first, last)):
+        raise PageError("bad_name")
+    return first or None, last or None

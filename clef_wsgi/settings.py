@@ -1,0 +1,228 @@
+"""Settings, as names and texts, turned into the arguments of the constructors.
+
+The constructors are the one home of every option: its name, type and default are read from them. This file knows
+nothing of where the texts stood, of what an option means, or of requests.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from inspect import Parameter
+from typing import TYPE_CHECKING, Any
+
+from . import _texts
+from ._plug_settings import Plug
+from ._secret_files import read_secret
+from .beaker_options import MIN_SECRET_LENGTH, option_parameters
+from .errors import ConfigurationError
+from .interfaces import IdentityProvider, LogoutStore
+from .middleware import ClefMiddleware, wrap
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+ENVIRON_PREFIX = "CLEF_WSGI_"
+_MAX_NAMED = 10
+"""How many unknown names are told one by one."""
+_NOT_TEXT = ("app", "provider", "logout_store")
+"""The middleware's arguments that no text can be."""
+_RENAMED = {"logout_store": "store"}
+_COMMENT = re.compile(r"[ \t][#;]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NAME = re.compile(r"(provider|store|session)\.[\w.-]{1,40}|[A-Za-z_-][A-Za-z_.-]{0,30}", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_MAY_HOLD_ANYTHING = ("secret", "_key", "password", "token")
+_UNREADABLE = "\0"
+"""In place of a text that is told of already: no other is so."""
+_STAND_IN = "http://localhost"
+
+Known = Mapping[str, Parameter]
+"""Each setting there is, with its type and whether it is required."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What settings describe: both plugs, the middleware's other options, and Beaker's.
+
+    ``session`` is None where the settings say nothing of it: then somebody else puts Beaker around the app.
+    """
+
+    provider: IdentityProvider = field(repr=False)
+    logout_store: LogoutStore = field(repr=False)
+    options: Mapping[str, Any] = field(repr=False)
+    session: Mapping[str, Any] | None = field(repr=False)
+
+    def wrap(self, app: WSGIApplication) -> WSGIApplication:
+        """The app inside ``ClefMiddleware``, and that inside Beaker where there are options for it."""
+        plugs: dict[str, Any] = {"provider": self.provider, "logout_store": self.logout_store}
+        if self.session is None:
+            return ClefMiddleware(app, **plugs, **self.options)
+        return wrap(app, **plugs, session=self.session, **self.options)
+
+
+def from_settings(app: WSGIApplication, settings: Mapping[str, str]) -> WSGIApplication:
+    """Wraps an app as a mapping of texts says, such as a section of an INI file.
+
+    :param settings: ``base_url``, ``provider``, ``provider.app_id``, ``store``, ``store.url`` ... With any
+        ``session.`` key the app is wrapped in Beaker too.
+    :raises ConfigurationError: with every fault.
+    :raises StoreUnavailable: the store has to be asked at the start, and can't be.
+    """
+    return load(settings).wrap(app)
+
+
+def settings_from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings that stand in the environment: ``CLEF_WSGI_PROVIDER__APP_ID`` is ``provider.app_id``."""
+    return {
+        name.removeprefix(ENVIRON_PREFIX).lower().replace("__", "."): text
+        for name, text in environ.items()
+        if name.startswith(ENVIRON_PREFIX) and name.isupper()
+    }
+
+
+def load(settings: Mapping[str, str]) -> Deployment:
+    """What the settings describe, made and checked.
+
+    :raises ConfigurationError: with every fault.
+    :raises StoreUnavailable: as :func:`from_settings`.
+    """
+    faults: list[str] = []
+    texts = {key: text if _is_plain(key, text, faults) else _UNREADABLE for key, text in settings.items()}
+    plugs = Plug("provider", texts, faults), Plug("store", texts, faults)
+    known = {**_middleware_options(), **plugs[0].options, **plugs[1].options, **_session_options(texts, faults)}
+    free = ("session.sa.", *(plug.prefix for plug in plugs if plug.takes_anything))
+    texts = _with_secrets(_known_only(texts, known, free, faults), known, free, faults)
+    faults += [f"{key} is missing." for key, option in known.items() if _is_required(option) and key not in texts]
+    values = dict(_values(texts, known, faults))
+    provider, store = (plug.make(values, faults) for plug in plugs)
+    options = {key: value for key, value in values.items() if "." not in key and key not in ("provider", "store")}
+    deployment = Deployment(provider, store, options, _session(values, texts))
+    faults += _faults_together(deployment, texts)
+    if faults:
+        raise ConfigurationError(faults=tuple(dict.fromkeys(faults)))
+    return deployment
+
+
+def _is_plain(key: str, text: object, faults: list[str]) -> bool:
+    """Whether this can be a setting at all."""
+    if not isinstance(text, str):
+        problem = "must be text"
+    elif _CONTROL.search(text):
+        problem = "holds a control character"
+    elif not text.isascii() and _SURROGATE.search(text):
+        problem = "is not in UTF-8"
+    elif _COMMENT.search(text) and not key.endswith(_MAY_HOLD_ANYTHING):
+        problem = "has a comment behind its value: put the comment on a line of its own"
+    else:
+        return True
+    faults.append(f"{_shown(key)} {problem}.")
+    return False
+
+
+def _known_only(texts: Mapping[str, str], known: Known, free: tuple[str, ...], faults: list[str]) -> dict[str, str]:
+    """The settings that there are. Each other is a fault with the name that comes nearest."""
+    found = {key: text for key, text in texts.items() if key in known or key.startswith(free) or _secret_of(key, known)}
+    unknown = [key for key in texts if key not in found]
+    faults += [_unknown(key, known) for key in unknown[:_MAX_NAMED]]
+    if len(unknown) > _MAX_NAMED:
+        faults.append(f"There are {len(unknown) - _MAX_NAMED} more settings that are not known.")
+    return found
+
+
+def _unknown(key: str, known: Known) -> str:
+    shown = _shown(key)
+    candidates = [*known, *(f"{name}_file" for name in known if name.endswith("secret"))]
+    near = _RENAMED.get(key) or next(iter(difflib.get_close_matches(key, candidates, n=1)), "") if shown == key else ""
+    return f"There is no setting {shown}" + (f": the nearest is {near}." if near else ".")
+
+
+def _shown(key: str) -> str:
+    # A line of a secret that is not indented is read as a name.
+    return key if _NAME.fullmatch(key) else "with such a name (it is not shown: it could be part of a secret)"
+
+
+def _secret_of(key: str, known: Collection[str], free: tuple[str, ...] = ()) -> str | None:
+    """The setting whose value stands in the file that this one names."""
+    name = key.removesuffix("_file")
+    is_file = key.endswith("secret_file") and key not in known and (name in known or name.startswith(free))
+    return name if is_file else None
+
+
+def _with_secrets(texts: Mapping[str, str], known: Known, free: tuple[str, ...], faults: list[str]) -> dict[str, str]:
+    """The settings with what stands in files; one whose file can't be read is empty, and told."""
+    complete = dict(texts)
+    for key in texts:
+        name = _secret_of(key, known, free)
+        if name is not None:
+            if name in texts:
+                faults.append(f"{name} and {key} are both given: leave one out.")
+            try:
+                complete[name] = read_secret(complete.pop(key))
+            except ValueError as error:
+                faults.append(f"{key} {error}.")
+                complete[name] = _UNREADABLE
+    return complete
+
+
+def _values(texts: Mapping[str, str], known: Known, faults: list[str]) -> Iterator[tuple[str, Any]]:
+    for key, text in texts.items():
+        if text != _UNREADABLE:
+            try:
+                yield key, _texts.value_of(text, known[key].annotation if key in known else str)
+            except ValueError as error:
+                faults.append(f"{key} {error}.")
+
+
+def _middleware_options() -> dict[str, Parameter]:
+    own = {name: option for name, option in _texts.options_of(ClefMiddleware).items() if name not in _NOT_TEXT}
+    plugs = {
+        name: Parameter(name, Parameter.KEYWORD_ONLY, default="", annotation=str) for name in ("provider", "store")
+    }
+    return {**own, **plugs}
+
+
+def _session_options(texts: Mapping[str, str], faults: list[str]) -> dict[str, Parameter]:
+    if not any(key.startswith("session.") for key in texts):
+        return {}
+    try:
+        options = option_parameters(texts.get("session.type") or ("file" if "session.data_dir" in texts else "memory"))
+    except ValueError as error:
+        faults.append(f"session.type {error}.")
+        options = option_parameters("memory")
+    return {f"session.{name}": option for name, option in options.items()}
+
+
+def _is_required(option: Parameter) -> bool:
+    return option.default is option.empty
+
+
+def _session(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any] | None:
+    """Beaker's options, or None when the settings have none."""
+    session = {key[len("session.") :]: value for key, value in values.items() if key.startswith("session.")}
+    if isinstance(session.get("timeout"), timedelta):
+        session["timeout"] = int(session["timeout"].total_seconds())
+    return session if any(key.startswith("session.") for key in texts) else None
+
+
+def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[str]:
+    """What the constructors say. What could not be read has its own sentence already: something stands in for it."""
+    session = deployment.session
+    if session is not None and "secret" not in session and "session.secret" in texts:
+        session = {**session, "secret": "*" * MIN_SECRET_LENGTH}
+    try:
+        replace(deployment, options={"base_url": _STAND_IN, **deployment.options}, session=session).wrap(_no_app)
+    except ConfigurationError as error:
+        plugs = {"provider": deployment.provider, "logout_store": deployment.logout_store}
+        return [fault for fault in error.faults if plugs.get(fault.partition(" ")[0], fault) is not None]
+    except Exception as error:  # noqa: BLE001  Beaker raises Exception itself, with a text that repeats no value
+        said = str(error).rstrip(".") if type(error) is Exception else _texts.place_of(error)
+        return [f"The session can't be made so: {said}."]
+    return []
+
+
+def _no_app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    raise NotImplementedError  # it is wrapped, and thrown away

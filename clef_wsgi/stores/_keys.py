@@ -1,0 +1,40 @@
+"""What the shared stores have in common: how a key is kept, and what an age may be.
+
+This file knows nothing of any one store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+
+from clef_wsgi.errors import ConfigurationError
+
+
+def digest(key: str) -> bytes:
+    """The SHA-256 of a key: length, NUL, case and collation are then nobody's worry."""
+    # surrogatepass: any str is a key, and no two share an encoding.
+    return hashlib.sha256(str.encode(key, "utf-8", "surrogatepass")).digest()
+
+
+def listed(keys: Iterable[str]) -> tuple[str, ...]:
+    """:raises TypeError: one ``str`` in place of a list: it would be read as a key for each character."""
+    if isinstance(keys, (str, bytes)):
+        raise TypeError("keys must be a list of keys, not one str: write [key].")
+    return tuple(keys)
+
+
+def digests(keys: Iterable[str]) -> list[bytes]:
+    """:raises TypeError: a key is no ``str``, or the list is one."""
+    return [digest(key) for key in listed(keys)]
+
+
+def microseconds(older_than: float) -> int:
+    """The age that ``prune`` was given, in seconds, as stamps count.
+
+    :raises ConfigurationError: it is negative or not a finite number.
+    """
+    if not 0 <= older_than < math.inf:
+        raise ConfigurationError("prune: older_than must be a number of seconds, zero or more.")
+    return int(older_than * 1_000_000)

@@ -1,0 +1,80 @@
+"""What the SQL store says to its database, as statements made once.
+
+This file knows nothing of when they are said. Text that goes into them is constant, but for the tables' prefix,
+which has been checked; values are parameters.
+"""
+
+# ruff: noqa: S608
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy import TextClause, text
+
+from ._sql_databases import DATABASES
+
+PRUNED_AT_ONCE = 1000
+
+
+class Sentences:
+    """What the store says to the database."""
+
+    def __init__(self, dialect_name: str, prefix: str) -> None:
+        say = DATABASES[dialect_name]
+        mark, logout, notice = (f"{prefix}{name}" for name in ("mark", "logout", "notice"))
+        everyone = f"SELECT stamp FROM {logout} WHERE digest = :everyone"
+        next_stamp = say.told.format(f"{say.greatest}({say.now}, stamp + 1)")
+        self._prefix = prefix
+        # Everything that is said next writes, so SQLite too takes its lock then, and waits for it.
+        self.begin = text("BEGIN")
+        self.commit = text("COMMIT")
+        self.stamp = text(
+            f"UPDATE {mark} SET stamp = {next_stamp} "
+            f"WHERE one = 1 AND stamp >= :seen AND EXISTS ({everyone}){say.returning}"
+        )
+        self.add_notice = text(f"{say.insert_new} {notice} (digest, stamp) VALUES (:digest, :stamp){say.or_nothing}")
+        self.add_logout = text(
+            f"INSERT INTO {logout} (digest, stamp) VALUES (:digest, :stamp) "
+            f"{say.or_update.format('digest')} stamp = {say.inserted}"
+        )
+        self.cut = text(f"SELECT {say.now} - :age")
+        self.raise_mark = text(f"UPDATE {mark} SET stamp = :cut WHERE one = 1 AND stamp < :cut")
+        self.raise_everyone = text(f"UPDATE {logout} SET stamp = :cut WHERE digest = :everyone AND stamp < :cut")
+        # It makes the mark, or locks the one that is there.
+        self.make_mark = text(
+            f"INSERT INTO {mark} (one, stamp, version) VALUES (1, 0, :version) "
+            f"{say.or_update.format('one')} version = {mark}.version"
+        )
+        self.state = text(f"SELECT stamp, version, ({everyone}) FROM {mark} WHERE one = 1")
+        # The server's time, or the newest record, whichever is newer.
+        self.newest = text(f"SELECT {say.greatest}({say.now}, coalesce(max(stamp), 0)) FROM {logout}")
+        self.lock_schema = text(say.lock_schema)
+        # The inner one has a name for MariaDB: it takes no LIMIT in an IN.
+        self.drops = [
+            text(
+                f"DELETE FROM {table} WHERE digest IN (SELECT digest FROM "
+                f"(SELECT digest FROM {table} WHERE stamp < :cut LIMIT {PRUNED_AT_ONCE}) AS old)"
+            )
+            for table in (logout, notice)
+        ]
+        columns = f"(digest {say.digest_type} PRIMARY KEY, stamp BIGINT NOT NULL)"
+        self.tables = {
+            name: text(f"CREATE TABLE IF NOT EXISTS {name} {definition}{say.table_options}")
+            for name, definition in (
+                (logout, columns),
+                (notice, columns),
+                (mark, "(one INTEGER PRIMARY KEY, stamp BIGINT NOT NULL, version INTEGER NOT NULL)"),
+            )
+        }
+        self.look_up = cache(self._look_up)
+
+    def _look_up(self, count: int) -> TextClause:
+        """One statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
+        names = ", ".join([":everyone", *(f":key{number}" for number in range(count))])
+        logout = f"{self._prefix}logout"
+        return text(
+            f"SELECT (SELECT stamp FROM {self._prefix}mark WHERE one = 1), "
+            f"(SELECT stamp FROM {logout} WHERE digest = :everyone), "
+            f"(SELECT max(stamp) FROM {logout} WHERE digest IN ({names}))"
+        )

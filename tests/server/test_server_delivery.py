@@ -1,0 +1,530 @@
+"""The outbox and its worker: leases, retries, giving up, one queue for each site; and who else logs people out."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from delivery_kit import PATIENCE_SECONDS, QUICK, eventually, working
+from passkey_kit import Visitor, enrolled
+from server_kit import HOOK, Server, Site, make_server, postgresql
+
+from clef_wsgi.server.clock import DAY, HOUR, SECOND
+from clef_wsgi.server.commands import restoring
+from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
+from clef_wsgi.server.delivery.call import Outcome
+from clef_wsgi.server.delivery.worker import Worker
+from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
+from clef_wsgi.server.records import departures, logouts, outbox, people
+from clef_wsgi.server.records.outbox import Notice
+from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.web.context import KEY
+
+LEASE = 30 * SECOND
+HEARD = Outcome(200)
+
+
+@pytest.fixture(scope="module")
+def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = make_server(tmp_path_factory.mktemp("shared") / "clef.db")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def on_postgresql() -> Iterator[Server]:
+    with postgresql() as url:
+        server = make_server(url)
+        yield server
+        server.close()
+
+
+@pytest.fixture(params=["on_sqlite", pytest.param("on_postgresql", marks=pytest.mark.services)])
+def server(request: pytest.FixtureRequest) -> Server:
+    server: Server = request.getfixturevalue(request.param)
+    server.clear()
+    return server
+
+
+@pytest.fixture
+def lite(on_sqlite: Server) -> Server:
+    """For what does not depend on the database."""
+    on_sqlite.clear()
+    return on_sqlite
+
+
+def logged_in(server: Server, *sites: Site, person: Person | None = None) -> Person:
+    """Somebody who is logged in at sites."""
+    person = person or server.add_person()
+    browser = server.browser(signed_in=person)
+    for site in sites:
+        server.log_in(site, browser)
+    return person
+
+
+def log_out(server: Server, person: Person) -> None:
+    with server.database.writing() as connection:
+        logouts.log_out_everywhere(connection, person.id, now=server.clock())
+
+
+def logged_out(server: Server, *sites: Site) -> Person:
+    person = logged_in(server, *sites)
+    log_out(server, person)
+    return person
+
+
+def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list[Notice]:
+    with server.database.writing() as connection:
+        now = server.clock()
+        return outbox.claim(connection, app_id=site.app_id, worker=worker, now=now, lease_us=LEASE, limit=limit)
+
+
+def fail(server: Server, notice: Notice, *, next_at: int | None) -> bool:
+    now = server.clock()
+    with server.database.writing() as connection:
+        return outbox.fail(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
+
+
+def confirm(server: Server, notice: Notice) -> bool:
+    with server.database.writing() as connection:
+        return outbox.confirm(connection, notice, status=204, now=server.clock())
+
+
+def reads(server: Server, site: Site, token: str) -> bool:
+    """Whether a logout token still works."""
+    with server.database.reading() as connection:
+        try:
+            return outbox.read_token(connection, site.app_id, token) > 0
+        except InvalidLogoutToken:
+            return False
+
+
+def only(server: Server) -> Any:
+    (row,) = server.rows(deliveries)
+    return row
+
+
+# --- leases
+
+
+def test_a_row_is_claimed_by_one_while_its_lease_lasts(server: Server) -> None:
+    """Then by whoever comes; the first one's failure counts no more, but what it confirms is confirmed."""
+    site = server.add_site()
+    logged_out(server, site)
+    (first,) = claim(server, site, "a")
+    assert claim(server, site, "b") == []
+    server.clock.advance(LEASE / SECOND - 0.001)
+    assert claim(server, site, "b") == []
+    server.clock.advance(0.001)
+    (second,) = claim(server, site, "b")
+    assert (first.token, first.attempts, second.attempts) == (second.token, 1, 2)
+    assert not fail(server, first, next_at=None)
+    assert only(server).claimed_by == "b"
+    assert confirm(server, first)
+    assert not confirm(server, second)
+    assert not fail(server, second, next_at=None)
+    assert (only(server).state, only(server).token, only(server).claimed_by) == ("confirmed", None, None)
+
+
+def test_a_lease_that_ran_out_is_over_for_the_same_worker_too(lite: Server) -> None:
+    """It claimed the row once more: how the older call failed says nothing of the newer one."""
+    site = lite.add_site()
+    logged_out(lite, site)
+    (first,) = claim(lite, site, "a")
+    lite.clock.advance(LEASE / SECOND)
+    (second,) = claim(lite, site, "a")
+    assert not fail(lite, first, next_at=None)
+    assert (only(lite).state, only(lite).claimed_by) == ("pending", "a")
+    assert fail(lite, second, next_at=None)
+
+
+def test_two_who_claim_at_once_share_the_rows(server: Server) -> None:
+    """Eight threads, sixteen rows: each row goes to one of them, and none is left."""
+    site = server.add_site()
+    for _ in range(16):
+        logged_out(server, site)
+    claimed: list[int] = []
+    barrier = threading.Barrier(8)
+
+    def take(name: str) -> None:
+        barrier.wait()
+        while found := claim(server, site, name, limit=3):
+            claimed.extend(notice.id for notice in found)
+
+    threads = [threading.Thread(target=take, args=(str(number),)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_SECONDS)
+    assert sorted(claimed) == [row.id for row in server.rows(deliveries)]
+
+
+def test_a_failure_waits_for_its_time_with_the_same_token(server: Server) -> None:
+    """The token works until the row is confirmed."""
+    site = server.add_site()
+    logged_out(server, site)
+    (first,) = claim(server, site)
+    assert fail(server, first, next_at=server.clock() + 5 * SECOND)
+    assert (only(server).failure, only(server).status) == ("http_500", 500)
+    assert claim(server, site) == []
+    server.clock.advance(5)
+    (second,) = claim(server, site)
+    assert second.token == first.token
+    assert reads(server, site, first.token)
+    confirm(server, second)
+    assert not reads(server, site, first.token)
+    assert (only(server).failure, only(server).done_at) == (None, server.clock())
+
+
+def test_what_was_given_up_stays_and_can_be_sent_again(server: Server) -> None:
+    """Its token does not work meanwhile, and is the same afterwards; it gets three more days."""
+    site = server.add_site()
+    logged_out(server, site)
+    (first,) = claim(server, site)
+    fail(server, first, next_at=None)
+    assert (only(server).state, only(server).done_at) == ("given_up", server.clock())
+    server.clock.advance(100 * 86400)
+    assert (claim(server, site), reads(server, site, first.token)) == ([], False)
+    with server.database.writing() as connection:
+        assert outbox.retry(connection, now=server.clock()) == 1
+    assert reads(server, site, first.token)
+    (again,) = claim(server, site)
+    assert (again.token, again.attempts, again.first_tried_at) == (first.token, 2, server.clock())
+
+
+def test_logouts_join_rows_that_nobody_claimed_and_no_others(server: Server) -> None:
+    """One that was claimed may be known to the site, even if whoever claimed it is gone."""
+    site = server.add_site()
+    person = logged_out(server, site)
+    log_out(server, logged_in(server, site, person=person))
+    assert len(server.rows(deliveries)) == 1
+    claim(server, site)
+    for advance in (0, LEASE / SECOND + 1):
+        server.clock.advance(advance)
+        log_out(server, logged_in(server, site, person=person))
+    assert len(server.rows(deliveries)) == 2
+
+
+def test_a_restored_database_is_not_confirmed_by_an_older_call(server: Server) -> None:
+    """The number of a row is not enough: its token has to be the one that was sent."""
+    site = server.add_site()
+    logged_out(server, site)
+    (notice,) = claim(server, site)
+    assert not confirm(server, replace(notice, token="another"))
+    assert only(server).state == "pending"
+
+
+# --- the worker
+
+
+class FakeSites:
+    """Takes the place of all calls: what each site says, and what it was sent."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.says: dict[str, Callable[[], Outcome]] = {}
+        self.heard: list[tuple[str, str]] = []
+        self.busy = 0
+        self.busiest = 0
+        self._lock = threading.Lock()
+
+    def add(self, name: str, says: Callable[[], Outcome] = lambda: HEARD) -> Site:
+        url = f"https://{name}.example.com/hook"
+        self.says[url] = says
+        return self._server.add_site(name, callback=f"https://{name}.example.com/cb", hooks=[url])
+
+    def call(self, url: str, token: str, **options: Any) -> Outcome:
+        with self._lock:
+            self.busy += 1
+            self.busiest = max(self.busiest, self.busy)
+        try:
+            return self.says[url]()
+        finally:
+            with self._lock:
+                self.busy -= 1
+                self.heard.append((url, token))
+
+
+def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None:
+    """Row 65: more sites that hang than may be called at once, each with many rows: a healthy one hears."""
+    fake, held = FakeSites(server), threading.Event()
+
+    def hang() -> Outcome:
+        held.wait(PATIENCE_SECONDS)
+        return Outcome(failure="timeout")
+
+    sick = [fake.add(f"sick{number}", lambda: Outcome(500, "http_500")) for number in range(6)]
+    well = fake.add("well")
+    pace = replace(QUICK, calls=8, calls_in_trouble=4)
+    with working(server, pace=pace, call=fake.call) as worker:
+        logged_out(server, *sick)
+        worker.wake()
+        eventually(lambda: len(fake.heard) >= 6)  # now each is known to be in trouble
+        for url in fake.says:
+            fake.says[url] = hang if "sick" in url else fake.says[url]
+        for _ in range(3):
+            logged_out(server, *sick, well)
+        worker.wake()
+        ours = deliveries.c.app_id == well.app_id
+        eventually(lambda: server.count(deliveries, ours, deliveries.c.state == "confirmed") == 3)
+        assert fake.busy <= pace.calls_in_trouble
+        held.set()
+
+
+def test_a_site_that_hears_is_told_several_at_once(lite: Server) -> None:
+    """As many as a site is given, and no more; before it has heard one, one."""
+    fake = FakeSites(lite)
+    all_there = threading.Barrier(QUICK.calls_of_a_site)
+    first, go_on = threading.Event(), threading.Event()
+
+    def say_first() -> Outcome:
+        first.set()
+        go_on.wait(PATIENCE_SECONDS)
+        return HEARD
+
+    def say() -> Outcome:
+        all_there.wait(PATIENCE_SECONDS)  # breaks unless so many come together
+        return HEARD
+
+    site = fake.add("well", say_first)
+    logged_out(lite, site)
+    logged_out(lite, site)
+    with working(lite, call=fake.call) as worker:
+        assert first.wait(PATIENCE_SECONDS)
+        threading.Event().wait(3 * QUICK.poll_seconds)
+        assert fake.busiest == 1
+        go_on.set()
+        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 2)
+        fake.says["https://well.example.com/hook"] = say
+        for _ in range(2 * QUICK.calls_of_a_site):
+            logged_out(lite, site)
+        worker.wake()
+        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 10)
+    assert fake.busiest == QUICK.calls_of_a_site
+
+
+def test_s12_the_worker_keeps_the_schedule_and_gives_up(lite: Server) -> None:
+    """S12: tried at once, after 1, 5, 15 and 60 s, as the site wishes, for three days; all is observed."""
+    fake = FakeSites(lite)
+    site = fake.add("sick", lambda: Outcome(503, "http_503"))
+    seen: list[tuple[str, float]] = []
+    start = lite.clock()
+    logged_out(lite, site)
+    with working(lite, call=fake.call, observe=lambda *what: seen.append(what)) as worker:
+        for number, after in enumerate((0, 1, 6, 21, 81), 1):
+            lite.clock.now = start + after * SECOND
+            worker.wake()
+            wait_for(seen, number)
+            assert len(fake.heard) == number
+        fake.says["https://sick.example.com/hook"] = lambda: Outcome(503, "http_503", "1800")
+        lite.clock.now = only(lite).next_at
+        eventually(lambda: len(seen) == 6)
+        assert only(lite).next_at == lite.clock() + HOUR // 2
+        lite.clock.now = start + 3 * DAY
+        eventually(lambda: only(lite).state == "given_up")
+    assert [outcome for outcome, _ in seen] == ["failed"] * 6 + ["given_up"]
+    assert [seconds for _, seconds in seen][:5] == [0, 1, 6, 21, 81]
+    assert len(set(fake.heard)) == 1
+
+
+def wait_for(seen: list[Any], number: int) -> None:
+    eventually(lambda: len(seen) == number)
+
+
+def test_the_worker_survives_what_it_does_not_expect(lite: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """A call that raises, an observer that raises: the next notice is sent all the same."""
+    fake = FakeSites(lite)
+    site = fake.add("well")
+    logged_out(lite, site)
+
+    def observe(*_: Any) -> None:
+        raise ValueError("the observer's own trouble")
+
+    with working(lite, call=fake.call, observe=observe):
+        eventually(lambda: only(lite).state == "confirmed")
+        log_out(lite, logged_in(lite, site))
+        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 2)
+    assert "deliveries wait for a moment" in caplog.text
+
+
+class FailingDatabase:
+    """A database whose transactions fail at their very end, as often as a test says."""
+
+    def __init__(self, server: Server) -> None:
+        self._database = server.database
+        self.reading = server.database.reading
+        self.failures = 0
+
+    @contextmanager
+    def writing(self) -> Iterator[Any]:
+        with self._database.writing() as connection:
+            yield connection
+            if self.failures:
+                self.failures -= 1
+                raise DatabaseUnavailable
+
+
+def test_a_database_that_fails_costs_no_site_its_place(lite: Server) -> None:
+    """What could not be claimed, and what could not be written down, is done once it works again."""
+    fake, database, go_on = FakeSites(lite), FailingDatabase(lite), threading.Event()
+
+    def say() -> Outcome:
+        go_on.wait(PATIENCE_SECONDS)
+        return HEARD
+
+    site = fake.add("well", say)
+    logged_out(lite, site)
+    database.failures = 3
+    with working(lite, call=fake.call, database=database):
+        eventually(lambda: fake.busy)
+        database.failures = 3
+        go_on.set()
+        eventually(lambda: only(lite).state == "confirmed")
+    assert (database.failures, len(fake.heard)) == (0, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_forked_process_starts_a_worker_of_its_own(lite: Server) -> None:
+    """gunicorn forks after the app is made, perhaps after its first request."""
+    fake = FakeSites(lite)
+    site = fake.add("well")
+    with working(lite, call=fake.call) as worker:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                is_clean = worker._run is None
+                worker.start()
+                runs = worker._run is not None and worker._run.thread is not None and worker._run.thread.is_alive()
+                os.write(writer, b"yes" if is_clean and runs else b"no")
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            assert pipe.read() == b"yes"
+        os.waitpid(child, 0)
+        logged_out(lite, site)
+        eventually(lambda: only(lite).state == "confirmed")
+
+
+def test_the_thread_starts_with_the_first_request(tmp_path: Path) -> None:
+    """Not when the app is made; and without ``deliver`` never."""
+    for deliver in (True, "elsewhere", False):
+        server = make_server(tmp_path / f"{deliver}.db", deliver=deliver)
+        worker: Worker = server.app.extensions[KEY].worker
+        assert worker._run is None
+        server.browser().get("/")
+        server.app.extensions[KEY].deliver_soon()
+        assert (worker._run is not None) == (deliver is True)
+        worker.stop(PATIENCE_SECONDS)
+        server.close()
+
+
+# --- who else logs people out
+
+
+def test_the_timer_ends_sessions_and_tells_their_sites(server: Server) -> None:
+    """At the end of a session its sites are told, as by a logout; others stay. It stands in the audit."""
+    fake = FakeSites(server)
+    photos, wiki = fake.add("photos"), fake.add("wiki")
+    person = server.add_person()
+    with server.database.writing() as connection:
+        people.change(connection, person.id, stay_us=HOUR)
+    logged_in(server, photos, person=server.add_person("Bo"))
+    logged_in(server, photos, wiki, person=_again(server, person))
+    with working(server, call=fake.call):
+        server.clock.advance(3599)
+        threading.Event().wait(3 * QUICK.poll_seconds)
+        assert server.rows(deliveries) == []
+        server.clock.advance(1)
+        eventually(lambda: server.count(deliveries, deliveries.c.state == "confirmed") == 2)
+    assert {row.person_id for row in server.rows(deliveries)} == {person.id}
+    assert server.count(sessions, sessions.c.ended_at.is_(None)) == 1
+    assert server.count(site_logins, site_logins.c.ended_at.is_(None)) == 1
+    (entry,) = server.rows(audit, audit.c.action == "session.expire")
+    assert (entry.actor, entry.subject) == ("timer", f"person:{person.id}")
+
+
+def _again(server: Server, person: Person) -> Person:
+    with server.database.reading() as connection:
+        return people.get(connection, person.id)
+
+
+ENDS: dict[str, Callable[[Any, Person, int], None]] = {
+    "disable": lambda connection, person, now: departures.disable(connection, person.id, now=now),
+    "remove": lambda connection, person, now: departures.remove(connection, person.id, now=now),
+    "recover": lambda connection, person, now: departures.drop_keys(connection, person.id, now=now),
+    "restore": lambda connection, person, now: restoring.end_all(connection, now=now),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_each_of_these_logs_out_everywhere(server: Server, name: str) -> None:
+    """Disable, remove, recover, restore: all sites are told, and ask who it was while the hook is open."""
+    fake = FakeSites(server)
+    places = [fake.add("photos"), fake.add("wiki")]
+    person = logged_in(server, *places)
+    with server.database.writing() as connection:
+        ENDS[name](connection, person, server.clock())
+    rows = server.rows(deliveries)
+    assert {row.app_id for row in rows} == {site.app_id for site in places}
+    assert server.count(sessions, sessions.c.ended_at.is_(None)) == 0
+    for row in rows:
+        site = next(site for site in places if site.app_id == row.app_id)
+        answer = server.browser().post("/api/v1/logout", {**site.credentials, "logout_token": row.token})
+        assert answer.json == {"success": True, "clef_id": row.clef_id}
+    with working(server, call=fake.call):
+        eventually(lambda: server.count(deliveries, deliveries.c.state == "confirmed") == 2)
+
+
+def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
+    """A login with a hook of its own, and one without: each is told where it asked for."""
+    fake = FakeSites(lite)
+    site = lite.add_site()
+    own = "https://photos.example.com/hooks/7"
+    fake.says |= {HOOK: lambda: HEARD, own: lambda: HEARD}
+    browser = lite.browser(signed_in=(person := lite.add_person()))
+    lite.log_in(site, browser)
+    lite.log_in(site, browser, logout_hook=own)
+    log_out(lite, person)
+    with working(lite, call=fake.call):
+        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 2)
+    assert {url for url, _ in fake.heard} == {HOOK, own}
+    assert len({token for _, token in fake.heard}) == 2
+
+
+# --- a login before the site has heard
+
+
+def test_a_sign_in_before_a_site_has_heard_is_told_so(tmp_path: Path) -> None:
+    """The same after a passkey as after one click; the page is for who is signed in, and knows where to go on."""
+    server = make_server(tmp_path / "clef.db", deliver="elsewhere")
+    with closing(server):
+        site, other = server.add_site("Photos"), server.add_site("Wiki", callback="https://wiki.example.com/cb")
+        person = logged_out(server, site)
+        passkey, visitor = enrolled(server, person), Visitor(server)
+        assert visitor.sign_in(passkey, other.ask()).json["location"].startswith(other.callback)
+        warning = visitor.sign_in(passkey, site.ask(state="a&b")).json["location"]
+        assert warning == f"/iframes/late?{site.ask(state='a&b')}"
+        assert server.browser().get(warning).headers["Location"] == f"/iframes/qr?{site.ask(state='a&b')}"
+        page = visitor.get(warning, headers={"Accept-Language": "de"})
+        assert "Photos weiß es noch nicht" in page.text
+        back = visitor.submit(page, late="1").headers["Location"]
+        assert back.startswith(f"{site.callback}?code=")
+        assert back.endswith("&state=a%26b")
+
+
+def test_a_row_that_was_given_up_holds_nobody_up(tmp_path: Path) -> None:
+    """Nobody tries that one any more, so there is nothing to wait for."""
+    server = make_server(tmp_path / "clef.db", deliver="elsewhere")
+    with closing(server):
+        site = server.add_site()
+        person = logged_out(server, site)
+        fail(server, claim(server, site)[0], next_at=None)
+        assert server.browser(signed_in=person).approve(site.ask())["code"]

@@ -1,0 +1,470 @@
+"""``clef-wsgi check``: what it finds in a store, in sessions, at the login service, and at the deployed site."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kit_front
+import pytest
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kit_databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
+from kit_front import deployed, links_home
+
+import clef_wsgi
+from clef_wsgi import MemoryLogoutStore, from_settings
+from clef_wsgi._paths import Site
+from clef_wsgi.check import findings, live, session, sqlite_file, store
+from clef_wsgi.check.asking import Reply, SilenceError
+from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding
+from clef_wsgi.cli import main
+from clef_wsgi.settings import load
+from clef_wsgi.testing import LocalClef
+
+SECRET = "u8Zr-Qx2vM7bT1yKc5Wn0pLd4Hs9Ja3E"
+
+Settings = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def clef() -> Iterator[LocalClef]:
+    with LocalClef() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(clef: LocalClef, tmp_path: Path) -> Settings:
+    """A deployment that is well: one machine, one login service."""
+    (tmp_path / "sessions").mkdir(mode=0o700)
+    return {
+        "base_url": "https://localhost:1",
+        "provider": "clef",
+        "provider.server_url": clef.url,
+        "provider.app_id": clef.app_id,
+        "provider.app_secret": clef.app_secret,
+        "store": "sqlite",
+        "store.path": str(tmp_path / "logouts.db"),
+        "session.secret": SECRET,
+        "session.type": "file",
+        "session.data_dir": str(tmp_path / "sessions"),
+    }
+
+
+def found(settings: Mapping[str, str], about: str) -> list[Finding]:
+    return [finding for finding in findings(settings, is_live=False) if finding.about == about]
+
+
+def troubles(settings: Mapping[str, str]) -> list[Finding]:
+    """All but where the test's own files happen to lie."""
+    told = [finding for finding in findings(settings, is_live=False) if finding.severity != OK]
+    return [finding for finding in told if "lies in memory" not in finding.sentence]
+
+
+def only(many: Iterable[Finding], pattern: str) -> Finding:
+    (one,) = [finding for finding in many if re.search(pattern, finding.sentence)]
+    assert one.remedy or one.severity == OK
+    return one
+
+
+# -- the whole --------------------------------------------------------------------------------------------
+
+
+def test_all_well(settings: Settings) -> None:
+    """A good deployment has nothing but good to be told of, about each of the three."""
+    assert troubles(settings) == []
+    told = list(findings(settings, is_live=False))
+    assert {finding.about for finding in told} == {"store", "session", "provider"}
+
+
+def _file(settings: Settings, folder: Path) -> str:
+    lines = "\n".join(f"{name} = {text}" for name, text in settings.items())
+    (folder / "site.ini").write_text(f"[filter:clef]\nuse = egg:clef_wsgi\n{lines}\n")
+    return str(folder / "site.ini")
+
+
+def test_command_says_it(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 0 where all is well or only warned of, 1 with an error; a line each, and no secret."""
+    assert main(["check", _file(settings, tmp_path)]) == 0
+    assert re.search(r"(?m)^\d+ well, [01] warnings?, 0 errors\.$", capsys.readouterr().out)
+    os.chmod(settings["store.path"], 0o644)
+    assert main(["check", _file(settings, tmp_path)]) == 0
+    assert "warning  store: The store's file is open to other accounts" in capsys.readouterr().out
+    wrong = {**settings, "provider.app_secret": "not-the-secret-at-all"}
+    assert main(["check", _file(wrong, tmp_path) + "#clef"]) == 1
+    shown = capsys.readouterr().out
+    assert "error    provider: The login service does not accept this site's app_id and app_secret." in shown
+    assert not {SECRET, "not-the-secret-at-all", settings["provider.app_secret"]} & set(shown.split())
+
+
+def test_command_for_programs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--json`` from the environment: one object, and the same exit codes."""
+    for name, text in {**settings, "store": "memory"}.items():
+        if name != "store.path":
+            monkeypatch.setenv("CLEF_WSGI_" + name.upper().replace(".", "__"), text)
+    assert main(["check", "--environ", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["well"] is True
+    assert {"about", "severity", "sentence", "remedy"} == set(shown["findings"][0])
+    assert only([Finding(**one) for one in shown["findings"]], "lives in one process").severity == WARNING
+
+
+def test_command_refuses_faulty_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2, and each fault a line of its own; likewise wrong usage."""
+    (tmp_path / "site.ini").write_text("[filter:clef]\nuse = egg:clef_wsgi\nprovider = clef\nstore = memory\n")
+    assert main(["check", str(tmp_path / "site.ini")]) == 2
+    told = capsys.readouterr()
+    assert "clef-wsgi: base_url is missing.\nclef-wsgi: provider.app_id is missing.\n" in told.err
+    assert told.out == ""
+    for words in (["check"], ["check", "a.ini", "--environ"], ["check", str(tmp_path / "none.ini")], ["sign-out", "x"]):
+        assert main(words) == 2
+
+
+# -- the store --------------------------------------------------------------------------------------------
+
+
+class Lagging(MemoryLogoutStore):
+    """A replica that never catches up."""
+
+    single_process = False
+
+    def newest_logout(self, keys: Iterable[str]) -> int:
+        return 0
+
+
+class Ahead(MemoryLogoutStore):
+    """A store whose clock is wrong."""
+
+    single_process = False
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(clock=lambda: time.time() + seconds)
+
+
+def test_a_store_that_forgets(settings: Settings) -> None:
+    """A record that a second connection does not see is an error."""
+    written = {**settings, "store": "x:Y"}
+    assert only(store.findings(written, Lagging(), Lagging()), "would be lost").severity == ERROR
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(3600, "3600 s ahead of"), (-3600, "3600 s behind"), (0, "within 5 s")])
+def test_a_stores_clock(settings: Settings, seconds: float, told: str) -> None:
+    """Its difference is told, as a warning: no logout is lost by it."""
+    one = Ahead(seconds)
+    assert only(store.findings({**settings, "store": "x:Y"}, one, one), told).severity == (WARNING if seconds else OK)
+
+
+def test_a_store_that_cant_be_asked(settings: Settings) -> None:
+    """Nobody listens: an error, with the kind of what was in the way, and what else can be looked at still is."""
+    settings = {**settings, "store": "redis", "store.url": "redis://:secret-of-redis@127.0.0.1:1/0"}
+    del settings["store.path"]
+    told = list(findings(settings, is_live=False))
+    assert only(told, r"can't be asked \(ConnectionError\)").severity == ERROR
+    assert "secret-of-redis" not in str(told)
+    assert {finding.about for finding in told} == {"store", "session", "provider"}
+
+
+@pytest.mark.parametrize(
+    ("mounts", "severity", "told"),
+    [
+        ("server:/x {dir} nfs4 rw 0 0", ERROR, "network file system .nfs4."),
+        ("tmpfs {dir} tmpfs rw 0 0", WARNING, "lies in memory"),
+        ("/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 {dir} xfs rw 0 0", OK, "local disk .xfs."),
+        ("garbage\n\n", OK, "local disk"),
+    ],
+)
+def test_a_sqlite_files_place(tmp_path: Path, mounts: str, severity: str, told: str) -> None:
+    """By the table of mounts: the last and longest that holds the file counts."""
+    (tmp_path / "mounts").write_text(mounts.format(dir=os.path.realpath(tmp_path)))
+    clef_wsgi.SQLiteLogoutStore(tmp_path / "logouts.db")
+    many = sqlite_file.findings(str(tmp_path / "logouts.db"), mounts=tmp_path / "mounts")
+    assert only(many, told).severity == severity
+
+
+@pytest.mark.services
+def test_what_redis_may_lose(settings: Settings) -> None:
+    """A real server, set up in five ways: each tells what it may lose; one that is well tells nothing."""
+    del settings["store.path"]
+    shared = {**settings, "store": "redis", "session.type": "ext:redis"}
+    del shared["session.data_dir"]
+    with PrivateRedis() as server, redis.Redis(port=server.port) as client:
+        shared.update({"store.url": server.url, "session.url": server.url, "store.max_staleness": "1s"})
+        assert troubles(shared) == []
+        ways = [
+            ({"appendfsync": "everysec"}, "the last second's logouts"),
+            ({"appendfsync": "no"}, "half a minute"),
+            ({"maxmemory-policy": "allkeys-lru"}, "may drop the logouts once it is given a maxmemory"),
+            ({"maxmemory-policy": "allkeys-lru", "maxmemory": "1gb"}, "may drop the logouts when its memory is full"),
+            ({"appendonly": "no"}, "no append-only file"),
+        ]
+        for options, told in ways:
+            before = {name: client.config_get(name)[name] for name in options}
+            for name, text in options.items():
+                client.config_set(name, text)
+            (trouble,) = troubles(shared)
+            assert told in trouble.sentence
+            assert trouble.severity == WARNING
+            for name, text in before.items():
+                client.config_set(name, text)
+
+
+@pytest.mark.services
+def test_a_redis_replica_and_its_primary(settings: Settings) -> None:
+    """The primary warns of the moment that a failover loses; the replica is an error."""
+    del settings["store.path"]
+    with PrivateRedis() as primary, PrivateRedis() as replica, redis.Redis(port=replica.port) as client:
+        shared = {**settings, "store": "redis", "store.url": primary.url}
+        client.replicaof("127.0.0.1", str(primary.port))
+        _wait_for_replica(primary.port)
+        assert only(troubles(shared), "a failover may lose").severity == WARNING
+        told = troubles({**shared, "store.url": replica.url})
+        assert only(told, r"can't be asked").severity == ERROR
+
+
+def _wait_for_replica(port: int) -> None:
+    from kit_databases import wait_until
+
+    with redis.Redis(port=port) as client:
+        wait_until(lambda: int(client.info("replication")["connected_slaves"]) == 1, "no replica came")
+
+
+@pytest.mark.services
+def test_what_postgresql_may_lose(settings: Settings) -> None:
+    """A real server of its own, without fsync: an error; a connection without synchronous_commit: a warning."""
+    del settings["store.path"]
+    with PrivatePostgreSQL() as server:
+        shared = {**settings, "store": "sql", "store.url": server.url, "store.table_prefix": unique_prefix()}
+        assert only(found(shared, "store"), "fsync is off").severity == ERROR
+        assert only(found(shared, "store"), "before it answers").severity == OK
+        lax = {**shared, "store.url": f"{server.url}?options=-csynchronous_commit%3Doff"}
+        assert only(found(lax, "store"), "synchronous_commit is off").severity == WARNING
+
+
+# -- sessions ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "told"),
+    [
+        ({"session.type": "memory"}, WARNING, "live in one process"),
+        ({"session.type": "memory", "store": "redis"}, ERROR, "live in one process"),
+        ({"store": "redis"}, WARNING, "a login is known on one machine only"),
+        ({"session.secret": "ab" * 20}, WARNING, "repeats itself"),
+        ({"base_url": "http://localhost:1"}, WARNING, "is not Secure"),
+        ({"session.timeout": "1h", "session.cookie_expires": "7d"}, OK, "for 7 days; a session ends after 3600 s"),
+        ({"session.cookie_expires": "true"}, OK, "until it is closed"),
+        ({}, OK, "The cookie __Host-clef-localhost-1 is Secure, HttpOnly, SameSite=Lax, json."),
+        ({}, OK, "secret has 32 bytes"),
+        ({}, OK, "was kept, and read back"),
+    ],
+    ids=str,
+)
+def test_sessions(settings: Settings, changes: Settings, severity: str, told: str) -> None:
+    """What is in force, and whether it fits the store."""
+    changed = {**settings, **changes}
+    if changed["store"] == "redis":
+        del changed["store.path"]
+        changed["store.url"] = "redis://127.0.0.1:1/0"
+    if changed["session.type"] == "memory":
+        del changed["session.data_dir"]
+    assert only(found(changed, "session"), told).severity == severity
+
+
+@pytest.mark.parametrize(("mode", "severity"), [(0o700, OK), (0o755, WARNING), (0o777, ERROR)])
+def test_the_sessions_directory(settings: Settings, mode: int, severity: str) -> None:
+    """Who can read it takes over logins; who can write to it owns the process."""
+    os.chmod(settings["session.data_dir"], mode)
+    assert only(found(settings, "session"), "sessions' directory").severity == severity
+
+
+def test_sessions_that_cant_be_kept(settings: Settings) -> None:
+    """A back-end that does not answer is an error, and its address is not told."""
+    del settings["session.data_dir"]
+    changed = {**settings, "session.type": "ext:redis", "session.url": "redis://:secret-of-redis@127.0.0.1:1/0"}
+    told = only(found(changed, "session"), "can't be kept")
+    assert told.severity == ERROR
+    assert "secret-of-redis" not in str(told)
+
+
+def test_sessions_that_hang(settings: Settings) -> None:
+    """A back-end that takes the connection and says nothing is an error too, after a while."""
+    del settings["session.data_dir"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        deployment = load({**settings, "session.type": "ext:redis", "session.url": url})
+        told = session.findings(settings, deployment, patience_seconds=0.2)
+        assert only(told, r"can't be kept \(TimeoutError\)").severity == ERROR
+
+
+def test_sessions_of_somebody_else(settings: Settings) -> None:
+    """No session settings: what is in force can't be seen from here."""
+    bare = {name: text for name, text in settings.items() if not name.startswith("session.")}
+    assert only(found(bare, "session"), "somebody else puts Beaker").severity == WARNING
+
+
+# -- the login service ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"provider.app_secret": "another-secret"}, "does not accept this site's app_id and app_secret"),
+        ({"provider.app_id": "f" * 32}, "does not accept this site's app_id and app_secret"),
+        ({"provider.server_url": "http://localhost:1"}, "can't be reached"),
+        ({}, "accepts this site's id and secret"),
+    ],
+    ids=str,
+)
+def test_login_service(settings: Settings, changes: Settings, told: str) -> None:
+    """It is asked with a code that nobody gave: what it says of the code, or of the site, tells."""
+    assert only(found({**settings, **changes}, "provider"), told).severity == (ERROR if changes else OK)
+
+
+# -- the deployed site ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tls:
+    ca_file: str
+    context: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """A self-signed certificate for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = (tmp_path_factory.mktemp("tls") / f"{kind}.pem" for kind in ("cert", "key"))
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    unlocked = serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unlocked))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    return Tls(str(cert_file), context)
+
+
+def _seen_from_outside(settings: Settings, tls: Tls, twist: kit_front.Twist, **front: Any) -> list[Finding]:
+    told: Settings = dict(settings)
+
+    def make_app(url: str) -> Any:
+        told["base_url"] = url
+        return from_settings(links_home, told)
+
+    with deployed(make_app, tls.context, twist, **front):
+        many = findings(told, is_live=True, ca_file=tls.ca_file)
+        return [finding for finding in many if finding.about == "site"]
+
+
+def test_a_deployed_site_that_is_well(settings: Settings, tls: Tls) -> None:
+    """Behind an honest proxy every question has its answer."""
+    told = _seen_from_outside(settings, tls, kit_front.honest)
+    assert [finding.sentence for finding in told if finding.severity != OK] == []
+    assert len(told) == 7
+
+
+TROUBLES: list[tuple[Callable[[], kit_front.Twist], str]] = [
+    (lambda: kit_front.refuses_posts, "refuses the login service's POST with 403"),
+    (lambda: kit_front.refuses_strangers, "refuses the login service's POST with 403"),
+    (lambda: kit_front.redirects, "redirects https://localhost:\\d+/clef/webhook .301, to https://www.example.org."),
+    (lambda: kit_front.asks_for_a_password, "refuses https://localhost:\\d+/clef/webhook .401."),
+    (lambda: kit_front.is_another_site, "clef/webhook is answered by something else .404."),
+    (lambda: kit_front.is_broken, "clef/webhook fails .502."),
+    (kit_front.caching, "keeps answers and gives them to others"),
+    (lambda: kit_front.says_age, "keeps answers and gives them to others"),
+    (lambda: kit_front.takes_no_store_away, "takes Cache-Control: no-store away"),
+    (lambda: kit_front.takes_cookies_away, "takes the session's cookie away"),
+    (lambda: kit_front.takes_secure_away, "without HttpOnly or Secure"),
+]
+
+
+@pytest.mark.parametrize(("make_twist", "told"), TROUBLES, ids=[told for _, told in TROUBLES])
+def test_proxies_that_misbehave(
+    settings: Settings, tls: Tls, make_twist: Callable[[], kit_front.Twist], told: str
+) -> None:
+    """Each is an error with a remedy."""
+    many = _seen_from_outside(settings, tls, make_twist())
+    matching = [finding for finding in many if re.search(told, finding.sentence)]
+    assert matching
+    assert all([finding.severity == ERROR and finding.remedy for finding in matching])
+
+
+def test_an_app_that_builds_http_addresses(settings: Settings, tls: Tls) -> None:
+    """The proxy does not tell the scheme: the page's own address is http, though people see https."""
+    told = _seen_from_outside(settings, tls, kit_front.honest, tells_scheme=False)
+    assert [finding.sentence.partition(",")[0] for finding in told if finding.severity == ERROR] == [
+        "The app builds http addresses"
+    ]
+
+
+def test_another_site_than_the_settings_say(settings: Settings, tls: Tls) -> None:
+    """The deployed one was started with another base_url."""
+    told: Settings = dict(settings)
+
+    def make_app(url: str) -> Any:
+        told["base_url"] = url
+        return from_settings(links_home, {**told, "base_url": "https://www.example.com"})
+
+    with deployed(make_app, tls.context):
+        many = list(findings(told, is_live=True, ca_file=tls.ca_file))
+    assert only(many, "to another address than these settings say").severity == ERROR
+
+
+def test_a_site_that_cant_be_asked(settings: Settings, tls: Tls) -> None:
+    """Nobody listens, or the certificate is nobody's: one error, and no traceback."""
+    assert only(findings(settings, is_live=True), "there is no connection to it").severity == ERROR
+    with deployed(lambda url: from_settings(links_home, {**settings, "base_url": url}), tls.context) as url:
+        many = list(findings({**settings, "base_url": url}, is_live=True))
+    assert only(many, "certificate can't be verified").severity == ERROR
+
+
+class _Told:
+    """A stranger who is answered as a test says, or not at all."""
+
+    def __init__(self, reply: Reply | None) -> None:
+        self._reply = reply
+
+    def ask(self, *question: Any) -> Reply:
+        if self._reply is None:
+            raise SilenceError("nothing listens")
+        return self._reply
+
+
+@pytest.mark.parametrize(
+    ("reply", "severity"),
+    [
+        (Reply(301, {"location": "https://www.example.com/"}, b""), OK),
+        (Reply(200, {}, b"Welcome"), WARNING),
+        (Reply(302, {"location": "http://www.example.com/home"}, b""), WARNING),
+        (None, OK),
+    ],
+    ids=str,
+)
+def test_plain_http_beside_https(reply: Reply | None, severity: str) -> None:
+    """It may be silent or lead to https, and nothing else."""
+    stranger: Any = _Told(reply)
+    place = live._Place(Site("https://www.example.com"), stranger, "", "", "")
+    assert [finding.severity for finding in live._plain_http(place)] == [severity]

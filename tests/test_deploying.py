@@ -1,0 +1,136 @@
+"""docs/deploying.md: its files, written down and run. Every worker lets a person in, and every worker lets go."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from doc_runner import BY_NAME
+from kit_docs import DEPLOYED, SECRET
+from services import require
+
+import clef_wsgi
+from clef_wsgi.testing import LocalClef
+
+pytestmark = pytest.mark.services
+
+PATIENCE_SECONDS = 60.0
+WORKERS = 4
+FILES = {"gunicorn": "gunicorn.conf.py", "uwsgi": "uwsgi.ini"}
+MYSITE = """
+import json, os, threading
+
+def app(environ, start_response):
+    threading.Event().wait(0.02)  # so that requests at the same time come to different workers
+    user = environ["clef.user"]
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"pid": os.getpid(), "user": user and user["first_name"]}).encode()]
+"""
+
+
+@contextmanager
+def running(server: str, folder: Path, clef: LocalClef) -> Iterator[int]:
+    """The page's files in ``folder``, with a port and paths of the test's own, run by the page's command."""
+    program = Path(sys.executable).with_name(server)
+    require(server, program.is_file(), 'pip install "clef_wsgi[dev]"')
+    port = _free_port()
+    for name, block in (("wsgi.py", "wsgi_file"), (FILES[server], server)):
+        text = BY_NAME[block].text.replace("8000", str(port)).replace("/var/lib/mysite", str(folder))
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "mysite.py").write_text(MYSITE, encoding="utf-8")
+    site = {"APP_ID": clef.app_id, "APP_SECRET": clef.app_secret, "SERVER_URL": clef.url, "SESSION_SECRET": SECRET}
+    package = str(Path(clef_wsgi.__file__).parent.parent)
+    own = {"HOME": str(folder), "PYTHONPATH": package, "PYTHONWARNINGS": "ignore"}
+    environ = {**os.environ, **own, **site, "BASE_URL": f"http://localhost:{port}"}
+    command = [str(program), *DEPLOYED[server][1:]]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
+    try:
+        _await_listening(port, process, folder / "log")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"it did not start: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+
+
+def signed_in(port: int, clef: LocalClef, person: str) -> str:
+    """The whole way of a login; the cookie of the browser that went it.
+
+    Each request has a connection of its own: uWSGI closes after each answer, and does not say so.
+    """
+    started = _get(f"http://localhost:{port}/clef/login?next=/", "")
+    cookie = _cookie(started)
+    return _cookie(_get(clef.approve(started.headers["Location"], person), cookie)) or cookie
+
+
+def _get(url: str, cookie: str) -> requests.Response:
+    with requests.Session() as browser:
+        browser.trust_env = False
+        answer = browser.get(url, headers={"Cookie": cookie}, allow_redirects=False, timeout=PATIENCE_SECONDS)
+    assert answer.status_code == 303, answer.text
+    return answer
+
+
+def _cookie(answer: requests.Response) -> str:
+    return "; ".join(f"{name}={value}" for name, value in answer.cookies.items())
+
+
+def seen_by_all(port: int, cookie: str) -> dict[int, set[Any]]:
+    """Who each worker takes a browser for, by process; asked until every worker has answered."""
+
+    def ask(_number: int) -> tuple[int, Any]:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:
+            connection.request("GET", "/", headers={"Cookie": cookie})
+            answer = json.loads(connection.getresponse().read())
+            return answer["pid"], answer["user"]
+
+    seen: dict[int, set[Any]] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    with ThreadPoolExecutor(2 * WORKERS) as pool:
+        while len(seen) < WORKERS and time.monotonic() < deadline:
+            for pid, user in pool.map(ask, range(4 * WORKERS)):
+                seen.setdefault(pid, set()).add(user)
+    assert len(seen) == WORKERS, seen
+    return seen
+
+
+@pytest.mark.parametrize("server", ["gunicorn", "uwsgi"])
+def test_every_worker_lets_in_and_lets_go(server: str, tmp_path: Path) -> None:
+    """A login at one worker is known to all, by the ids of their processes; so is a logout, at the next request."""
+    with LocalClef(people=["Ann", "Bo"]) as clef, running(server, tmp_path, clef) as port:
+        ann, bo = (signed_in(port, clef, person) for person in ("Ann", "Bo"))
+        workers = seen_by_all(port, ann)
+        assert set.union(*workers.values()) == {"Ann"}
+        assert [delivery.confirmed for delivery in clef.log_out_everywhere("Ann")] == [True]
+        after = seen_by_all(port, ann)
+        assert after.keys() == workers.keys()
+        assert set.union(*after.values()) == {None}
+        assert set.union(*seen_by_all(port, bo).values()) == {"Bo"}

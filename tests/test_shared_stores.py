@@ -1,0 +1,453 @@
+"""The stores for several machines keep the contract, each alone and behind the cache; and what is theirs alone."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+import sqlalchemy
+from kit_databases import (
+    CALM,
+    MARIADB_URL,
+    POSTGRESQL_URL,
+    REDIS_URL,
+    drop_tables,
+    engine_at,
+    redis_store,
+    require_at,
+    sql_store,
+    unique_prefix,
+)
+
+import clef_wsgi
+from clef_wsgi import CachedLogoutStore, ConfigurationError, LogoutStore, RedisLogoutStore, SQLAlchemyLogoutStore
+from clef_wsgi.stores import _sql_databases
+from clef_wsgi.testing.store_contract import (
+    DAY,
+    FakeClock,
+    LogoutStoreContract,
+    SharedLogoutStoreContract,
+    in_threads,
+)
+
+
+class RealClock(FakeClock):
+    """These stores have a time of their own: it is enough that some of it goes by."""
+
+    def advance(self, seconds: float) -> None:
+        threading.Event().wait(0.005)
+
+
+class OwnTimeContract(SharedLogoutStoreContract):
+    """A store that several instances share, and that has its own time."""
+
+    url = ""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return RealClock()
+
+    @pytest.fixture(autouse=True)
+    def cleaning(self) -> Iterator[None]:
+        if "127.0.0.1" in self.url:
+            require_at(self.url)
+        with ExitStack() as self.at_end:
+            yield
+
+    def test_prune_by_age_in_its_own_time(self, store: LogoutStore, clock: FakeClock) -> None:
+        """What is older than the age goes, with the logins and notices of that time; what is younger stays."""
+        bob = store.tick()
+        store.record_logout(["ann", "login:1"], once="digest")
+        threading.Event().wait(0.5)
+        carl = store.tick()
+        store.record_logout(["dora"])
+        dora = store.newest_logout(["dora"])
+        assert store.prune((store.tick() - carl) / 1_000_000 + 0.25) == 2
+        assert store.newest_logout(["bob"]) > bob
+        assert store.newest_logout(["carl"]) < carl
+        assert store.newest_logout(["dora"]) == dora
+        assert store.record_logout(["ann"], once="digest") is True
+
+    def put_mark_ahead(self) -> None:
+        """Makes the greatest stamp a day newer than the server's time: as when its clock is set back a day."""
+        raise NotImplementedError
+
+    def test_row_49_the_servers_clock_set_back_a_day(self, store: LogoutStore) -> None:
+        """The order of logins and logouts goes on from the greatest stamp, at instances that never saw it too."""
+        started = store.tick()
+        self.put_mark_ahead()
+        second = self.make_second(store)
+        stamps = [second.tick(), store.tick()]
+        second.record_logout(["ann"])
+        stamps += [store.newest_logout(["ann"]), second.tick()]
+        assert stamps == sorted(set(stamps))
+        assert stamps[0] > started + int(DAY) * 1_000_000
+        assert second.newest_logout(["bob"]) < started
+
+
+class SQLContract(OwnTimeContract):
+    def make_store(self, tmp_path: Path, clock: FakeClock) -> SQLAlchemyLogoutStore:
+        if not self.url:
+            self.url, self.prefix = f"sqlite:///{tmp_path}/logouts.db", unique_prefix()
+            return self.another()
+        store = self.at_end.enter_context(sql_store(self.url))
+        self.prefix = store.table_prefix
+        return store
+
+    def make_second(self, store: LogoutStore) -> SQLAlchemyLogoutStore:
+        return self.another()
+
+    def another(self) -> SQLAlchemyLogoutStore:
+        store = SQLAlchemyLogoutStore(self.url, table_prefix=self.prefix, **CALM)
+        return self.at_end.enter_context(closing(store))
+
+    def put_mark_ahead(self) -> None:
+        with engine_at(self.url).begin() as connection:
+            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET stamp = stamp + {int(DAY)}000000"))
+
+    def test_dropped_tables(self, store: LogoutStore) -> None:
+        """With its tables dropped under it a store is born again: logins of before are dead, new ones live."""
+        for verb in (store.tick, lambda: store.newest_logout([]), lambda: store.record_logout(["bob"])):
+            started = store.tick()
+            drop_tables(self.url, self.prefix)
+            verb()
+            assert store.newest_logout(["ann"]) > started
+            assert store.newest_logout(["ann"]) < store.tick()
+
+    @pytest.mark.parametrize("table", ["mark", "logout"])
+    @pytest.mark.parametrize("how", ["DROP TABLE", "DELETE FROM"])
+    def test_one_lost_table(self, store: LogoutStore, table: str, how: str) -> None:
+        """One lost table is enough to be born again; a lost logout is never a login that lives again (row 47)."""
+        dead = store.tick()
+        store.record_logout(["ann"])
+        verbs: list[Callable[[LogoutStore], object]] = [lambda of: of.tick(), lambda of: of.newest_logout([])]
+        for verb, of in [(verb, of) for verb in verbs for of in (store, self.another())]:
+            with engine_at(self.url).begin() as connection:
+                connection.execute(sqlalchemy.text(f"{how} {self.prefix}{table}"))
+            verb(of)
+            started = store.tick()
+            assert dead < store.newest_logout(["ann"]) < started
+            dead = started
+
+    def test_older_state(self, store: LogoutStore) -> None:
+        """A database that was put back, behind what this process saw, signs everybody out (row 47)."""
+        store.record_logout(["ann"])
+        started = store.tick()
+        drop_tables(self.url, self.prefix)
+        other = self.another()
+        other.tick()
+        with engine_at(self.url).begin() as connection:
+            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET stamp = 1000"))
+            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}logout SET stamp = 999"))
+        assert store.newest_logout(["bob"]) > started
+
+    def test_several_processes_start_at_once(self, store: LogoutStore) -> None:
+        """Of several that find no tables, all get a stamp: none fails because another was quicker."""
+        stores = [self.another() for _ in range(4)]
+        stamps = in_threads(*[each.tick for each in stores])
+        assert len(set(stamps)) == 4
+        assert all(each.newest_logout([]) < min(stamps) for each in stores)
+
+    def test_tables_of_a_newer_version(self, store: LogoutStore) -> None:
+        """Tables of a version that this one does not know are left alone."""
+        store.tick()
+        other = self.another()
+        with engine_at(self.url).begin() as connection:
+            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET version = 99"))
+        with pytest.raises(clef_wsgi.StoreUnavailable) as caught:
+            other.tick()
+        assert "upgrade" in str(caught.value.__cause__)
+
+
+class TestSQLAlchemyOnSQLite(SQLContract):
+    pass
+
+
+@pytest.mark.services
+class TestSQLAlchemyOnPostgreSQL(SQLContract):
+    url = POSTGRESQL_URL
+
+
+@pytest.mark.services
+class TestSQLAlchemyOnMariaDB(SQLContract):
+    url = MARIADB_URL
+
+
+class RedisContract(OwnTimeContract):
+    key = ""
+
+    def client(self) -> Any:
+        raise NotImplementedError
+
+    def put_mark_ahead(self) -> None:
+        self.client().zincrby(self.key, int(DAY) * 1_000_000, "m")
+
+    def test_flushed(self, store: LogoutStore) -> None:
+        """With its records flushed under it a store is born again: logins of before are dead, new ones live."""
+        for verb in (store.tick, lambda: store.newest_logout([]), lambda: store.record_logout(["bob"])):
+            started = store.tick()
+            self.client().delete(self.key)
+            verb()
+            assert store.newest_logout(["ann"]) > started
+            assert store.newest_logout(["ann"]) < store.tick()
+
+    def test_older_state(self, store: LogoutStore) -> None:
+        """A server that came back behind what this process saw signs everybody out (row 47)."""
+        started = store.tick()
+        before = self.client().zrange(self.key, 0, -1, withscores=True)
+        store.record_logout(["ann"])
+        self.client().delete(self.key)
+        self.client().zadd(self.key, dict(before))
+        assert store.newest_logout(["ann"]) > started
+
+    def test_records_have_no_end(self, store: LogoutStore) -> None:
+        """Nothing expires by itself: a record that went away by its time would be a login that lives again."""
+        store.record_logout(["ann"], once="digest")
+        assert self.client().ttl(self.key) == -1
+
+    def test_forgotten_scripts(self, store: LogoutStore) -> None:
+        """A server that has forgotten its scripts is told them again."""
+        store.tick()
+        self.client().script_flush()
+        assert store.newest_logout([]) < store.tick()
+
+
+class TestRedisFake(RedisContract):
+    def make_store(self, tmp_path: Path, clock: FakeClock) -> RedisLogoutStore:
+        self.server = fakeredis.FakeServer()
+        store = self.make_second(None)
+        self.key = "clef:logouts"
+        return store
+
+    def make_second(self, store: LogoutStore | None) -> RedisLogoutStore:
+        options: dict[str, Any] = {} if store is None else {"decode_responses": True}
+        return RedisLogoutStore(fakeredis.FakeRedis(server=self.server, socket_timeout=5, **options))
+
+    def client(self) -> Any:
+        return fakeredis.FakeRedis(server=self.server)
+
+
+@pytest.mark.services
+class TestRedis(RedisContract):
+    url = REDIS_URL
+
+    def make_store(self, tmp_path: Path, clock: FakeClock) -> RedisLogoutStore:
+        store = self.at_end.enter_context(redis_store())
+        self.prefix = store.prefix
+        self.key = f"{self.prefix}logouts"
+        return store
+
+    def make_second(self, store: LogoutStore) -> RedisLogoutStore:
+        return RedisLogoutStore(REDIS_URL, prefix=self.prefix, **CALM)
+
+    def client(self) -> Any:
+        return self.at_end.enter_context(redis.Redis.from_url(REDIS_URL))
+
+
+class CachedContract(LogoutStoreContract):
+    """Behind the cache, one process sees what it recorded itself at once."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return RealClock()
+
+    @pytest.fixture(autouse=True)
+    def cleaning(self) -> Iterator[None]:
+        with ExitStack() as self.at_end:
+            yield
+
+    def make_store(self, tmp_path: Path, clock: FakeClock) -> CachedLogoutStore:
+        return CachedLogoutStore(self.at_end.enter_context(self.behind(tmp_path)), 60)
+
+    def behind(self, tmp_path: Path) -> AbstractContextManager[LogoutStore]:
+        raise NotImplementedError
+
+
+class TestCachedSQLite(CachedContract):
+    def behind(self, tmp_path: Path) -> AbstractContextManager[LogoutStore]:
+        return sql_store(f"sqlite:///{tmp_path}/logouts.db")
+
+
+class TestCachedFakeRedis(CachedContract):
+    def make_store(self, tmp_path: Path, clock: FakeClock) -> CachedLogoutStore:
+        client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), socket_timeout=5)
+        return CachedLogoutStore(RedisLogoutStore(client), 60)
+
+
+@pytest.mark.services
+class TestCachedPostgreSQL(CachedContract):
+    def behind(self, tmp_path: Path) -> AbstractContextManager[LogoutStore]:
+        require_at(POSTGRESQL_URL)
+        return sql_store(POSTGRESQL_URL)
+
+
+@pytest.mark.services
+class TestCachedMariaDB(CachedContract):
+    def behind(self, tmp_path: Path) -> AbstractContextManager[LogoutStore]:
+        require_at(MARIADB_URL)
+        return sql_store(MARIADB_URL)
+
+
+@pytest.mark.services
+class TestCachedRedis(CachedContract):
+    def behind(self, tmp_path: Path) -> AbstractContextManager[LogoutStore]:
+        require_at(REDIS_URL)
+        return redis_store()
+
+
+# -- arguments ------------------------------------------------------------------------------------------------
+
+PASSWORD = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"url": f"postgresql+psycopg2://u:{PASSWORD}@h/d"}, "use postgresql+psycopg://"),
+        ({"url": f"oracle://u:{PASSWORD}@h/d"}, "postgresql://"),
+        ({"url": f"nonsense {PASSWORD}"}, "postgresql://"),
+        ({"url": f"postgresql://u:{PASSWORD}@h:port/d"}, "postgresql://"),
+        ({"url": "sqlite://"}, "MemoryLogoutStore"),
+        ({"url": 5}, "must be a str, or an Engine"),
+        ({"table_prefix": "clef; DROP TABLE"}, "table_prefix"),
+        ({"table_prefix": ""}, "table_prefix"),
+        ({"read_timeout_seconds": 0}, "read_timeout_seconds"),
+        ({"connect_timeout_seconds": float("inf")}, "connect_timeout_seconds"),
+    ],
+)
+def test_sql_store_checks_its_arguments(arguments: dict[str, Any], sentence: str) -> None:
+    """What can't work is refused at birth, in one sentence that shows no password."""
+    with pytest.raises(ConfigurationError) as caught:
+        SQLAlchemyLogoutStore(**{"url": "postgresql://h/d", **arguments})
+    assert sentence in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+SENTINEL: Any = redis.Sentinel([("h", 1)], socket_timeout=1)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"url": f"http://:{PASSWORD}@h"}, "redis://10.0.0.5"),
+        ({"url": f"redis://:{PASSWORD}@h:port"}, "redis://10.0.0.5"),
+        ({"url": 5}, "must be a str, or a client"),
+        ({"url": redis.Redis}, "must be a str, or a client"),
+        ({"url": redis.Redis(socket_timeout=None)}, "socket_timeout=0.5"),
+        ({"url": SENTINEL.slave_for("x", socket_timeout=1)}, "replicas"),
+        ({"prefix": "a\nb"}, "prefix"),
+        ({"read_timeout_seconds": "0.5"}, "read_timeout_seconds"),
+    ],
+)
+def test_redis_store_checks_its_arguments(arguments: dict[str, Any], sentence: str) -> None:
+    """What can't work is refused at birth, in one sentence that shows no password."""
+    with pytest.raises(ConfigurationError) as caught:
+        RedisLogoutStore(**{"url": "redis://h", **arguments})
+    assert sentence in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_all_faults_at_once() -> None:
+    """All that is wrong is told in one go."""
+    with pytest.raises(ConfigurationError) as sql:
+        SQLAlchemyLogoutStore("", table_prefix="-", connect_timeout_seconds=0, read_timeout_seconds=0)
+    with pytest.raises(ConfigurationError) as of_redis:
+        RedisLogoutStore("", prefix="\0", connect_timeout_seconds=0, read_timeout_seconds=0)
+    assert [len(caught.value.faults) for caught in (sql, of_redis)] == [4, 4]
+
+
+def test_no_text_shows_a_password() -> None:
+    """Neither a store nor the cache in front of it shows the password of its address."""
+    stores: list[LogoutStore] = [
+        SQLAlchemyLogoutStore(f"postgresql://u:{PASSWORD}@h/d?password={PASSWORD}"),
+        RedisLogoutStore(f"redis://u:{PASSWORD}@h"),
+    ]
+    texts = [text for store in stores for text in (repr(store), repr(CachedLogoutStore(store, 1)))]
+    assert [text for text in texts if PASSWORD in text] == []
+
+
+def test_nothing_is_asked_before_the_first_call() -> None:
+    """An app starts while its store is down; the first call says so."""
+    for store in (SQLAlchemyLogoutStore("postgresql://u@127.0.0.1:1/d"), RedisLogoutStore("redis://127.0.0.1:1")):
+        with pytest.raises(clef_wsgi.StoreUnavailable):
+            store.tick()
+
+
+def test_an_engine_of_ones_own(tmp_path: Path) -> None:
+    """An Engine is used with its own pool; one for another kind of database is refused."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/logouts.db")
+    store = SQLAlchemyLogoutStore(engine, table_prefix="own_")
+    started = store.tick()
+    store.record_logout(["ann"])
+    with closing(SQLAlchemyLogoutStore(f"sqlite:///{tmp_path}/logouts.db", table_prefix="own_")) as second:
+        assert second.newest_logout(["ann"]) > started
+    with engine.begin() as connection:
+        assert connection.execute(sqlalchemy.text("SELECT count(*) FROM own_logout")).scalar_one() == 2
+    store.close()
+    engine.dialect.name = "oracle"
+    with pytest.raises(ConfigurationError, match="an Engine for PostgreSQL"):
+        SQLAlchemyLogoutStore(engine)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:{}", "postgresql://u@127.0.0.1:{}/d", "mariadb://u@127.0.0.1:{}/d"])
+def test_row_43_a_server_that_never_answers(url: str) -> None:
+    """Connections are taken, by the kernel, and then there is silence: each call ends with the default time-out."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = url.format(listener.getsockname()[1])
+        store = RedisLogoutStore(address) if url.startswith("redis") else SQLAlchemyLogoutStore(address)
+        verbs: list[Callable[[], object]] = [
+            store.tick,
+            lambda: store.newest_logout(["ann"]),
+            lambda: store.record_logout(["ann"]),
+        ]
+        for verb in verbs:
+            began = time.monotonic()
+            with pytest.raises(clef_wsgi.StoreUnavailable):
+                verb()
+            assert 0.4 < time.monotonic() - began < 1.5
+
+
+def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that is not installed is named, with what to install."""
+    monkeypatch.setitem(
+        _sql_databases.DATABASES, "mariadb", _sql_databases.Database("no_such_driver", "pip install x", "", "")
+    )
+    with pytest.raises(ConfigurationError, match=r"needs the driver no_such_driver: pip install x"):
+        SQLAlchemyLogoutStore("mariadb://u@h/d")
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("RedisLogoutStore", "redis", "redis"), ("SQLAlchemyLogoutStore", "sqlalchemy", "sql")],
+)
+def test_a_missing_extra_is_named(name: str, package: str, extra: str) -> None:
+    """A public name whose extra is missing says what to install; a star import works without it."""
+    code = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "from clef_wsgi import *\n"
+        "import clef_wsgi\n"
+        f"assert {name!r} in dir(clef_wsgi)\n"
+        "try:\n"
+        f"    clef_wsgi.{name}\n"
+        "except clef_wsgi.ConfigurationError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f'{name} needs {package}: pip install "clef_wsgi[{extra}]"\n'
+
+
+def test_no_other_name_is_made_up() -> None:
+    """The package has no attribute that it has not."""
+    with pytest.raises(AttributeError, match="no_such_name"):
+        clef_wsgi.no_such_name  # noqa: B018
