@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ def deliver(arguments: argparse.Namespace) -> None:
         with database.reading() as connection:
             origin = settings.read(connection, settings.ORIGIN) or ""
         say("Telling sites of logouts.")
+        sys.stdout.flush()  # whoever started this may wait for it
         Worker(database, system_clock, user_agent=user_agent(origin)).work(over)
 
 
