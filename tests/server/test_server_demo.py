@@ -141,7 +141,6 @@ def test_a_real_passkey_at_the_demo() -> None:
         driver.get(demo.invitation)
         click(driver, "#enrol:not([hidden]) button")
         click(driver, "form[action='/log-out'] button")
-        once_seen(driver, "body:not(:has(form[action='/log-out']))")  # the page after it
         driver.get(f"{demo.site_url}/account")
         click(driver, "#sign-in button")
         click(driver, "header button")  # signs out, at the site
@@ -149,7 +148,15 @@ def test_a_real_passkey_at_the_demo() -> None:
 
 
 def click(driver: Chrome, selector: str) -> None:
-    once_seen(driver, selector).click()
+    """Clicks on what leads to another page, and waits until that one is there."""
+    from selenium.webdriver.support.expected_conditions import staleness_of
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    left = once_seen(driver, selector)
+    left.click()
+    wait = WebDriverWait(driver, 20, poll_frequency=0.02)
+    wait.until(staleness_of(left))
+    wait.until(lambda _: driver.execute_script("return document.readyState") == "complete")
 
 
 def once_seen(driver: Chrome, selector: str) -> WebElement:
