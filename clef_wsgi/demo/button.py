@@ -54,9 +54,7 @@ def add_button(app: Flask, *, person_id: int, secret: str) -> None:
     :param secret: of that person's invitation.
     :raises DemoError: browsers elsewhere can reach the server.
     """
-    options = app.extensions[context.KEY].options
-    if not is_loopback(options.host):
-        raise DemoError(f"The demo's button is for http://localhost only, never for {options.origin}.")
+    check_place(app)
     _put_in_front(app, {"sign_in.html": SIGN_IN})
     app.jinja_env.globals["demo"] = {
         "path": PATH,
@@ -65,6 +63,13 @@ def add_button(app: Flask, *, person_id: int, secret: str) -> None:
         "invites": lambda: _works(secret),
     }
     app.register_blueprint(_room(person_id))
+
+
+def check_place(app: Flask) -> None:
+    """:raises DemoError: browsers elsewhere can reach the server."""
+    options = app.extensions[context.KEY].options
+    if not is_loopback(options.host):
+        raise DemoError(f"The demo's button is for http://localhost only, never for {options.origin}.")
 
 
 def _put_in_front(app: Flask, templates: dict[str, str]) -> None:

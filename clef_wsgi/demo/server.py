@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from clef_wsgi.demo.button import add_button
+from clef_wsgi.demo.button import add_button, check_place
 from clef_wsgi.server import create_app
 from clef_wsgi.server.records import apps, enrolments, people
 from clef_wsgi.server.web.context import KEY
@@ -42,6 +42,7 @@ def make_demo_server(*, origin: str, site_url: str, app_id: str, app_secret: str
     :raises DemoError: ``origin`` is not this machine's own.
     """
     app = create_app(origin=origin, database=database, name="Clef, the demo")
+    check_place(app)  # before anything is opened that had to be closed
     shared = app.extensions[KEY]
     now = shared.clock()
     with shared.database.writing() as connection:

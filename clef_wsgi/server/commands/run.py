@@ -68,13 +68,14 @@ def run(arguments: argparse.Namespace) -> None:
         deliver="elsewhere" if arguments.no_deliver else True,
     )
     database: Database = app.extensions["clef"].database
-    try:
-        origin = app.extensions["clef"].options.origin
-        app.extensions["clef"].deliver_soon()
-        _serve(app, arguments.listen or _own_place(origin), _greeting(database, origin))
-    finally:
-        app.extensions["clef"].worker.stop()
-        database.close()
+    with _ended_by_sigterm():
+        try:
+            origin = app.extensions["clef"].options.origin
+            app.extensions["clef"].deliver_soon()
+            _serve(app, arguments.listen or _own_place(origin), _greeting(database, origin))
+        finally:
+            app.extensions["clef"].worker.stop()
+            database.close()
 
 
 def _greeting(database: Database, origin: str) -> str:
@@ -88,7 +89,7 @@ def _serve(app: Flask, place: Place, greeting: str) -> None:
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]
 
     channels: dict[int, Any] = {}
-    with listener(place) as listens, _ended_by_sigterm():
+    with listener(place) as listens:
         server = create_server(app, map=channels, sockets=[listens], **_limits(app))
         try:
             say(f"{greeting}\nListening on {written(place)}.")
