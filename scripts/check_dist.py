@@ -137,13 +137,16 @@ def run_tests(name: str, which: str, interpreter: object, *options: object) -> b
 
 def tests() -> None:
     found = {version: find_interpreter(version) for version in interpreter_versions()}
-    jobs: dict[str, tuple[Any, ...]] = {version: (QUICK, path) for version, path in found.items() if path}
-    report_missing([version for version in found if version not in jobs])
+    quick = {version: (QUICK, path) for version, path in found.items() if path}
+    report_missing([version for version in found if version not in quick])
     constraints = VENVS / "lowest.txt"
     constraints.write_text("\n".join(floors()), encoding="utf-8")
-    for oldest in list(jobs)[:1]:
+    # The longest first; and one more at a time than there are processors, since much of a test's time is waiting.
+    jobs: dict[str, tuple[Any, ...]] = {}
+    for oldest in list(quick)[:1]:
         jobs["lowest"] = (WITH_SERVICES, found[oldest], "--constraints", constraints)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    jobs.update(quick)
+    with ThreadPoolExecutor(1 + (os.cpu_count() or 1)) as pool:
         passed = list(pool.map(lambda job: run_tests(job[0], *job[1]), jobs.items()))
     failed = [name for name, is_well in zip(jobs, passed, strict=True) if not is_well]
     if failed:
