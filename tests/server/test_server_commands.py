@@ -44,7 +44,9 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
 @contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     """A real ``clef-wsgi server``; killed at the end if it still runs."""
-    command = [sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated", "-m", "clef_wsgi", "server", *words]
+    # A connection that waitress takes on while it ends is closed by the garbage collector.
+    quiet = ["-W", "ignore:'cgi' is deprecated", "-W", "ignore:unclosed <socket:ResourceWarning"]
+    command = [sys.executable, "-W", "error", *quiet, "-m", "clef_wsgi", "server", *words]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRON}
     with subprocess.Popen(command, **pipes) as process:
         try:
