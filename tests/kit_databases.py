@@ -64,7 +64,7 @@ def require_at(url: str) -> None:
     """Skips the test where that database does not answer. MariaDB is never required."""
     name = url.partition("://")[0]
     if name == "mariadb" and not answers(PORTS[name]):
-        pytest.skip("no MariaDB on its usual port")
+        pytest.skip("no MariaDB on its usual port")  # not required: PostgreSQL shows the same store
     require(name, answers(PORTS[name]), "scripts/services.sh starts one.")
 
 

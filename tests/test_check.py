@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kit_front
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Certificate, self_signed
 from kit_databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
 from kit_front import deployed, links_home
 
@@ -337,37 +331,12 @@ def test_login_service(settings: Settings, changes: Settings, told: str) -> None
 # -- the deployed site ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Tls:
-    ca_file: str
-    context: ssl.SSLContext
-
-
 @pytest.fixture(scope="module")
-def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    """A self-signed certificate for localhost."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = (tmp_path_factory.mktemp("tls") / f"{kind}.pem" for kind in ("cert", "key"))
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    unlocked = serialization.NoEncryption()
-    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, unlocked))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert_file, key_file)
-    return Tls(str(cert_file), context)
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
-def _seen_from_outside(settings: Settings, tls: Tls, twist: kit_front.Twist, **front: Any) -> list[Finding]:
+def _seen_from_outside(settings: Settings, tls: Certificate, twist: kit_front.Twist, **front: Any) -> list[Finding]:
     told: Settings = dict(settings)
 
     def make_app(url: str) -> Any:
@@ -379,7 +348,7 @@ def _seen_from_outside(settings: Settings, tls: Tls, twist: kit_front.Twist, **f
         return [finding for finding in many if finding.about == "site"]
 
 
-def test_a_deployed_site_that_is_well(settings: Settings, tls: Tls) -> None:
+def test_a_deployed_site_that_is_well(settings: Settings, tls: Certificate) -> None:
     """Behind an honest proxy every question has its answer."""
     told = _seen_from_outside(settings, tls, kit_front.honest)
     assert [finding.sentence for finding in told if finding.severity != OK] == []
@@ -403,7 +372,7 @@ TROUBLES: list[tuple[Callable[[], kit_front.Twist], str]] = [
 
 @pytest.mark.parametrize(("make_twist", "told"), TROUBLES, ids=[told for _, told in TROUBLES])
 def test_proxies_that_misbehave(
-    settings: Settings, tls: Tls, make_twist: Callable[[], kit_front.Twist], told: str
+    settings: Settings, tls: Certificate, make_twist: Callable[[], kit_front.Twist], told: str
 ) -> None:
     """Each is an error with a remedy."""
     many = _seen_from_outside(settings, tls, make_twist())
@@ -412,7 +381,7 @@ def test_proxies_that_misbehave(
     assert all([finding.severity == ERROR and finding.remedy for finding in matching])
 
 
-def test_an_app_that_builds_http_addresses(settings: Settings, tls: Tls) -> None:
+def test_an_app_that_builds_http_addresses(settings: Settings, tls: Certificate) -> None:
     """The proxy does not tell the scheme: the page's own address is http, though people see https."""
     told = _seen_from_outside(settings, tls, kit_front.honest, tells_scheme=False)
     assert [finding.sentence.partition(",")[0] for finding in told if finding.severity == ERROR] == [
@@ -420,7 +389,7 @@ def test_an_app_that_builds_http_addresses(settings: Settings, tls: Tls) -> None
     ]
 
 
-def test_another_site_than_the_settings_say(settings: Settings, tls: Tls) -> None:
+def test_another_site_than_the_settings_say(settings: Settings, tls: Certificate) -> None:
     """The deployed one was started with another base_url."""
     told: Settings = dict(settings)
 
@@ -433,7 +402,7 @@ def test_another_site_than_the_settings_say(settings: Settings, tls: Tls) -> Non
     assert only(many, "to another address than these settings say").severity == ERROR
 
 
-def test_a_site_that_cant_be_asked(settings: Settings, tls: Tls) -> None:
+def test_a_site_that_cant_be_asked(settings: Settings, tls: Certificate) -> None:
     """Nobody listens, or the certificate is nobody's: one error, and no traceback."""
     assert only(findings(settings, is_live=True), "there is no connection to it").severity == ERROR
     with deployed(lambda url: from_settings(links_home, {**settings, "base_url": url}), tls.context) as url:

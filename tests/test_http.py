@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import datetime
 import gc
 import gzip
 import ipaddress
 import logging
 import os
 import socket
-import ssl
 import threading
 import time
 import traceback
@@ -18,16 +16,12 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cases import each
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Certificate, self_signed
 from peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
 
 from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
@@ -41,37 +35,9 @@ SECRET = "s3cr3t-t0k3n"
 GOOD = says(json_answer({"success": True}))
 
 
-@dataclass(frozen=True)
-class Certificate:
-    """A self-signed one for localhost, and the server context that shows it."""
-
-    ca_file: str
-    context: ssl.SSLContext
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
-    pem = serialization.Encoding.PEM
-    cert_file.write_bytes(made.public_bytes(pem))
-    key_format = serialization.PrivateFormat.PKCS8
-    key_file.write_bytes(key.private_bytes(pem, key_format, serialization.NoEncryption()))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert_file, key_file)
-    return Certificate(str(cert_file), context)
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(autouse=True)

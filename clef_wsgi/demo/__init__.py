@@ -66,4 +66,4 @@ def _serve(demo: Running, say: Callable[[str], object]) -> int:
     say(WHAT_TO_DO.format(site_url=demo.site_url, server_url=demo.server_url, invitation=demo.invitation))
     while True:
         demo.check_alive()
-        time.sleep(0.2)
+        time.sleep(0.2)  # of two processes, the first that ends is looked for

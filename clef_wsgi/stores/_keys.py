@@ -1,4 +1,4 @@
-"""What the shared stores have in common: how a key is kept, and what an age may be.
+"""What the stores have in common: how a key is kept, and what an age may be.
 
 This file knows nothing of any one store.
 """
@@ -30,11 +30,19 @@ def digests(keys: Iterable[str]) -> list[bytes]:
     return [digest(key) for key in listed(keys)]
 
 
-def microseconds(older_than: float) -> int:
-    """The age that ``prune`` was given, in seconds, as stamps count.
+def age(older_than: float) -> float:
+    """The age that ``prune`` was given, in seconds.
 
     :raises ConfigurationError: it is negative or not a finite number.
     """
     if not 0 <= older_than < math.inf:
         raise ConfigurationError("prune: older_than must be a number of seconds, zero or more.")
-    return int(older_than * 1_000_000)
+    return older_than
+
+
+def microseconds(older_than: float) -> int:
+    """The same, as stamps count.
+
+    :raises ConfigurationError: as :func:`age`.
+    """
+    return int(age(older_than) * 1_000_000)

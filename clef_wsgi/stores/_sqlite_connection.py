@@ -235,7 +235,7 @@ def _lock(handle: int, deadline: float) -> None:
     while not _try_lock(handle):
         if time.monotonic() > deadline:
             raise TimeoutError("another process is opening the database file")
-        time.sleep(_POLL_SECONDS)
+        time.sleep(_POLL_SECONDS)  # flock can wait, but not up to a deadline
 
 
 def _try_lock(handle: int) -> bool:

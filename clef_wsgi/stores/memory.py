@@ -6,13 +6,14 @@ files, other processes or the network.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 
 from clef_wsgi.errors import ConfigurationError
 from clef_wsgi.interfaces import EVERYONE
+
+from ._keys import age
 
 
 class MemoryLogoutStore:
@@ -85,10 +86,9 @@ class MemoryLogoutStore:
         :returns: the number of logout records dropped.
         :raises ConfigurationError: ``older_than`` is negative or not a finite number.
         """
-        if not 0 <= older_than < math.inf:
-            raise ConfigurationError("prune: older_than must be a number of seconds, zero or more.")
+        seconds = age(older_than)
         with self._lock:
-            cut = int((self._clock() - older_than) * 1_000_000)
+            cut = int((self._clock() - seconds) * 1_000_000)
             # The mark goes along: a stamp below everyone's would be a login that is dead at birth.
             self._mark = max(self._mark, cut)
             before = len(self._logouts)

@@ -19,7 +19,7 @@ from typing import Any
 from clef_wsgi.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
 
-from ._keys import digest, digests, listed
+from ._keys import age, digest, digests, listed
 from ._sqlite_connection import GuardedConnection
 from ._sqlite_schema import prepare
 
@@ -123,10 +123,9 @@ class SQLiteLogoutStore:
         :returns: the number of logout records dropped.
         :raises ConfigurationError: ``older_than`` is negative or not a finite number.
         """
-        if not 0 <= older_than < math.inf:
-            raise ConfigurationError("prune: older_than must be a number of seconds, zero or more.")
+        seconds = age(older_than)
         with self._writer as connection, self._transaction(self._writer, connection):
-            cut = int((self._clock() - older_than) * 1_000_000)
+            cut = int((self._clock() - seconds) * 1_000_000)
             connection.execute("DELETE FROM notice WHERE stamp < ?", (cut,))
             dropped = connection.execute("DELETE FROM logout WHERE stamp < ? AND key <> ?", (cut, _EVERYONE)).rowcount
             connection.execute("UPDATE logout SET stamp = ? WHERE key = ? AND stamp < ?", (cut, _EVERYONE, cut))

@@ -76,6 +76,13 @@ class Site:
         return {"app_id": self.app_id, "app_secret": self.secret}
 
 
+def token_of(page: webtest.TestResponse) -> str:
+    """What the forms of a page hold against other sites' forms."""
+    token = re.search(r'name="token" value="([^"]*)"', page.text)
+    assert token is not None, page.text
+    return token[1]
+
+
 class Browser:
     """A browser at the server. Every answer passes webtest's check of PEP 3333."""
 
@@ -96,10 +103,12 @@ class Browser:
     def submit(self, page: webtest.TestResponse, **fields: str) -> webtest.TestResponse:
         """Sends the page's one form, as the page's own origin."""
         action = re.search(r'<form method="post" action="([^"]*)"', page.text)
-        token = re.search(r'name="token" value="([^"]*)"', page.text)
         assert action is not None, page.text
-        assert token is not None, page.text
-        return self.post(unescape(action[1]), {"token": token[1], **fields}, headers=SAME_ORIGIN)
+        return self.post(unescape(action[1]), {"token": token_of(page), **fields}, headers=SAME_ORIGIN)
+
+    def form_token(self, path: str = "/") -> str:
+        """What a form of this browser's has to hold, as a page gives it out."""
+        return token_of(self.get(path))
 
     def location_of_approval(self, query: str) -> str:
         """Where a person who says yes is sent."""

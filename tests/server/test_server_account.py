@@ -42,15 +42,9 @@ def browser(server: Server, ann: Person) -> Browser:
     return server.browser(signed_in=ann)
 
 
-def form_token(browser: Browser) -> str:
-    found = re.search(r'name="token" value="([^"]*)"', browser.get("/").text)
-    assert found
-    return found[1]
-
-
 def change(browser: Browser, path: str, **fields: str) -> int:
     """Sends a form of the account page; the answer's status."""
-    answer = browser.post(path, {"token": form_token(browser), **fields}, headers=SAME_ORIGIN)
+    answer = browser.post(path, {"token": browser.form_token(), **fields}, headers=SAME_ORIGIN)
     return int(answer.status_int)
 
 
@@ -227,7 +221,7 @@ def test_no_change_without_token_from_elsewhere_or_by_get(server: Server, ann: P
     site = server.add_site()
     server.log_in(site, browser)
     enrolled(server, ann)
-    token, foreign = form_token(browser), form_token(server.browser(signed_in=ann))
+    token, foreign = browser.form_token(), server.browser(signed_in=ann).form_token()
     good = {"token": token, "first_name": "Eve", "stay": "hour", "name": "Eve"}
     (session, _) = server.rows(sessions)
     for pattern in PATHS:
@@ -260,5 +254,5 @@ def test_changes_are_limited(tmp_path_factory: pytest.TempPathFactory) -> None:
     browser = server.browser(signed_in=server.add_person())
     assert [change(browser, "/stay", stay="day") for _ in range(3)] == [303, 303, 429]
     assert browser.get("/receipts/states").status_int == 429
-    assert browser.post("/log-out", {"token": form_token(browser)}, headers=SAME_ORIGIN).status_int == 303
+    assert browser.post("/log-out", {"token": browser.form_token()}, headers=SAME_ORIGIN).status_int == 303
     assert server.count(sessions, sessions.c.ended_at.is_(None)) == 0

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import server_kit
 from cases import each
-from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql
+from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, token_of
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -510,10 +510,6 @@ def behind_a_relay() -> Iterator[tuple[Relay, Server]]:
         finally:
             relay.cut()
             server.close()
-
-
-def token_of(page: Any) -> str:
-    return str(page.text.partition('name="token" value="')[2].partition('"')[0])
 
 
 def test_writers_of_one_process_wait_for_their_turn(tmp_path: Path) -> None:

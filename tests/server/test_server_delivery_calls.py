@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import self_signed
 from peers import Peer, Script, answer, drips, floods, hangs, says
 from server_kit import NOON
 
@@ -256,36 +257,13 @@ def test_a_giant_header_is_no_answer() -> None:
 
 def test_certificates_are_verified(tmp_path: Path) -> None:
     """A site that shows a certificate nobody vouches for is sent nothing; its name is checked, too."""
-    server, trusting = certificate(tmp_path)
-    with Peer(says(answer(b"")), tls=server) as peer:
+    certificate = self_signed(tmp_path)
+    trusting = ssl.create_default_context(cafile=certificate.ca_file)
+    with Peer(says(answer(b"")), tls=certificate.context) as peer:
         assert tell(f"https://localhost:{peer.port}/") == Outcome(failure="tls")
         assert tell(f"https://localhost:{peer.port}/", context=trusting) == Outcome(200)
         assert tell(f"https://127.0.0.1:{peer.port}/", context=trusting) == Outcome(failure="tls")
         assert [request.headers["host"] for request in peer.requests] == [peer.netloc]
-
-
-def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """A server's context for ``localhost``, and a client's that trusts it."""
-    import datetime
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    day = datetime.timedelta(days=1)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-    made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    file = folder / "site.pem"
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    file.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem) + private)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(file)
-    return server, ssl.create_default_context(cafile=str(file))
 
 
 def test_no_token_in_logs_and_texts(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from authenticator import Authenticator
 from browser_kit import add_device
 from kit_commands import type_command
 from passkey_kit import Visitor
-from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server
+from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, token_of
 from services import chromium
 
 from clef_wsgi.demo import DemoError, button
@@ -64,12 +64,10 @@ def browser(demo: DemoServer, address: str = "127.0.0.1") -> Browser:
 def press(browser: Browser, page: webtest.TestResponse, **environ: str) -> webtest.TestResponse:
     """The demo's button of a page of the server."""
     action = re.search(rf'<form method="post" action="({button.PATH}[^"]*)"', page.text)
-    token = re.search(r'name="token" value="([^"]*)"', page.text)
     assert action
-    assert token
     address = action[1].replace("&amp;", "&")
     return browser.web.post(
-        address, {"token": token[1]}, headers=SAME_ORIGIN, extra_environ=environ, expect_errors=True
+        address, {"token": token_of(page)}, headers=SAME_ORIGIN, extra_environ=environ, expect_errors=True
     )
 
 
@@ -173,9 +171,7 @@ def once_seen(driver: Chrome, selector: str) -> WebElement:
 def has_button(visitor: Browser) -> bool:
     """Whether there is a trace of it: on the pages, or behind its address."""
     page = visitor.get("/")
-    token = re.search(r'name="token" value="([^"]*)"', page.text)
-    assert token
-    answer = visitor.post(button.PATH, {"token": token[1]}, headers=SAME_ORIGIN)
+    answer = visitor.post(button.PATH, {"token": token_of(page)}, headers=SAME_ORIGIN)
     return (button.PATH in page.text, answer.status_int) != (False, 404)
 
 

@@ -54,12 +54,6 @@ def paths(server: Server, method: str) -> list[str]:
     return [str(rule) for rule in rules if not str(rule).startswith("/api/")]
 
 
-def form_token(browser: Browser) -> str:
-    found = re.search(r'name="token" value="([^"]*)"', browser.get("/").text)
-    assert found is not None
-    return found[1]
-
-
 # --- headers
 
 
@@ -181,7 +175,7 @@ def test_row_19_redirects_do_not_go_by_forwarded_names(server: Server) -> None:
         "Forwarded": "host=evil.example",
         **SAME_ORIGIN,
     }
-    answer = browser.post("/log-out", {"token": form_token(browser)}, headers=forged)
+    answer = browser.post("/log-out", {"token": browser.form_token()}, headers=forged)
     assert (answer.status_int, answer.headers["Location"]) == (303, "/receipts")
 
 
@@ -216,7 +210,7 @@ def test_row_64_a_post_comes_from_a_page_of_this_server(server: Server, headers:
     """Row 64: with the right token, but from elsewhere or nowhere: 403, and nothing is done."""
     server.clear()
     browser = server.browser(signed_in=server.add_person())
-    answer = browser.post("/log-out", {"token": form_token(browser)}, headers=headers)
+    answer = browser.post("/log-out", {"token": browser.form_token()}, headers=headers)
     assert answer.status_int == (303 if passes else 403)
     assert server.count(sessions, sessions.c.ended_at.is_not(None)) == (1 if passes else 0)
 
@@ -224,7 +218,7 @@ def test_row_64_a_post_comes_from_a_page_of_this_server(server: Server, headers:
 def test_row_64_no_address_takes_a_post_without_a_token(server: Server) -> None:
     """Row 64: same origin, signed in, no token: 403 at each address that takes a POST."""
     browser = server.browser(signed_in=server.add_person())
-    form_token(browser)
+    browser.form_token()
     found = paths(server, "POST")
     assert {"/log-out", "/iframes/approve"} <= set(found)
     for path in found:
@@ -238,7 +232,7 @@ def test_row_64_a_token_is_one_browsers_own(server: Server) -> None:
     """Row 64: another browser's, a cut one, text, the cookie itself: 403."""
     ann = server.add_person()
     mine, yours = server.browser(signed_in=ann), server.browser(signed_in=ann)
-    token, other = form_token(mine), form_token(yours)
+    token, other = mine.form_token(), yours.form_token()
     cookie = mine.web.cookies["__Host-clef-browser"].strip('"')
     for wrong in (other, token[:-1], token + "x", "", "é", cookie, "\0"):
         assert mine.post("/log-out", {"token": wrong}, headers=SAME_ORIGIN).status_int == 403
@@ -261,7 +255,7 @@ def test_row_64_a_script_sends_the_token_in_a_header(server: Server) -> None:
     browser = server.browser(signed_in=server.add_person())
     refused = browser.post("/log-out", headers={**SAME_ORIGIN, "X-Clef-Token": "wrong"})
     assert (refused.status_int, refused.json["error"]) == (403, "old_page")
-    assert browser.post("/log-out", headers={**SAME_ORIGIN, "X-Clef-Token": form_token(browser)}).status_int == 303
+    assert browser.post("/log-out", headers={**SAME_ORIGIN, "X-Clef-Token": browser.form_token()}).status_int == 303
 
 
 def test_row_64_a_get_does_nothing(server: Server) -> None:
@@ -564,7 +558,7 @@ def test_signing_out_drops_the_cookie_and_ends_the_session(server: Server) -> No
     """A copy of the cookie is worth nothing afterwards."""
     browser = server.browser(signed_in=server.add_person())
     copied = browser.web.cookies["__Host-clef-session"].strip('"')
-    answer = browser.post("/log-out", {"token": form_token(browser)}, headers=SAME_ORIGIN)
+    answer = browser.post("/log-out", {"token": browser.form_token()}, headers=SAME_ORIGIN)
     assert cookies_of(answer)["__Host-clef-session"]["max-age"] == "0"
     browser.web.set_cookie("__Host-clef-session", copied)
     assert "Ann" not in browser.get("/").text
@@ -583,7 +577,7 @@ def test_two_tabs_do_not_disturb_each_other(server: Server) -> None:
     """The token of a page that was open before the sign-in still works after it."""
     ann, site = server.add_person(), server.add_site()
     browser = server.browser()
-    early = form_token(browser)
+    early = browser.form_token()
     cookies = {name: value.strip('"') for name, value in browser.web.cookies.items()}
     session = session_cookie(sign_in(server, ann.id, cookies)).value
     browser.web.set_cookie("__Host-clef-session", session)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -51,14 +50,8 @@ def browser(server: Server, ann: Person) -> Browser:
     return server.browser(signed_in=ann)
 
 
-def form_token(browser: Browser) -> str:
-    found = re.search(r'name="token" value="([^"]*)"', browser.get("/enrol").text)
-    assert found
-    return found[1]
-
-
 def press(browser: Browser, path: str = "/log-out") -> webtest.TestResponse:
-    answer = browser.post(path, {"token": form_token(browser)}, headers=SAME_ORIGIN)
+    answer = browser.post(path, {"token": browser.form_token("/enrol")}, headers=SAME_ORIGIN)
     assert (answer.status_int, answer.headers["Location"]) == (303, "/receipts")
     return answer
 
@@ -174,7 +167,7 @@ def test_a_double_press(server: Server, browser: Browser, ann: Person) -> None:
     """The second POST of the old page ends nothing more, and leaves the first one's receipt as it is."""
     site = server.add_site("Photos")
     server.log_in(site, browser)
-    token, late = form_token(browser), twin(server, browser)
+    token, late = browser.form_token("/enrol"), twin(server, browser)
     assert is_signed_in(late)
     press(browser)
     answer = late.post("/log-out", {"token": token}, headers=SAME_ORIGIN)
@@ -187,7 +180,7 @@ def test_a_double_press(server: Server, browser: Browser, ann: Person) -> None:
 def test_two_presses_at_once(server: Server, browser: Browser, ann: Person) -> None:
     """One of them logs out and gets the receipt; the other one gets none, least of all an empty one."""
     server.log_in(server.add_site("Photos"), browser)
-    token, second = form_token(browser), twin(server, browser)
+    token, second = browser.form_token("/enrol"), twin(server, browser)
     form = {"token": token}
     with ThreadPoolExecutor(2) as pool, server.database.writing() as connection:
         people.lock(connection, ann.id)
@@ -398,7 +391,7 @@ def test_a_receipt_opens_nothing_else(server: Server, browser: Browser) -> None:
     """It is no session: the account page and its changes stay closed."""
     press(browser)
     assert not is_signed_in(browser)
-    form = {"token": form_token(browser), "stay": "hour"}
+    form = {"token": browser.form_token("/enrol"), "stay": "hour"}
     assert browser.post("/stay", form, headers=SAME_ORIGIN).status_int == 403
     secret = browser.web.cookies["__Host-clef-receipt"]
     browser.web.set_cookie("__Host-clef-session", secret)
@@ -431,7 +424,7 @@ def test_a_logout_that_could_not_be_written_is_not_claimed(tmp_path: Path) -> No
     server = make_server(tmp_path / "clef.db")
     browser = server.browser(signed_in=server.add_person())
     server.log_in(server.add_site(), browser)
-    token = form_token(browser)
+    token = browser.form_token("/enrol")
     with server.database.writing() as connection:
         connection.exec_driver_sql(
             "CREATE TRIGGER full BEFORE INSERT ON receipt_sites BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"

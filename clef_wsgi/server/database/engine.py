@@ -90,13 +90,12 @@ class Database:
         if self.path is None:
             yield
             return
-        turn = self._turn
-        if not turn.acquire(timeout=BUSY_SECONDS if seconds is None else seconds):
+        if not self._turn.acquire(timeout=BUSY_SECONDS if seconds is None else seconds):
             raise DatabaseUnavailable
         try:
             yield
         finally:
-            turn.release()
+            self._turn.release()
 
 
 @contextmanager
@@ -160,7 +159,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     deadline = time.monotonic() + BUSY_SECONDS
     while not _has_wal(cursor, deadline):
-        time.sleep(0.01)
+        time.sleep(0.01)  # SQLite tells nobody when it is free
     cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
