@@ -203,7 +203,8 @@ def test_the_receipts_without_javascript(page: Page) -> None:
         page.open("/")
         page.press("form[action='/log-out'] button")
         page.wait("#reload a")
-        assert marks(page) == {"Photos": "busy", "Wiki": "busy"}
+        # The page may load itself anew while it is read.
+        assert page.until(lambda: marks(page), "the marks") == {"Photos": "busy", "Wiki": "busy"}
         tell(page, state="confirmed", done_at=system_clock())
         page.until(lambda: set(marks(page).values()) == {"done"}, "a reload by itself", seconds=30)
         assert not page.driver.find_elements("css selector", "#reload, meta[http-equiv=refresh]")
