@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy
+from ports import answers, free_port
 from services import require
 
 from clef_wsgi.stores.redis import RedisLogoutStore
@@ -47,17 +48,6 @@ _names = itertools.count(1)
 def unique_prefix() -> str:
     """Keeps tests apart that run at one time, in several processes."""
     return f"clef_test_{os.getpid()}_{next(_names)}_"
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def require_at(url: str) -> None:

@@ -14,9 +14,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -27,6 +26,7 @@ from urllib.parse import quote, urlsplit
 import kit
 import webtest
 from kit import SAME_ORIGIN, SECRET, state_of
+from ports import await_listening, free_port
 
 import clef_wsgi
 from clef_wsgi import Identity
@@ -218,7 +218,7 @@ def programs(names: Iterable[str], folder: Path) -> Iterator[dict[str, str]]:
 
     One process imports what they share, and forks. ``folder`` is for their temporary files.
     """
-    ports = dict(zip(names, _free_ports(), strict=False))
+    ports = {name: free_port() for name in names}
     files = [word for name, port in ports.items() for word in (str(find_example().with_name(name + ".py")), str(port))]
     environ = {key: value for key, value in os.environ.items() if not key.startswith("CLEF_WSGI_")}
     with subprocess.Popen(
@@ -234,13 +234,6 @@ def programs(names: Iterable[str], folder: Path) -> Iterator[dict[str, str]]:
             os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C would: they clean up after themselves
 
 
-def _free_ports() -> Iterator[int]:
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(8)]
-        found = [listener.getsockname()[1] for listener in listeners]
-    yield from found
-
-
 def _addresses(lines: Iterable[str] | None, ports: Mapping[str, int]) -> dict[str, str]:
     """What the programs print, once all have done so and listen."""
     urls = {f"http://localhost:{port}": name for name, port in ports.items()}
@@ -249,20 +242,10 @@ def _addresses(lines: Iterable[str] | None, ports: Mapping[str, int]) -> dict[st
         url = line.strip().removeprefix("Open ")
         if url in urls:
             found[urls[url]] = url
-            _await_listening(int(url.rpartition(":")[2]))
+            await_listening(int(url.rpartition(":")[2]))
         if len(found) == len(ports):
             break
     return found
-
-
-def _await_listening(port: int) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        threading.Event().wait(0.02)
-    raise TimeoutError(f"nothing listens on port {port}")
 
 
 # -- browsers ---------------------------------------------------------------------------------------------

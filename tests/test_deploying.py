@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ import pytest
 import requests
 from doc_runner import BY_NAME
 from kit_docs import DEPLOYED, SECRET
+from ports import await_listening, free_port
 from services import require
 
 import clef_wsgi
@@ -46,7 +45,7 @@ def running(server: str, folder: Path, clef: LocalClef) -> Iterator[int]:
     """The page's files in ``folder``, with a port and paths of the test's own, run by the page's command."""
     program = Path(sys.executable).with_name(server)
     require(server, program.is_file(), 'pip install "clef_wsgi[dev]"')
-    port = _free_port()
+    port = free_port()
     for name, block in (("wsgi.py", "wsgi_file"), (FILES[server], server)):
         text = BY_NAME[block].text.replace("8000", str(port)).replace("/var/lib/mysite", str(folder))
         (folder / name).write_text(text, encoding="utf-8")
@@ -66,19 +65,12 @@ def running(server: str, folder: Path, clef: LocalClef) -> Iterator[int]:
         process.wait(PATIENCE_SECONDS)
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 def _await_listening(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        threading.Event().wait(0.05)
-    raise AssertionError(f"it did not start: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
+    try:
+        await_listening(port, PATIENCE_SECONDS, is_alive=lambda: process.poll() is None)
+    except TimeoutError:
+        text = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise AssertionError(f"it did not start: {text}") from None
 
 
 def signed_in(port: int, clef: LocalClef, person: str) -> str:

@@ -8,10 +8,8 @@ import io
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ import webtest
 from doc_runner import BLOCKS, BY_NAME, ROOT, Block, execute
 from kit import FakeProvider, browser
 from kit_docs import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_environ, my_app, settings, visitor
+from ports import await_listening, free_port
 
 import clef_wsgi
 from clef_wsgi import _events, cli, upkeep
@@ -348,33 +347,16 @@ def running(text: str, *ports: int) -> Iterator[None]:
     with subprocess.Popen([sys.executable, "-W", "ignore", "hello.py"]) as process:
         try:
             for port in ports:
-                _await_listening(port)
+                await_listening(port)
             yield
         finally:
             process.terminate()
 
 
-def _await_listening(port: int, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        threading.Event().wait(0.02)
-    raise TimeoutError(f"nothing listens on port {port}")
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], other.getsockname()[1]
-
-
 @then
 def signs_in_over_http(block: Block) -> None:
     """README's first program, pasted and run: a stranger signs in, logs out at the service, and is out."""
-    site_port, clef_port = _free_ports()
+    site_port, clef_port = free_port(), free_port()
     text = block.text.replace("8000", str(site_port)).replace("8400", str(clef_port))
     with running(text, clef_port, site_port), requests.Session() as stranger:
         stranger.trust_env = False

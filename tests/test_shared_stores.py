@@ -222,9 +222,16 @@ class RedisContract(OwnTimeContract):
         assert store.newest_logout([]) < store.tick()
 
 
+def fake_server() -> fakeredis.FakeServer:
+    """With its database made: two threads that come first together would each make one, and miss the other's."""
+    server = fakeredis.FakeServer()
+    fakeredis.FakeRedis(server=server).ping()
+    return server
+
+
 class TestRedisFake(RedisContract):
     def make_store(self, tmp_path: Path, clock: FakeClock) -> RedisLogoutStore:
-        self.server = fakeredis.FakeServer()
+        self.server = fake_server()
         store = self.make_second(None)
         self.key = "clef:logouts"
         return store
@@ -280,7 +287,7 @@ class TestCachedSQLite(CachedContract):
 
 class TestCachedFakeRedis(CachedContract):
     def make_store(self, tmp_path: Path, clock: FakeClock) -> CachedLogoutStore:
-        client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), socket_timeout=5)
+        client = fakeredis.FakeRedis(server=fake_server(), socket_timeout=5)
         return CachedLogoutStore(RedisLogoutStore(client), 60)
 
 

@@ -34,12 +34,12 @@ from kit_databases import (
     PrivateRedis,
     PrivateServer,
     engine_at,
-    free_port,
     redis_store,
     require_at,
     sql_store,
     wait_until,
 )
+from ports import free_port
 
 from clef_wsgi import (
     CachedLogoutStore,
