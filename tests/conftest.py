@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ pytest_plugins = ["pytester"]
 
 # Thousands of tests are made and none is thrown away: the garbage collector has nothing to find until they run.
 gc.disable()
+
+# A shell's job in the background ignores Ctrl-C, and so would the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MEMORY = Path("/dev/shm")
 """A file system where a database's fsync costs nothing, on Linux."""

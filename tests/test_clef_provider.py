@@ -312,7 +312,7 @@ def test_success_has_status_200(status: int, server: responses.RequestsMock) -> 
 def test_r5_bad_answers(script: Script, reason: str) -> None:
     """R5: whatever authorize answers, or does not, is one clean error after one request."""
     with Peer(script) as peer, pytest.raises(ProviderUnavailable) as caught:
-        finish(provider(server_url=peer.url, timeout_seconds=0.2))
+        finish(provider(server_url=peer.url, timeout_seconds=0.2 if reason == "provider_timeout" else 20))
     assert caught.value.reason == reason
     assert len(peer.requests) == 1
 
@@ -321,14 +321,14 @@ def test_row_38_one_deadline_for_both_calls() -> None:
     """Row 38: what authorize took is gone for info, so that a login has one deadline and not two."""
 
     def late(talk: Talk) -> None:
-        talk.over.wait(0.5)
+        talk.over.wait(1.5)
         talk.send(json_answer(AUTHORIZED))
 
     with Peer(late, hangs()) as peer:
         begun = time.monotonic()
         with pytest.raises(ProviderUnavailable) as caught:
-            finish(provider(server_url=peer.url, timeout_seconds=0.6))
-        assert time.monotonic() - begun < 1.0
+            finish(provider(server_url=peer.url, timeout_seconds=2.5))
+        assert time.monotonic() - begun < 3.9  # a second deadline would end after 4.0
     assert caught.value.reason == "provider_timeout"
     assert len(peer.requests) == 2
 

@@ -207,9 +207,9 @@ def test_cve_2023_28625_a_garbled_cookie_at_our_own_endpoints(endpoint: tuple[st
 def test_cve_2024_24814_a_number_of_chunks_out_of_a_cookie(cookie: str) -> None:
     """mod_auth_openidc looped as often as a cookie said: here no number in a cookie means anything."""
     app = make_app()
-    begun = time.process_time()
+    begun = time.thread_time()
     answer = ask(app, HTTP_COOKIE=cookie)
-    assert time.process_time() - begun < 1.0
+    assert time.thread_time() - begun < 1.0
     assert (answer.status, answer.json["user"]) == (200, None)
 
 

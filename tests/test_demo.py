@@ -410,7 +410,7 @@ def test_an_interrupt_ends_both(demos: dict[str, Any], name: str) -> None:
     serving = demos[name]
     read_until(serving.stdout, "Ctrl-C")
     serving.send_signal(signal.Signals[name])
-    said, complained = serving.communicate(timeout=10)
+    said, complained = serving.communicate(timeout=30)
     assert (serving.returncode, said.strip(), complained) == (0, "Stopped.", "")
     assert {path.name for path in demos["folders"][name].iterdir()} == {"server", "site"}
 
@@ -538,7 +538,7 @@ def test_the_loop_in_a_browser() -> None:
         assert eventually(is_out, 20)
         assert browser.get_log("browser") == []  # type: ignore[no-untyped-call]
         serving.send_signal(signal.SIGINT)
-        serving.wait(10)
+        serving.wait(30)
         assert (serving.returncode, serving.stderr and serving.stderr.read()) == (0, "")
 
 

