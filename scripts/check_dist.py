@@ -122,7 +122,7 @@ def run_tests(name: str, which: str, interpreter: object, *options: object) -> b
         for info in tree.glob("*.egg-info"):
             shutil.rmtree(info)
         done = subprocess.run(
-            [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-m", which],
+            [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "--dist", "worksteal", "-m", which],
             cwd=tree,
             env={**os.environ, "CLEF_EXPECT_INSTALLED": "1"},
             stdout=subprocess.PIPE,
@@ -141,12 +141,12 @@ def tests() -> None:
     report_missing([version for version in found if version not in quick])
     constraints = VENVS / "lowest.txt"
     constraints.write_text("\n".join(floors()), encoding="utf-8")
-    # The longest first; and one more at a time than there are processors, since much of a test's time is waiting.
+    # The longest first; and each in two halves, since much of a test's time is waiting.
     jobs: dict[str, tuple[Any, ...]] = {}
     for oldest in list(quick)[:1]:
         jobs["lowest"] = (WITH_SERVICES, found[oldest], "--constraints", constraints)
     jobs.update(quick)
-    with ThreadPoolExecutor(1 + (os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         passed = list(pool.map(lambda job: run_tests(job[0], *job[1]), jobs.items()))
     failed = [name for name, is_well in zip(jobs, passed, strict=True) if not is_well]
     if failed:
