@@ -15,9 +15,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from ports import answers as is_listening
+from ports import free_port
 from services import chromium, load_example, require, served
 
 import clef_wsgi
@@ -429,6 +432,14 @@ def test_a_child_that_does_not_start() -> None:
         pass
 
 
+def test_a_port_is_held_from_the_look_to_the_use() -> None:
+    """Nobody takes a port while a child starts: it is handed over listening, and it is free after the end."""
+    with running(0, child_that("sys.stdin.read()")) as idle:
+        ports = [urlsplit(url).port or 0 for url in (idle.server_url, idle.site_url)]
+        assert [is_listening(port) for port in ports] == [True, True]
+    assert [is_listening(port) for port in ports] == [False, False]
+
+
 def test_a_child_that_does_not_end_is_killed() -> None:
     """A child that does not heed the end of its input is killed in the end."""
     with running(0, child_that("time.sleep(60)"), end_timeout_seconds=0.2) as stubborn:
@@ -443,9 +454,10 @@ def test_a_child_that_does_not_end_is_killed() -> None:
 def two_in_a_row() -> list[socket.socket]:
     """Listeners on two ports of which one follows the other."""
     while True:
-        listener = socket.create_server(("127.0.0.1", 0))
+        port = free_port()
+        listener = socket.create_server(("127.0.0.1", port))
         try:
-            return [listener, socket.create_server(("127.0.0.1", listener.getsockname()[1] + 1))]
+            return [listener, socket.create_server(("127.0.0.1", port + 1))]
         except OSError:
             listener.close()
 

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -19,9 +20,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from clef_wsgi.demo.processes import find_example
+from clef_wsgi.demo.processes import LISTENER, find_example
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -40,14 +40,14 @@ def server() -> None:
             database=folder / "clef.db",
         )
         with closing(demo):
-            _serve(demo.app, "CLEF_WSGI_PROVIDER__SERVER_URL", f"ready {demo.invitation}")
+            _serve(demo.app, f"ready {demo.invitation}")
 
 
 def site() -> None:
     """The Flask example."""
     with _folder() as folder:
         os.environ["DATA_DIR"] = str(folder)
-        _serve(_load(find_example()).app_from_environ(), "CLEF_WSGI_BASE_URL", "ready")
+        _serve(_load(find_example()).app_from_environ(), "ready")
 
 
 @contextmanager
@@ -57,21 +57,18 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _serve(app: Flask, address: str, ready: str) -> None:
-    """Serves on loopback, at the port of that address, until standard input ends."""
+def _serve(app: Flask, ready: str) -> None:
+    """Serves at the socket that the demo handed over, until standard input ends."""
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]  # an extra
 
     # a browser asks for several things at once, and each that waits for a moment would be a warning
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    listening = create_server(app, host="127.0.0.1", port=_port(address), threads=8, ident=None)
+    listener = socket.socket(fileno=int(os.environ[LISTENER]))
+    listening = create_server(app, sockets=[listener], threads=8, ident=None)
     threading.Thread(target=listening.run, daemon=True).start()
     sys.stdout.write(f"{ready}\n")
     sys.stdout.flush()
     sys.stdin.read()
-
-
-def _port(name: str) -> int:
-    return urlsplit(os.environ[name]).port or 80
 
 
 def _load(path: Path) -> ModuleType:

@@ -20,6 +20,9 @@ import clef_wsgi
 
 PACKAGE = Path(clef_wsgi.__file__).parent
 
+LISTENER = "CLEF_DEMO_LISTENER"
+"""The variable in which a process of the demo finds the number of its listening socket."""
+
 
 class DemoError(Exception):
     """The demo can't run, or ended by itself. The message is one sentence for people."""
@@ -56,28 +59,29 @@ def running(
     """Both processes, for as long as the block runs.
 
     :param port: the server's; the site has the next one. 0 picks two free ones.
-    :param command: what to run for each name. It says ``ready``, the server with its
-        invitation after it, and ends when its standard input does.
+    :param command: what to run for each name. It serves at the socket that :data:`LISTENER` names, says
+        ``ready``, the server with its invitation after it, and ends when its standard input does.
     :param end_timeout_seconds: how long it may take to end, before it is killed.
     :raises DemoError: an extra is missing, a port is taken, or one of the two does not start.
     """
     _check_extras()
     find_example()
-    server_url, site_url = (f"http://localhost:{number}" for number in _free_ports(port))
-    settings = {
-        "CLEF_WSGI_PROVIDER__SERVER_URL": server_url,
-        "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
-        "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
-        "CLEF_WSGI_BASE_URL": site_url,
-        "CLEF_WSGI_SESSION__SECRET": secrets.token_urlsafe(32),
-    }
     with ExitStack() as stack:
-        children = {
-            name: stack.enter_context(_child(command(name), settings, end_timeout_seconds))
-            for name in ("server", "site")
-        }
+        with _listening(port) as listeners:
+            urls = {name: f"http://localhost:{it.getsockname()[1]}" for name, it in listeners.items()}
+            settings = {
+                "CLEF_WSGI_PROVIDER__SERVER_URL": urls["server"],
+                "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
+                "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
+                "CLEF_WSGI_BASE_URL": urls["site"],
+                "CLEF_WSGI_SESSION__SECRET": secrets.token_urlsafe(32),
+            }
+            children = {
+                name: stack.enter_context(_child(command(name), settings, listener, end_timeout_seconds))
+                for name, listener in listeners.items()
+            }
         said = {name: _await_ready(name, child) for name, child in children.items()}
-        yield Running(server_url, site_url, said["server"], children)
+        yield Running(urls["server"], urls["site"], said["server"], children)
 
 
 def find_example() -> Path:
@@ -99,34 +103,39 @@ def _check_extras() -> None:
         raise DemoError(f'The demo needs {" and ".join(missing)}: pip install "clef_wsgi[server]"')
 
 
-def _free_ports(port: int) -> list[int]:
-    """The two ports, after a look that nobody listens there."""
-    found = []
+@contextmanager
+def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
+    """A listening socket for each of the two, so that nobody takes a port between a look at it and its use."""
     with ExitStack() as stack:
-        for number in (port, port + 1) if port else (0, 0):
-            listener = stack.enter_context(socket.socket())
+        listeners = {}
+        for name, number in (("server", port), ("site", port and port + 1)):
+            listener = listeners[name] = stack.enter_context(socket.socket())
             # as servers do: a connection that just ended does not count
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind(("127.0.0.1", number))
+                listener.listen()
             except OSError as error:
                 raise DemoError(
                     f"Port {number} can't be used ({os.strerror(error.errno or 0)}): "
                     "end what uses it, or choose another with --port."
                 ) from error
-            found.append(listener.getsockname()[1])
-    return found
+        yield listeners
 
 
 @contextmanager
-def _child(command: list[str], settings: dict[str, str], end_timeout_seconds: float) -> Iterator[subprocess.Popen[str]]:
+def _child(
+    command: list[str], settings: dict[str, str], listener: socket.socket, end_timeout_seconds: float
+) -> Iterator[subprocess.Popen[str]]:
+    """One of the two, with its end of ``listener`` under a number that :data:`LISTENER` tells."""
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     with subprocess.Popen(  # noqa: S603  # the command is ours
         command,
         stdin=subprocess.PIPE,  # its end tells the child to end, even if this process is killed
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **settings, "PYTHONPATH": path},
+        env={**os.environ, **settings, LISTENER: str(listener.fileno()), "PYTHONPATH": path},
+        pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C reaches this process alone
     ) as child:
         try:
