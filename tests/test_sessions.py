@@ -23,7 +23,10 @@ from clef_wsgi import EVERYONE, ClefMiddleware, LoginRefused, MemoryLogoutStore,
 DAY = 24 * 3600.0
 COOKIE = session_options(base_url=BASE_URL, secret=SECRET)["session.key"]
 SETTINGS = settings(
-    max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

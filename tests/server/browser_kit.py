@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
 
-WAIT_SECONDS = 5
+WAIT_SECONDS = 20
 
 
 class Stage:

@@ -192,8 +192,8 @@ def test_the_page_asks_less_often_while_nothing_happens(page: Page) -> None:
         "return performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/receipts/states'))"
         ".map((e) => e.startTime);"
     )
-    first, last = times[1] - times[0], times[3] - times[2]
-    assert last > 1.5 * first
+    # The pause is 400 ms when something happens, and how long an answer takes comes on top of each.
+    assert times[3] - times[2] > 700
 
 
 def test_the_receipts_without_javascript(page: Page) -> None:
