@@ -103,6 +103,13 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
         threading.Event().wait(0.02)
 
 
+def lives(pid: int) -> bool:
+    """Whether that process runs. Without /proc, none does; in it, one that ended stays until it is waited for."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
 class Forgetful:
     """Stands between a store and its server, as a context manager, like a firewall that forgets connections.
 
@@ -199,13 +206,15 @@ class PrivateServer:
         wait_until(self.is_ready, f"{self.name} did not start")
 
     def end(self, number: int = signal.SIGKILL) -> None:
-        """Sends a signal that ends it, and waits for the end."""
+        """Sends a signal that ends it, and waits until all its processes have ended: one that is left may answer."""
         assert self._process is not None
+        pids = self.pids()
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(number)
         self._process.wait(timeout=PATIENCE_SECONDS)
         self._process = None
+        wait_until(lambda: not any(map(lives, pids)), f"processes of {self.name} live on")
 
     def restart_if_ended(self) -> None:
         assert self._process is not None
