@@ -31,8 +31,14 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
 # The old clients are run once, against the checkout: what they need is built for one Python alone.
 collect_ignore = ["server/test_server_clients.py"] if os.environ.get("CLEF_EXPECT_INSTALLED") else []
 
-# How long drawing an example takes says something of the machine, and nothing of what is tested.
-hypothesis.settings.register_profile("any machine", suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# The same examples everywhere; and how long one takes says something of the machine, and nothing of what is tested.
+hypothesis.settings.register_profile(
+    "any machine",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("any machine")
 
 MUST_BE_THERE = ("CLEF_REQUIRE_SERVICES", "1")

@@ -583,7 +583,7 @@ APPS = {app_id: provider(app_id=app_id) for app_id in ("a", 'a"', 'a","b', "a\\"
 KEYED = st.tuples(st.sampled_from(sorted(APPS)), st.text('ab",\\[]\n\u00e9\U0001f600', max_size=4))
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(one=KEYED, other=KEYED)
 def test_user_key_is_injective(one: tuple[str, str], other: tuple[str, str]) -> None:
     """Sites may share a store: no two people of no two applications have one key."""
@@ -609,7 +609,7 @@ BODIES = st.binary(max_size=64) | DOCUMENTS.map(lambda document: json.dumps(docu
 ANSWERS = st.tuples(BODIES, st.integers(100, 599))
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(first=ANSWERS | st.just((json.dumps(AUTHORIZED).encode(), 200)), second=ANSWERS)
 def test_rows_28_and_41_nothing_but_our_own_errors(first: tuple[bytes, int], second: tuple[bytes, int]) -> None:
     """Rows 28 and 41: any body at any status ends in a value of the right shape, or in an error of ours."""

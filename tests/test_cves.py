@@ -162,7 +162,7 @@ _VALUES = st.one_of(
 _COOKIES = st.lists(st.tuples(_SESSION, _VALUES).map("=".join), max_size=3).map("; ".join)
 
 
-@settings(max_examples=70, derandomize=True, deadline=None, database=None)
+@settings(max_examples=70)
 @given(
     cookie=st.one_of(_COOKIES, _NOISE, st.tuples(_NOISE, _COOKIES).map(";".join)),
     path=st.sampled_from(["/", "/private"]),

@@ -366,7 +366,7 @@ _PIECES = st.sampled_from(
     [*"/\\?#@:;.% \t\r\n\x0b\x00", "//", "..", "%2f", "%5c", "%0d", "%c0", "é", "https:", EVIL, "clef"]
 )
 _ADDRESSES = st.one_of(st.text(max_size=20), st.lists(_PIECES, max_size=8).map("".join), st.just("/").map("/".__add__))
-_FUZZ = settings(max_examples=80, derandomize=True, deadline=None, database=None)
+_FUZZ = settings(max_examples=80)
 
 
 @_FUZZ

@@ -22,12 +22,7 @@ from clef_wsgi import EVERYONE, ClefMiddleware, LoginRefused, MemoryLogoutStore,
 
 DAY = 24 * 3600.0
 COOKIE = session_options(base_url=BASE_URL, secret=SECRET)["session.key"]
-SETTINGS = settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+SETTINGS = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(params=BACK_ENDS)

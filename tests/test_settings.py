@@ -361,7 +361,7 @@ VALUES += [
         max_size=6,
     )
 )
-@hypothesis.settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@hypothesis.settings(max_examples=150)
 def test_whatever_is_written(texts: dict[str, str]) -> None:
     """Settings work, or are refused in sentences of one line: nothing else is raised."""
     told: tuple[str, ...] = ("all is well",)

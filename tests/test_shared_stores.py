@@ -423,10 +423,12 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
             began = time.monotonic()
             with pytest.raises(clef_wsgi.StoreUnavailable):
                 verb()
-            return time.monotonic() - began
+            took = time.monotonic() - began
+            assert took > 0.4
+            return took
 
         for verb in verbs:  # a busy machine may hold up one call, and not each of three
-            assert any(0.4 < seconds(verb) < 1.5 for _ in range(3))
+            assert any(seconds(verb) < 1.5 for _ in range(3))
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

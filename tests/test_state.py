@@ -349,7 +349,7 @@ _NAMES = st.sampled_from(["code", "state", "error", "iss", "next", "", "código"
 _VALUES = st.one_of(st.sampled_from(["ann", "{state}", "r.{state}", "", "access_denied"]), st.text(max_size=12))
 _PAIRS = st.lists(st.tuples(_NAMES, _VALUES), max_size=5).map(lambda pairs: urlencode(pairs, errors="replace"))
 _RAW = st.text(st.characters(max_codepoint=255), max_size=30)
-_FUZZ = settings(max_examples=70, derandomize=True, deadline=None, database=None)
+_FUZZ = settings(max_examples=70)
 
 
 @_FUZZ

@@ -165,7 +165,7 @@ def play(model: Model, events: Events) -> None:
         model.check()
 
 
-@settings(max_examples=50, derandomize=True, deadline=None, database=None)
+@settings(max_examples=50)
 @given(EVENTS)
 def test_algebra_in_memory(events: Events) -> None:
     """Whatever the order of logins, logouts, clock changes and prunes: the order of events decides (row 49)."""
@@ -173,7 +173,7 @@ def test_algebra_in_memory(events: Events) -> None:
     play(Model(MemoryLogoutStore(clock=clock), clock), events)
 
 
-@settings(max_examples=12, derandomize=True, deadline=None, database=None)
+@settings(max_examples=12)
 @given(EVENTS)
 def test_algebra_in_sqlite(events: Events) -> None:
     """The same in a file (row 49)."""

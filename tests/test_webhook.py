@@ -470,7 +470,7 @@ _BODIES = st.one_of(
 )
 _LENGTHS = st.one_of(st.none(), st.text(max_size=4), st.integers(-10, 9000).map(str))
 _TYPES = st.one_of(st.just(FORM), st.none(), st.text(st.characters(max_codepoint=255), max_size=12))
-_FUZZ = settings(max_examples=70, derandomize=True, deadline=None, database=None)
+_FUZZ = settings(max_examples=70)
 
 
 @_FUZZ

@@ -1,8 +1,8 @@
 """One process of the demo: ``python -m clef_wsgi.demo server`` or ``site``, started by processes.py.
 
-Settings come from the environment, under the example's names. Each says ``ready`` once it listens (the server
-with its invitation after it), and ends when its standard input does: that is closed by the demo, or by the
-system if the demo was killed.
+Settings come from the environment, under the example's names, and so does the number of the socket to serve at. Each
+says ``ready`` once it listens (the server with its invitation after it), and ends when its standard input does: that
+is closed by the demo, or by the system if the demo was killed.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
     """A listening socket for each of the two, so that nobody takes a port between a look at it and its use."""
     with ExitStack() as stack:
         listeners = {}
-        for name, number in (("server", port), ("site", port and port + 1)):
+        for name, number in (("server", port), ("site", port + 1 if port else 0)):
             listener = listeners[name] = stack.enter_context(socket.socket())
             # as servers do: a connection that just ended does not count
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -73,7 +73,7 @@ class GuardedConnection:
         deadline = time.monotonic() + self._busy_seconds
         self._set_busy_seconds(connection, 0.0)
         while not _try_to_begin(connection, deadline):
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS)  # SQLite tells nobody when it is free
 
     def check_in_place(self) -> None:
         """Raises ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
