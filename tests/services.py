@@ -20,6 +20,8 @@ from clef_wsgi.demo.processes import find_example
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
+    from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM_FLAGS = (
     "--headless",
@@ -124,3 +126,28 @@ def chromium() -> Iterator[Chrome]:
             yield browser
         finally:
             browser.quit()
+
+
+def waiting(browser: Chrome, seconds: float = 20) -> WebDriverWait[Chrome]:
+    """A wait that goes on while one page makes room for another, which chromedriver does not always call stale."""
+    from selenium.common import WebDriverException
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(browser, seconds, poll_frequency=0.02, ignored_exceptions=[WebDriverException])
+
+
+def once_seen(browser: Chrome, selector: str) -> WebElement:
+    """The element, as soon as it is there and can be seen."""
+    from selenium.webdriver.support.expected_conditions import visibility_of_element_located
+
+    return waiting(browser).until(visibility_of_element_located(("css selector", selector)))
+
+
+def click(browser: Chrome, selector: str) -> None:
+    """Clicks on what leads to another page, and waits until that one is there."""
+    from selenium.webdriver.support.expected_conditions import staleness_of
+
+    left = once_seen(browser, selector)
+    left.click()
+    waiting(browser).until(staleness_of(left))
+    waiting(browser).until(lambda _: browser.execute_script("return document.readyState") == "complete")

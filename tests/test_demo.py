@@ -21,7 +21,7 @@ import pytest
 import requests
 from ports import answers as is_listening
 from ports import free_port
-from services import chromium, load_example, require, served
+from services import chromium, click, load_example, require, served
 
 import clef_wsgi
 from clef_wsgi import ClefProvider, MemoryLogoutStore, demo, wrap
@@ -501,18 +501,6 @@ def test_asking_about_the_command(capsys: pytest.CaptureFixture[str], argument: 
 
 
 # --- in a browser
-
-
-def click(browser: Chrome, selector: str) -> None:
-    """Clicks on what leads to another page, and waits until that one is there."""
-    from selenium.webdriver.support.expected_conditions import staleness_of
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    left = browser.find_element("css selector", selector)
-    left.click()
-    wait = WebDriverWait(browser, 20, poll_frequency=0.02)
-    wait.until(staleness_of(left))
-    wait.until(lambda _: browser.execute_script("return document.readyState") == "complete")
 
 
 def fits(browser: Chrome) -> bool:

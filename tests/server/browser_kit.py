@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from passkey_kit import link
 from server_kit import FakeClock, Server
-from services import chromium, served
+from services import chromium, served, waiting
 
 from clef_wsgi.server import create_app
 from clef_wsgi.server.clock import system_clock
@@ -22,8 +22,6 @@ from clef_wsgi.server.web.context import KEY
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
     from selenium.webdriver.remote.webelement import WebElement
-
-WAIT_SECONDS = 20
 
 
 class Stage:
@@ -75,13 +73,8 @@ class Page:
         """What the page says went wrong."""
         return str(self.wait("#problem:not(:empty)").text)
 
-    def until(self, found: Any, what: str, *, seconds: float = WAIT_SECONDS) -> Any:
-        from selenium.common import StaleElementReferenceException
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        wait = WebDriverWait(
-            self.driver, seconds, poll_frequency=0.02, ignored_exceptions=[StaleElementReferenceException]
-        )
+    def until(self, found: Any, what: str, *, seconds: float = 20) -> Any:
+        wait = waiting(self.driver, seconds)
         return wait.until(lambda _: found(), f"{what} on {self.driver.current_url}: {self.driver.page_source[-1500:]}")
 
     def run(self, script: str, *arguments: Any) -> Any:

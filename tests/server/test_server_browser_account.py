@@ -202,7 +202,7 @@ def test_the_receipts_without_javascript(page: Page) -> None:
         page.press("form[action='/log-out'] button")
         page.wait("#reload a")
         # The page may load itself anew while it is read.
-        assert page.until(lambda: marks(page), "the marks") == {"Photos": "busy", "Wiki": "busy"}
+        page.until(lambda: marks(page) == {"Photos": "busy", "Wiki": "busy"}, "the marks")
         tell(page, state="confirmed", done_at=system_clock())
         page.until(lambda: set(marks(page).values()) == {"done"}, "a reload by itself", seconds=30)
         assert not page.driver.find_elements("css selector", "#reload, meta[http-equiv=refresh]")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import webtest
@@ -21,7 +21,7 @@ from browser_kit import add_device
 from kit_commands import type_command
 from passkey_kit import Visitor
 from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, token_of
-from services import chromium
+from services import chromium, click
 
 from clef_wsgi.demo import DemoError, button
 from clef_wsgi.demo.processes import running
@@ -29,10 +29,6 @@ from clef_wsgi.demo.server import DemoServer, make_demo_server
 from clef_wsgi.server import Limits, create_app
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands.parser import build_parser
-
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
-    from selenium.webdriver.remote.webelement import WebElement
 
 HERE = "http://localhost:8400"
 SITE = Site("0123456789abcdef" * 2, "the secret of the demo's site", "http://localhost:8401/clef/callback")
@@ -143,26 +139,6 @@ def test_a_real_passkey_at_the_demo() -> None:
         click(driver, "#sign-in button")
         click(driver, "header button")  # signs out, at the site
         assert driver.current_url == f"{demo.site_url}/"
-
-
-def click(driver: Chrome, selector: str) -> None:
-    """Clicks on what leads to another page, and waits until that one is there."""
-    from selenium.webdriver.support.expected_conditions import staleness_of
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    left = once_seen(driver, selector)
-    left.click()
-    wait = WebDriverWait(driver, 20, poll_frequency=0.02)
-    wait.until(staleness_of(left))
-    wait.until(lambda _: driver.execute_script("return document.readyState") == "complete")
-
-
-def once_seen(driver: Chrome, selector: str) -> WebElement:
-    from selenium.webdriver.support.expected_conditions import visibility_of_element_located
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    seen = visibility_of_element_located(("css selector", selector))
-    return WebDriverWait(driver, 20, poll_frequency=0.02).until(seen)
 
 
 # --- where it is not
