@@ -1,0 +1,142 @@
+"""The canonical path: PATH_INFO as the most lenient router behind the middleware reads it.
+
+Paths here are native strings (PEP 3333): each character is a byte, and the bytes should be UTF-8. Routers disagree on
+what to make of odd ones, so :func:`readings` returns every path that one of them could take the request for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import unquote_to_bytes
+
+STEERING_HEADERS = ("HTTP_X_VHM_ROOT",)
+"""Headers that a router puts in front of the path: Pyramid's ``ResourceTreeTraverser`` (pyramid/traversal.py)."""
+
+_PLAIN = re.compile(r"/(?:[\w~-][\w.~@+,=:-]*(?:/|\Z))*\Z", re.ASCII)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?")
+_CONTROLS = dict.fromkeys([*range(0x20), 0x7F])
+# Bytes that are not UTF-8, as the error handler "surrogateescape" shows them (PEP 383).
+_DROPPED = {**_CONTROLS, **dict.fromkeys(range(0xDC80, 0xDD00))}
+_AS_LATIN_1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
+
+
+def is_plain(path: str) -> bool:
+    """Return whether every router reads this path alike, so that it is its only reading. This is the fast way."""
+    return _PLAIN.match(path) is not None
+
+
+def is_native(path: object) -> bool:
+    """Return whether a server may hand this over as PATH_INFO (PEP 3333): latin-1 text, without NUL."""
+    return isinstance(path, str) and "\0" not in path and (path.isascii() or ord(max(path)) < 0x100)
+
+
+def to_native(text: str) -> str:
+    """Encode text as PATH_INFO holds it: the bytes of its UTF-8, as latin-1."""
+    return text.encode(errors="surrogatepass").decode("latin-1")
+
+
+def to_text(path: str) -> str:
+    """Decode PATH_INFO for people and for ``casefold``; bytes that are not UTF-8 become U+FFFD."""
+    return path.encode("latin-1", "replace").decode(errors="replace")
+
+
+def folded(path: str) -> str:
+    """Return a canonical path with case and a slash at its end taken away, to compare near misses by."""
+    bare = path.rstrip("/")
+    return bare.lower() if bare.isascii() else to_native(to_text(bare).casefold())
+
+
+def canonical(path: str) -> str:
+    """Return the one path that this one stands for. Total and idempotent; there is no slash at the end.
+
+    First bytes that are not UTF-8 and control characters are dropped, then ``;params`` and a leading ``@@`` of each
+    segment, then empty and dot segments are resolved (RFC 3986, section 5.2.4). A backslash is a slash.
+    """
+    return "/" if path == "*" else _resolved(_names(_decoded(path, _DROPPED)))
+
+
+def spellings(path: str) -> set[str]:
+    """Return the canonical path by each way of decoding: near misses of an endpoint are found among them."""
+    return {_resolved(_names(text)) for text in _texts(path)}
+
+
+def readings(path: str, steering: Iterable[str] = (), depth: int = 0) -> tuple[str, ...]:
+    """Return every path that a router could take this request for, the path itself among them.
+
+    :param path: PATH_INFO. An empty one is ``/``.
+    :param steering: the values of :data:`STEERING_HEADERS`.
+    :param depth: the number of segments that matter, which is that of the longest prefix to compare with.
+    """
+    found = {path if path.startswith("/") else "/" + path, canonical(path)}
+    for start in (path, *(header + path for header in steering)):
+        for text in _texts(start):
+            found.update(_resolutions(text, range(depth + 1 if ".." in text else 1)))
+    for header in steering:
+        for kept in range(depth + 1):
+            for text in _forms(_inserted(header, path, kept)):
+                found.update(_resolutions(text, (kept,)))
+    return tuple(found)
+
+
+def _texts(path: str) -> Iterator[str]:
+    """Yield the path decoded by each way, also without the scheme and host of an absolute request target."""
+    starts = {path} if path.startswith("/") else {path, _SCHEME.sub("", path, count=1)}
+    if "%" in path:
+        starts |= {unquote_to_bytes(start.encode("latin-1", "ignore")).decode("latin-1") for start in starts}
+    for start in starts:
+        yield from _forms(start)
+
+
+def _inserted(header: str, path: str, kept: int) -> str:
+    """Put the header behind the first segments: Pyramid traverses what a route's ``*traverse`` matched."""
+    segments = [segment for segment in path.split("/") if segment]
+    return "/".join(["", *segments[:kept], header, *segments[kept:]])
+
+
+def _forms(path: str) -> Iterator[str]:
+    """Yield the text with odd bytes dropped (Bottle) and, where there are any, with them kept (plain WSGI)."""
+    dropped = _decoded(path, _DROPPED)
+    yield dropped
+    kept = _decoded(path, _AS_LATIN_1)
+    if kept != dropped:
+        yield kept
+
+
+def _decoded(path: str, table: Mapping[int, int | None]) -> str:
+    return path.encode("latin-1", "ignore").decode(errors="surrogateescape").translate(table)
+
+
+def _resolutions(text: str, kept_names: Iterable[int]) -> Iterator[str]:
+    """Yield the canonical path, and what is left where a router resolves dots behind a route's own segments alone."""
+    for kept in kept_names:
+        yield _resolved(_names(text), kept)
+        # Pyramid resolves dots first, and looks for a view's name then.
+        yield _resolved(_names(_joined(text.split("/"), kept)), kept)
+
+
+def _names(text: str) -> list[str]:
+    names = [segment.partition(";")[0] for segment in text.replace("\\", "/").split("/")]
+    return [_without_selector(name) for name in names] if "@@" in text else names
+
+
+def _without_selector(name: str) -> str:
+    """Cut what marks a view's name in Pyramid's traversal: ``/@@admin`` is ``/admin``."""
+    while name.startswith("@@"):
+        name = name[2:]
+    return name
+
+
+def _joined(segments: Iterable[str], kept: int = 0) -> str:
+    """Resolve empty and dot segments; ``..`` takes none of the first ``kept`` names away."""
+    names: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del names[max(kept, len(names) - 1) :]
+        elif segment not in ("", "."):
+            names.append(segment)
+    return "/" + "/".join(names)
+
+
+def _resolved(segments: Iterable[str], kept: int = 0) -> str:
+    return to_native(_joined(segments, kept))
