@@ -9,8 +9,10 @@ import math
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
+from urllib.parse import unquote
 
-from . import _paths
+from . import _canonical, _paths
+from ._path_rules import PathRules, Prefixes
 from .errors import ConfigurationError
 
 
@@ -41,16 +43,40 @@ class Faults:
             return _paths.Site("http://localhost")
 
     def path(self, option: str, value: Any) -> str:
-        if not _is_plain_path(value) or value.endswith("/"):
-            self.add(f"{option} must be a plain path such as /clef/login, without a slash at its end.")
-        return str(value)
+        """Check one of the middleware's own paths, and return it as PATH_INFO will hold it."""
+        wanted = f"{option} must be a plain path such as /clef/login, without a slash at its end"
+        if not _is_path(value) or value.endswith("/"):
+            self.add(f"{wanted}.")
+            return str(value)
+        return self._plain(value, wanted)
 
-    def prefixes(self, option: str, value: Any) -> _paths.Prefixes:
+    def prefixes(self, option: str, value: Any) -> Prefixes:
         items = None if isinstance(value, str | bytes) or not isinstance(value, Iterable) else list(value)
-        if items is None or not all(_is_plain_path(item) for item in items):
-            self.add(f'{option} must be a list of plain paths, such as ["/admin", "/account"].')
-            return _paths.Prefixes()
-        return _paths.Prefixes(items)
+        wanted = f'{option} must be a list of plain paths, such as ["/admin", "/account"]'
+        if items is None or not all(map(_is_path, items)):
+            self.add(f"{wanted}.")
+            return Prefixes()
+        return Prefixes(self._plain(item, wanted) for item in items)
+
+    def path_rules(self, protect: Any, public: Any, ignore: Any) -> PathRules:
+        needed, free, ignored = (
+            self.prefixes(option, value)
+            for option, value in (("protect", protect), ("public", public), ("ignore", ignore))
+        )
+        # In public, a slash is the front page alone, so it may well be public where a slash is protected.
+        doubled = {"protect": needed.names & free.names - {""}, "ignore": ignored.names & free.names}
+        for option, names in doubled.items():
+            for name in sorted(names):
+                path = _canonical.to_text(name) or "/"
+                self.add(f"public and {option} must not both have {path}: take it out of one.")
+        return PathRules(needed, free, ignored)
+
+    def _plain(self, path: str, wanted: str) -> str:
+        """Return the path as PATH_INFO will hold it, and note a fault where a request could not have it so."""
+        plain = _canonical.to_text(_canonical.canonical(_canonical.to_native(unquote(path))))
+        if path not in (plain, plain + "/"):
+            self.add(f"{wanted}: write {plain} there.")
+        return _canonical.to_native(path)
 
     def seconds(self, option: str, value: Any) -> float:
         seconds = value.total_seconds() if isinstance(value, timedelta) else value
@@ -75,14 +101,13 @@ class Faults:
         return str(value)
 
 
-def _is_plain_path(value: Any) -> bool:
-    """Whether a path is written as servers will hand it over: absolute, decoded, in normal form, without a query."""
+def _is_path(value: Any) -> bool:
+    """Return whether this is text that can be a path at all: absolute, without query, spaces and odd characters."""
     return (
         isinstance(value, str)
         and value.startswith("/")
         and value.isprintable()
-        and not any(character in value for character in "?#%\\ ")
-        and _paths.normal_form(value) == value
+        and not any(character in value for character in "?# \ufffd")
     )
 
 

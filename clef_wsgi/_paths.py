@@ -1,4 +1,4 @@
-"""Where requests may go: the site's public address, prefixes, normal forms, the return address, the origin.
+"""Where requests may go: the site's public address, the return address, the origin.
 
 Everything here is pure text in, text out. It knows nothing of sessions, answers or plugs.
 """
@@ -9,8 +9,11 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from string import punctuation
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
+
+from . import _canonical
 
 MAX_NEXT_LENGTH = 2048
 _URL_CHARACTERS = "%/?#[]@!$&'()*+,;=:~-._"
@@ -30,8 +33,8 @@ class Site:
         return self.origin.startswith("https:")
 
     def url(self, path: str) -> str:
-        """The absolute URL of a path inside the site. Never built from ``Host`` or forwarded headers."""
-        return self.origin + self.prefix + path
+        """The absolute URL of a native path inside the site. Never built from ``Host`` or forwarded headers."""
+        return self.origin + self.prefix + quote(path.encode("latin-1"), safe=punctuation)
 
     @property
     def home(self) -> str:
@@ -46,7 +49,7 @@ def parse_site(base_url: object) -> Site:
     if origin is None or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("base_url must be an address like https://www.example.com or https://www.example.com/app.")
     prefix = parts.path.rstrip("/")
-    if prefix and (prefix != normal_form(prefix) or "%" in prefix or "\\" in prefix):
+    if prefix and (prefix != _canonical.canonical(prefix) or "%" in prefix):
         raise ValueError("base_url's path must be plain, like /app: no dots, doubled slashes, '%' or ';'.")
     if origin.startswith("http:") and not is_loopback(parts.hostname or ""):
         raise ValueError("base_url must begin with https:// (plain http is for localhost only).")
@@ -77,62 +80,25 @@ def origin_of(url: str) -> str | None:
     return f"{parts.scheme}://{host}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
 
 
-def normal_form(path: str) -> str:
-    """The path as lenient servers and frameworks understand it: slashes merged, dots resolved, ``;params`` cut."""
-    if not _may_differ(path):
-        return path
-    segments: list[str] = []
-    for segment in path.split("/"):
-        name = segment.partition(";")[0]
-        if name == "..":
-            del segments[-1:]
-        elif name not in ("", "."):
-            segments.append(name)
-    return "/" + "/".join(segments)
-
-
-def _may_differ(path: str) -> bool:
-    return "//" in path or "/." in path or ";" in path
-
-
-class Prefixes:
-    """Path prefixes: ``/admin`` holds ``/admin`` and ``/admin/...``, not ``/administer``; ``/`` holds everything."""
-
-    def __init__(self, prefixes: Iterable[str] = ()) -> None:
-        names = [prefix.rstrip("/") for prefix in prefixes]
-        self._exact = frozenset(names)
-        self._below = tuple(name + "/" for name in names)
-
-    def __bool__(self) -> bool:
-        return bool(self._below)
-
-    def hold(self, path: str) -> bool:
-        return path.startswith(self._below) or path in self._exact
-
-    def hold_any_form(self, path: str) -> bool:
-        """For what shall be guarded: the path or its normal form is held."""
-        return self.hold(path) or self.hold(normal_form(path))
-
-    def hold_every_form(self, path: str) -> bool:
-        """For what shall be let off: the path and its normal form are held (``/static/../admin`` is not)."""
-        if not (path.startswith(self._below) or path in self._exact):
-            return False
-        return not _may_differ(path) or self.hold(normal_form(path))
-
-
 def current_page(environ: Mapping[str, Any], site: Site) -> str:
     """What the browser shows for this request: path with prefix, and query. Not yet proven safe."""
     path = quote(environ.get("PATH_INFO", "").encode("latin-1", "replace"), safe=_PATH_CHARACTERS)
     query = environ.get("QUERY_STRING", "")
-    return site.prefix + path + ("?" + query if query else "")
+    return site.prefix + ("" if path.startswith("/") else "/") + path + ("?" + query if query else "")
+
+
+def query_of(environ: Mapping[str, Any]) -> str:
+    """Return the request's query with its question mark, in ASCII, or nothing."""
+    query = environ.get("QUERY_STRING", "").encode("latin-1", "replace")
+    return "?" + quote(query, safe=_URL_CHARACTERS) if query else ""
 
 
 def safe_next(candidate: object, site: Site, own_paths: Collection[str]) -> str | None:
     """The return address as a path to put behind the site's origin, or None when it is not plainly inside the site.
 
     Refused: what is no path, ``//`` and spaces in the path, backslashes and control characters anywhere, each
-    raw or percent-decoded once, the middleware's own endpoints, what leaves the prefix, more than 2 KiB
-    (RFC 9700, section 4.11). The check does not lean on a URL parser, since parsers disagree.
+    raw or percent-decoded once, the middleware's own endpoints and their near misses, what leaves the prefix,
+    more than 2 KiB (RFC 9700, section 4.11). The check does not lean on a URL parser, since parsers disagree.
     """
     if not isinstance(candidate, str) or not candidate.startswith("/") or len(candidate) > MAX_NEXT_LENGTH:
         return None
@@ -145,10 +111,15 @@ def safe_next(candidate: object, site: Site, own_paths: Collection[str]) -> str 
     # Decoding keeps what is no escape, so the decoded text shows what stands there raw as well.
     if not (_is_plain_path(decoded_path) and _is_plain(decoded_rest)) or " " in rest:
         return None
-    inside = _below_prefix(normal_form(decoded_path), site.prefix)
-    if inside is None or inside in own_paths or len(address) > MAX_NEXT_LENGTH:
+    if len(address) > MAX_NEXT_LENGTH or not _is_page(_canonical.to_native(decoded_path), site.prefix, own_paths):
         return None
     return address
+
+
+def _is_page(path: str, prefix: str, own_paths: Collection[str]) -> bool:
+    """Return whether a path stays below the prefix, as it is written and in every spelling, and is not ours."""
+    insides = [below_prefix(form, prefix) for form in (path, *_canonical.spellings(path))]
+    return all(inside is not None and _canonical.folded(inside) not in own_paths for inside in insides)
 
 
 def _split_path(address: str) -> tuple[str, str]:
@@ -164,12 +135,19 @@ def _is_plain_path(path: str) -> bool:
     return _is_plain(path) and "//" not in path and not any(character.isspace() for character in path)
 
 
-def _below_prefix(path: str, prefix: str) -> str | None:
+def below_prefix(path: str, prefix: str) -> str | None:
+    """Return the path inside the mount prefix, or None when it is outside."""
     if not prefix:
         return path
     if path == prefix or path.startswith(prefix + "/"):
         return path[len(prefix) :] or "/"
     return None
+
+
+def keeps_prefix(environ: Mapping[str, Any], spellings: Iterable[str], prefix: str) -> bool:
+    """Return whether nobody took the mount prefix from PATH_INFO, and put it into SCRIPT_NAME (PEP 3333)."""
+    inside = (below_prefix(spelling, prefix) for spelling in spellings)
+    return not environ.get("SCRIPT_NAME", "").strip("/") and any(inside)
 
 
 def is_same_origin(environ: Mapping[str, Any], origin: str) -> bool:

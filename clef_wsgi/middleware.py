@@ -6,17 +6,19 @@ store keeps its records, or what Beaker's session is like inside.
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _events, _paths, _web, login_session
+from . import _canonical, _events, _paths, _web, login_session
 from ._checks import Faults
 from .beaker_options import session_options, unsafe_options
 from .clef_login import ClefLogin
@@ -38,11 +40,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
 Environ = dict[str, Any]
+Endpoint = Callable[[Environ], "WSGIApplication"]
 
 _SECOND_TRY = "r."
 """Marks the state of a login that started over: a browser without cookies remembers nothing else."""
 _CALLBACK_PARAMETERS = ("state", "code", "error", "iss")
 _MAX_PARAMETER_LENGTH = 2048
+_SECONDS_BETWEEN_LINES = 60
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
@@ -74,6 +78,8 @@ class ClefMiddleware:
         logout_path: str = "/clef/logout",
         # Path prefixes that need a login.
         protect: Iterable[str] = (),
+        # Path prefixes that need none although protect covers them: the longer prefix decides.
+        public: Iterable[str] = (),
         # Path prefixes for which nothing is read, asked or marked.
         ignore: Iterable[str] = (),
         # After this long a login ends whatever happens (timedelta or seconds).
@@ -102,8 +108,7 @@ class ClefMiddleware:
         self.logout_path = faults.path("logout_path", logout_path)
         self._callback_path = faults.path("callback_path", callback_path)
         self._webhook_path = faults.path("webhook_path", webhook_path)
-        self._protected = faults.prefixes("protect", protect)
-        self._ignored = faults.prefixes("ignore", ignore)
+        self._rules = faults.path_rules(protect, public, ignore)
         self._state_lifetime = faults.seconds("state_lifetime", state_lifetime)
         self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
         self._on_login = on_login if on_login is None else faults.function("on_login", on_login)
@@ -115,13 +120,17 @@ class ClefMiddleware:
         self._logins = Logins(self.logout_store, max_age=self.max_login_age, clock=self._clock)
         self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
         self._cookie_name = ""  # known when the first request has shown Beaker's options
-        self._endpoints: dict[str, Callable[[Environ], WSGIApplication]] = {
+        self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
             self._callback_path: self._callback,
             self._webhook_path: self._webhook,
             self.logout_path: self._logout,
         }
-        if len(self._endpoints) < 4:
+        self._near_misses = {
+            _canonical.folded(path): functools.partial(self._near_miss, path) for path in self._endpoints
+        }
+        self._told_of_prefix = -math.inf, ""  # when, and the reference in the log
+        if len(self._near_misses) < 4:
             faults.add("login_path, callback_path, webhook_path and logout_path must be four different paths.")
         faults.raise_all()
 
@@ -131,17 +140,53 @@ class ClefMiddleware:
         if self._remote_user is not None:
             environ.pop("REMOTE_USER", None)
             environ.pop("AUTH_TYPE", None)
-        endpoint = self._endpoints.get(path)
-        if endpoint is None and self._ignored.hold_every_form(path):
-            environ["clef.login"] = self._nobody
-            return self.app(environ, start_response)
+        endpoint, readings = self._endpoints.get(path), tuple[str, ...]()
+        if endpoint is None:
+            readings = self._rules.readings(environ, path)
+            endpoint = self._astray(environ, path, readings)
+            if endpoint is None and self._rules.ignore(readings):
+                environ["clef.login"] = self._nobody
+                return self.app(environ, start_response)
         login = environ["clef.login"] = ClefLogin(self, environ, start_response)
-        answer = self._others(environ, path, login) if endpoint is None else self._own(environ, endpoint, login)
+        answer = self._others(environ, readings, login) if endpoint is None else self._own(environ, endpoint, login)
         return answer(environ, login.start_response)
+
+    # -- requests for nobody ----------------------------------------------------------------------------------
+
+    def _astray(self, environ: Environ, path: str, readings: Collection[str]) -> Endpoint | None:
+        """Return what answers a request that must not reach the app, nor is for one of our own paths."""
+        if not readings:
+            return _malformed_path if self._rules.protect_anything else None
+        spellings = readings if len(readings) == 1 else _canonical.spellings(path)
+        if self.site.prefix and _paths.keeps_prefix(environ, spellings, self.site.prefix):
+            return self._kept_prefix
+        for spelling in spellings:
+            if (near_miss := self._near_misses.get(_canonical.folded(spelling))) is not None:
+                return near_miss
+        return None
+
+    def _kept_prefix(self, environ: Environ) -> WSGIApplication:
+        """Refuse a path that nobody took the mount prefix from: ``protect`` would be compared with the wrong one."""
+        sentence = f"PATH_INFO begins with {self.site.prefix}: let the front strip it, or set SCRIPT_NAME to it."
+        error, now = ClefError(sentence, reason="prefix_not_stripped"), self._clock()
+        if not 0 <= now - self._told_of_prefix[0] < _SECONDS_BETWEEN_LINES:
+            self._told_of_prefix = now, self._told(environ, error)
+        return _web.error_answer(environ, error, self._told_of_prefix[1], "")
+
+    def _near_miss(self, path: str, environ: Environ) -> WSGIApplication:
+        """Lead to the endpoint that somebody meant; the login service's own requests are refused instead."""
+        endpoint, url = self._endpoints[path], self.site.url(path)
+        if endpoint in (self._login, self._logout) and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
+            return _web.redirect(url + _paths.query_of(environ))
+        sentence = f"This is not the right address, which is {url} exactly."
+        if endpoint == self._callback:
+            raise LoginRefused(sentence, reason="wrong_callback_address")
+        error = ClefError(sentence, reason="wrong_address", status=404)
+        return _web.error_json(error, self._told(environ, error))
 
     # -- requests for the app ---------------------------------------------------------------------------------
 
-    def _others(self, environ: Environ, path: str, login: ClefLogin) -> WSGIApplication:
+    def _others(self, environ: Environ, readings: Collection[str], login: ClefLogin) -> WSGIApplication:
         if not self._cookie_name:
             self._check_session(environ)
         if self._cookie_name in environ.get("HTTP_COOKIE", ""):
@@ -149,13 +194,14 @@ class ClefMiddleware:
                 record = self._logins.living(environ[self._session_key])
             except StoreUnavailable as error:
                 if not self._goes_on:
-                    return self._refusal(environ, error, retry_url=_paths.current_page(environ, self.site))
+                    page = self._safe_next([_paths.current_page(environ, self.site)])
+                    return self._refusal(environ, error, retry_url=self._page(page))
                 login.error = error
                 self._told(environ, error)
             else:
                 if record is not None:
                     self._introduce(environ, record, login)
-        if self._protected and environ["clef.user"] is None and self._protected.hold_any_form(path):
+        if environ["clef.user"] is None and self._rules.need_login(readings):
             return self._ask_to_log_in(environ)
         return self.app
 
@@ -177,9 +223,7 @@ class ClefMiddleware:
 
     # -- requests for the middleware --------------------------------------------------------------------------
 
-    def _own(
-        self, environ: Environ, endpoint: Callable[[Environ], WSGIApplication], login: ClefLogin
-    ) -> WSGIApplication:
+    def _own(self, environ: Environ, endpoint: Endpoint, login: ClefLogin) -> WSGIApplication:
         if not self._cookie_name:
             self._check_session(environ)
         # The URL of a callback holds a code: it must never become the page to come back to.
@@ -312,7 +356,7 @@ class ClefMiddleware:
         return self.site.url(self._callback_path)
 
     def _safe_next(self, values: list[str | None] | list[str]) -> str | None:
-        return _paths.safe_next(values[0], self.site, self._endpoints) if len(values) == 1 else None
+        return _paths.safe_next(values[0], self.site, self._near_misses) if len(values) == 1 else None
 
     def _page(self, next: str | None) -> str:
         return self.site.prefix + "/" if next is None else next
@@ -379,6 +423,12 @@ class ClefMiddleware:
             reference=reference,
         )
         return reference
+
+
+def _malformed_path(environ: Environ) -> WSGIApplication:
+    """Refuse what is no native string of PEP 3333, or long and odd: routers read it as they like."""
+    content = {"error": "malformed_path", "message": "This address has characters that no address can have."}
+    return _web.json_answer(400, content)
 
 
 def _callback_query(environ: Environ) -> dict[str, str]:

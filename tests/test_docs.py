@@ -384,6 +384,14 @@ def login_leads_to_the_provider(block: Block) -> None:
     _leads_to_the_provider(stranger.get("/clef/login?next=/", status=303).location)
 
 
+@then
+def only_the_front_page_and_docs_are_public(block: Block) -> None:
+    """The pages that are named need no login; what nobody named does."""
+    stranger = webtest.TestApp(execute(block, my_app=my_app)["app"])
+    for path, status in (("/", 200), ("/docs/1", 200), ("/static/x.css", 200), ("/notes", 303), ("/docsx", 303)):
+        stranger.get(path, status=status)
+
+
 def _leads_to_the_provider(location: str) -> None:
     address = urlsplit(location)
     assert f"{address.scheme}://{address.netloc}{address.path}" == "https://login.example.com/iframes/qr"

@@ -449,7 +449,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("login_path", "/clef/callback", "must be four different paths"),
     *(
         (option, value, f'{option} must be a list of plain paths, such as ["/admin", "/account"]')
-        for option in ("protect", "ignore")
+        for option in ("protect", "public", "ignore")
         for value in (
             "/",
             "/admin",
@@ -511,6 +511,8 @@ GOOD: list[tuple[str, Any]] = [
     ("protect", {"/a"}),
     ("protect", ("/",)),
     ("protect", iter(["/a", "/b/c/"])),
+    ("protect", ["/über", "/日本/"]),
+    ("public", ["/", "/a"]),
     *(("max_login_age", value) for value in (1, 0.5)),
     ("max_login_age", timedelta(seconds=1)),
 ]
@@ -523,7 +525,7 @@ def test_a_good_option_is_taken(option: str, value: Any) -> None:
 
 
 def test_all_faults_are_said_at_once() -> None:
-    """Fifteen wrong options and a wrong session are sixteen sentences in one error, of both layers."""
+    """Seventeen wrong options and a wrong session are a sentence each in one error, of both layers."""
     wrong: dict[str, Any] = {
         "provider": None,
         "logout_store": None,
@@ -532,6 +534,7 @@ def test_all_faults_are_said_at_once() -> None:
         "webhook_path": "hook",
         "logout_path": "out",
         "protect": "/admin",
+        "public": "/about",
         "ignore": "/static",
         "max_login_age": "30d",
         "state_lifetime": 0,

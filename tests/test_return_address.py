@@ -81,6 +81,8 @@ def own_endpoints() -> list[str]:
                 path + rest
                 for rest in ("", "?", "?next=/x", "?code=a&state=b", "#x", ";x", ";x=y?z", "%3bx", "/.", "/./")
             ),
+            # Near misses lead there.
+            *(path + "/", path.upper(), path.replace("/clef/", "/clef/@@"), "/%63lef%252f" + path[6:]),
             *("/x/.." + path, "/." + path, "/x/y/../.." + path, "/x;y/.." + path, "/x/%2e%2e" + path),
             *("/" + percent(path[1:]), path.replace("/clef/", "/clef%2f"), path.replace("/clef/", "/clef/x/../")),
             *(path.replace("/clef/", "/clef;a=b/"), path + "/x/..", path.replace("/clef/", "/clef/./")),
@@ -121,7 +123,6 @@ MORE_PATHS = (
     "/clef",
     "/clef/",
     "/clef/loginx",
-    "/clef/login/",
     "/...",
 )
 QUERIES = (
