@@ -389,6 +389,43 @@ def test_an_app_that_builds_http_addresses(settings: Settings, tls: Certificate)
     ]
 
 
+def _mounted(app: Any, *, sets_script_name: bool, times: int) -> Any:
+    """What stands in front of a mounted site: it takes /app off the path so many times."""
+
+    def front(environ: dict[str, Any], start_response: Any) -> Any:
+        for _ in range(times):
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/app")
+        return app({**environ, "SCRIPT_NAME": "/app" if sets_script_name else ""}, start_response)
+
+    return front
+
+
+@pytest.mark.parametrize(
+    ("sets_script_name", "times", "severity", "told"),
+    [
+        (True, 1, OK, "The path /app is taken off once"),
+        (False, 1, OK, "The path /app is taken off once"),
+        (True, 2, ERROR, "/app/app/clef/webhook is the webhook too"),
+        (False, 0, ERROR, "clef/webhook reaches the site with base_url's path still in PATH_INFO"),
+        (True, 0, ERROR, "clef/webhook is answered by something else"),
+    ],
+)
+def test_row_70_a_mounted_site(
+    settings: Settings, tls: Certificate, sets_script_name: bool, times: int, severity: str, told: str
+) -> None:
+    """Row 70: the path of ``base_url`` is asked for once and twice."""
+    here: Settings = dict(settings)
+
+    def make_app(url: str) -> Any:
+        here["base_url"] = url + "/app"
+        return _mounted(from_settings(links_home, here), sets_script_name=sets_script_name, times=times)
+
+    with deployed(make_app, tls.context):
+        many = [one for one in findings(here, is_live=True, ca_file=tls.ca_file) if one.about == "site"]
+    assert only(many, told).severity == severity
+    assert (severity == OK) == all(one.severity == OK for one in many)
+
+
 def test_another_site_than_the_settings_say(settings: Settings, tls: Certificate) -> None:
     """The deployed one was started with another base_url."""
     told: Settings = dict(settings)

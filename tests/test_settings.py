@@ -115,6 +115,7 @@ def test_types_come_from_annotations() -> None:
         {
             **GOOD,
             "protect": "/admin\n  /account",
+            "public": "/ /über",
             "ignore": "",
             "max_login_age": "12h",
             "state_lifetime": "90",
@@ -132,6 +133,7 @@ def test_types_come_from_annotations() -> None:
         }
     )
     assert found.options["protect"] == ["/admin", "/account"]
+    assert found.options["public"] == ["/", "/über"]
     assert found.options["ignore"] == []
     assert found.options["max_login_age"] == timedelta(hours=12)
     assert found.options["state_lifetime"] == timedelta(seconds=90)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
+from clef_wsgi._canonical import to_native
 from clef_wsgi._paths import Site, origin_of, parse_site
 from clef_wsgi.check.asking import Reply, SilenceError, Stranger
 from clef_wsgi.check.findings import About, Finding
@@ -40,10 +41,12 @@ def findings(deployment: Deployment, ca_file: str | None = None) -> Iterator[Fin
     """
     site = parse_site(deployment.options["base_url"])
     names = ("callback", "webhook", "login")
-    urls = {name: site.url(str(deployment.options.get(f"{name}_path", f"/clef/{name}"))) for name in names}
+    paths = {name: str(deployment.options.get(f"{name}_path", f"/clef/{name}")) for name in names}
+    urls = {name: site.url(to_native(path)) for name, path in paths.items()}
     place = _Place(site, Stranger(ca_file), **urls)
     looks: tuple[Callable[[_Place], Iterator[Finding]], ...] = (
         _webhook,
+        _mount,
         _notice,
         _callback,
         _login,
@@ -62,10 +65,29 @@ def findings(deployment: Deployment, ca_file: str | None = None) -> Iterator[Fin
 
 def _webhook(place: _Place) -> Iterator[Finding]:
     reply = place.stranger.ask("GET", place.webhook, AS_SCRIPT)
-    if reply.status == 405 and reply.content.get("error") == "method_not_allowed":
+    if _is_ours(reply):
         yield SITE.ok(f"{place.webhook} is answered by this middleware.")
     else:
         yield _stranger(place.webhook, reply)
+
+
+def _is_ours(reply: Reply) -> bool:
+    return reply.status == 405 and reply.content.get("error") == "method_not_allowed"
+
+
+def _mount(place: _Place) -> Iterator[Finding]:
+    """The path of ``base_url``, which has to be taken off once: nothing of the site may answer below it twice."""
+    prefix = place.site.prefix
+    if not prefix or not _is_ours(place.stranger.ask("GET", place.webhook, AS_SCRIPT)):
+        return
+    twice = place.webhook.replace(prefix, prefix * 2, 1)
+    if _is_ours(place.stranger.ask("GET", twice, AS_SCRIPT)):
+        yield SITE.error(
+            f"{twice} is the webhook too: something takes {prefix} off more than once, and addresses have no limit.",
+            f"Let either the front or the server take {prefix} off, once.",
+        )
+    else:
+        yield SITE.ok(f"The path {prefix} is taken off once.")
 
 
 def _notice(place: _Place) -> Iterator[Finding]:
@@ -181,6 +203,11 @@ def _stranger(url: str, reply: Reply) -> Finding:
         )
     if reply.status in (401, 403):
         return SITE.error(f"Something in front refuses {url} ({reply.status}).", "Let this path through to the site.")
+    if reply.content.get("error") == "prefix_not_stripped":
+        return SITE.error(
+            f"{url} reaches the site with base_url's path still in PATH_INFO: nothing would be protected.",
+            "Let the front strip that path (in nginx a slash behind proxy_pass's address), or set SCRIPT_NAME to it.",
+        )
     if reply.status >= 500:
         return SITE.error(
             f"{url} fails ({reply.status}).", "Look into the log of the site, and of what is in front of it."
