@@ -6,10 +6,8 @@ Knows nothing of logins, stores or providers. What was measured here was measure
 from __future__ import annotations
 
 import hashlib
-import pickle
 import re
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from inspect import Parameter, signature
 from typing import Any
@@ -19,6 +17,7 @@ from beaker.session import Session
 
 from ._checks import Faults
 from ._paths import Site
+from .session_class import TolerantSession
 
 MIN_SECRET_LENGTH = 32
 _HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
@@ -29,27 +28,6 @@ _MORE = {
     "webtest_varname": Parameter("webtest_varname", Parameter.POSITIONAL_OR_KEYWORD, default=None),
     "lock_dir": Parameter("lock_dir", Parameter.POSITIONAL_OR_KEYWORD, default=None),
 }
-_UNDECODABLE = (
-    # What unpickling, base64, zlib and JSON raise for garbage. A back-end that can't be asked raises OSError, or
-    # an error of its client library.
-    *(pickle.UnpicklingError, zlib.error, EOFError, ValueError, TypeError, LookupError, AttributeError),
-    *(ImportError, ArithmeticError, RecursionError),
-)
-
-
-class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
-    """A Beaker session that starts afresh when its own record is undecodable, and only then.
-
-    Beaker knows two ways. With ``invalidate_corrupt`` true, one time-out of Redis signs a person out for good;
-    with false, a garbled record raises at every request for ever. Here the back-end's errors (OSError and what
-    its client library raises) go on to the caller, who can say "try again", and garbage becomes a new session.
-    """
-
-    def load(self) -> None:
-        try:
-            super().load()
-        except _UNDECODABLE:
-            self.invalidate()
 
 
 def session_options(*, base_url: str, **beaker: Any) -> dict[str, Any]:
@@ -70,7 +48,13 @@ def session_options(*, base_url: str, **beaker: Any) -> dict[str, Any]:
     for fault in unsafe_options(options, site):
         faults.add(fault)
     faults.raise_all()
-    return {f"session.{name}": value for name, value in options.items()}
+    return {f"session.{name}": value for name, value in {**options, **_secrets(options["secret"])}.items()}
+
+
+def _secrets(secret: str | Sequence[str]) -> dict[str, Any]:
+    """A list of secrets as two options: Beaker would make one text of a list, brackets and all."""
+    newest, *older = [secret] if isinstance(secret, str) else secret
+    return {"secret": newest, **({"old_secrets": tuple(older)} if older else {})}
 
 
 def _defaults(site: Site, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +95,9 @@ def option_parameters(kind: str) -> dict[str, Parameter]:
 
 
 def _annotation(parameter: Parameter) -> Any:
-    """Beaker has no annotations: the default tells."""
+    """Beaker has no annotations: the default tells. ``secret`` may be several here."""
+    if parameter.name == "secret":
+        return str | Sequence[str]
     if parameter.name in ("timeout", "cookie_expires"):
         return timedelta if parameter.default is None else bool | timedelta
     return type(parameter.default) if type(parameter.default) in (bool, int) else str
@@ -143,6 +129,15 @@ def unsafe_options(options: Mapping[str, Any], site: Site, *, must_be_shared: bo
     checks = [
         (secret_fault, secret_fault),
         (
+            not _is_class_of_ours(options.get("session_class")),
+            "Beaker's own session class loses its cookie behind an odd one of somebody else's: write "
+            f"SessionMiddleware(app, session_options(base_url={site.url('')!r}, secret=...)), which names ours.",
+        ),
+        (
+            not _is_on(options.get("use_cookies", True)),
+            "The session's id must come from its cookie alone: leave use_cookies out.",
+        ),
+        (
             options.get("data_serializer", "pickle") == "pickle",
             "The session's data_serializer is pickle, which runs code of whoever can write a record: set it to json.",
         ),
@@ -167,15 +162,25 @@ def unsafe_options(options: Mapping[str, Any], site: Site, *, must_be_shared: bo
 
 
 def _secret_fault(secret: Any) -> str:
-    if not secret:
+    secrets = secret if isinstance(secret, list | tuple) else [secret]
+    if not secrets or not all(secrets):
         return f"The session needs a secret, or any session id is accepted: make one with {_HOW_TO_MAKE_A_SECRET}."
-    if not isinstance(secret, str):
-        return f"The session's secret must be text: make one with {_HOW_TO_MAKE_A_SECRET}."
-    if len(secret.encode()) < MIN_SECRET_LENGTH:
+    if not all(isinstance(each, str) for each in secrets):
+        return (
+            "The session's secret must be text, or a list of texts, newest first: "
+            f"make one with {_HOW_TO_MAKE_A_SECRET}."
+        )
+    if isinstance(secret, str) and secret.startswith(("['", '["')):
+        return "Beaker made one text of the session's list of secrets: give the list to session_options."
+    if any(len(each.encode("utf-8", "replace")) < MIN_SECRET_LENGTH for each in secrets):
         return (
             f"The session's secret must have at least {MIN_SECRET_LENGTH} bytes: make one with {_HOW_TO_MAKE_A_SECRET}."
         )
     return ""
+
+
+def _is_class_of_ours(session_class: Any) -> bool:
+    return isinstance(session_class, type) and issubclass(session_class, TolerantSession)
 
 
 def _is_on(value: Any) -> bool:

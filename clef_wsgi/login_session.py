@@ -14,6 +14,7 @@ from typing import Any, TypedDict, cast
 
 from beaker.session import SessionObject
 
+from ._session_cookie import SessionCookie, session_cookie
 from .errors import StoreUnavailable
 from .interfaces import MAX_USER_ID_LENGTH
 
@@ -50,6 +51,11 @@ _PENDING_FIELDS = Pending.__annotations__.keys()
 def effective_options(session: SessionObject) -> Mapping[str, Any]:
     """Beaker's options in force, by their names without prefix. Reading them loads no session."""
     return cast("Mapping[str, Any]", vars(session)["_params"])
+
+
+def cookie(options: Mapping[str, Any]) -> SessionCookie:
+    """The reader of the session cookie, by Beaker's options in force."""
+    return session_cookie(options["key"], (options["secret"], *options.get("old_secrets", ())))
 
 
 # -- reading ----------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from beaker.session import SessionObject
 
 from . import _canonical, _events, _paths, _web, login_session
 from ._checks import Faults
+from ._session_cookie import SessionCookie
 from .beaker_options import session_options, unsafe_options
 from .clef_login import ClefLogin
 from .errors import (
@@ -119,7 +120,7 @@ class ClefMiddleware:
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         self._logins = Logins(self.logout_store, max_age=self.max_login_age, clock=self._clock)
         self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
-        self._cookie_name = ""  # known when the first request has shown Beaker's options
+        self._cookie: SessionCookie | None = None  # known when the first request has shown Beaker's options
         self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
             self._callback_path: self._callback,
@@ -187,9 +188,7 @@ class ClefMiddleware:
     # -- requests for the app ---------------------------------------------------------------------------------
 
     def _others(self, environ: Environ, readings: Collection[str], login: ClefLogin) -> WSGIApplication:
-        if not self._cookie_name:
-            self._check_session(environ)
-        if self._cookie_name in environ.get("HTTP_COOKIE", ""):
+        if self._carries_cookie(environ):
             try:
                 record = self._logins.living(environ[self._session_key])
             except StoreUnavailable as error:
@@ -224,7 +223,7 @@ class ClefMiddleware:
     # -- requests for the middleware --------------------------------------------------------------------------
 
     def _own(self, environ: Environ, endpoint: Endpoint, login: ClefLogin) -> WSGIApplication:
-        if not self._cookie_name:
+        if self._cookie is None:
             self._check_session(environ)
         # The URL of a callback holds a code: it must never become the page to come back to.
         login.return_to = self._page(None)
@@ -374,9 +373,11 @@ class ClefMiddleware:
         return environ[self._session_key]
 
     def _carries_cookie(self, environ: Environ) -> bool:
-        return self._cookie_name in environ.get("HTTP_COOKIE", "")
+        """Whether a session comes with this request: a forged cookie, or another's, is as none."""
+        cookie = self._cookie or self._check_session(environ)
+        return cookie.session_id(environ.get("HTTP_COOKIE")) is not None
 
-    def _check_session(self, environ: Environ) -> None:
+    def _check_session(self, environ: Environ) -> SessionCookie:
         session = environ.get(self._session_key)
         if not isinstance(session, SessionObject):
             raise ConfigurationError(
@@ -390,7 +391,8 @@ class ClefMiddleware:
             faults.append("This logout store lives in one process, and the server runs several: use another.")
         if faults:
             raise ConfigurationError(faults=tuple(faults))
-        self._cookie_name = options["key"]
+        self._cookie = login_session.cookie(options)
+        return self._cookie
 
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]

@@ -298,9 +298,9 @@ def test_a_beaker_of_ones_own_with_unsafe_options_is_refused(path: str, option: 
 
 
 def test_beakers_own_defaults_are_refused() -> None:
-    """A bare SessionMiddleware: no secret, pickle, readable by scripts, over http."""
+    """A bare SessionMiddleware: no secret, a cookie that is lost, pickle, readable by scripts, over http."""
     faults = faults_of(lambda: ask(SessionMiddleware(inner())))
-    assert len(faults) == 4
+    assert len(faults) == 5
 
 
 def test_options_without_prefix_are_noticed() -> None:

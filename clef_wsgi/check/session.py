@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -37,7 +37,7 @@ def findings(
         return
     session = _session_of(deployment)
     options = login_session.effective_options(session)
-    yield _secret(str(options["secret"]))
+    yield _secret([options["secret"], *options.get("old_secrets", ())])
     yield _cookie(options)
     yield _ages(options)
     yield _round_trip(session, patience_seconds)
@@ -57,13 +57,14 @@ def _no_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     raise NotImplementedError  # the webhook is answered before it
 
 
-def _secret(secret: str) -> Finding:
-    if len(set(secret)) < _FEW_CHARACTERS:
+def _secret(secrets: Sequence[str]) -> Finding:
+    if any(len(set(secret)) < _FEW_CHARACTERS for secret in secrets):
         return SESSION.warning(
             "The session's secret repeats itself: it does not look random.",
             'Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".',
         )
-    return SESSION.ok(f"The session's secret has {len(secret.encode())} bytes.")
+    older = f", and {len(secrets) - 1} older ones still count" if len(secrets) > 1 else ""
+    return SESSION.ok(f"The session's secret has {len(secrets[0].encode())} bytes{older}.")
 
 
 def _cookie(options: Mapping[str, Any]) -> Finding:
