@@ -105,8 +105,12 @@ def bare(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
+def _holds_login(environ: dict[str, Any]) -> bool:
+    return any(name.startswith("clef.login.") for name in environ["beaker.session"])
+
+
 def reads_or_not(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    if environ["PATH_INFO"] == "/beaker/read" and environ["beaker.session"].get("clef.record") is None:
+    if environ["PATH_INFO"] == "/beaker/read" and not _holds_login(environ):
         start_response("500 No record in the session", [("Content-Length", "0")])
         return []
     return bare(environ, start_response)

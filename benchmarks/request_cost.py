@@ -69,7 +69,7 @@ def bare(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 
 
 def reads_session(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    environ["beaker.session"].get("clef.record")
+    environ["beaker.session"].get("clef.login.of-nobody")
     return bare(environ, start_response)
 
 

@@ -35,6 +35,13 @@ class Faults:
             self.add(f"{option} must be an instance of {article} {protocol.__name__}, not {_described(value)}.")
         return value
 
+    def issuer(self, provider: Any) -> str | None:
+        issuer = getattr(provider, "issuer", None)
+        if issuer is not None and (not isinstance(issuer, str) or not issuer):
+            self.add("provider.issuer must be a text that names who answers for the identities.")
+            return None
+        return issuer
+
     def site(self, base_url: Any) -> _paths.Site:
         try:
             return _paths.parse_site(base_url)

@@ -55,7 +55,13 @@ class Logout:
 
 @runtime_checkable
 class IdentityProvider(Protocol):
-    """Knows who people are. No method may block longer than the provider's own deadline."""
+    """Knows who people are. No method may block longer than the provider's own deadline.
+
+    ``issuer`` (``str``), an attribute or property beside the methods, says who answers for the identities: two
+    instances have the same one just when the same people have the same ids at both, and it is the same in every
+    process. A login in a session belongs to the site and the issuer that it began with (RFC 9700, section 4.4). A
+    provider without it may be used alone in a session: a second middleware there is refused.
+    """
 
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
         """Says where a login begins.

@@ -1,12 +1,16 @@
 """The Beaker session: the only file that knows its keys and Beaker's ways of reading and writing.
 
-Two entries are ours: ``clef.pending`` (logins that were started: state -> next, memo, at) and ``clef.record``
-(the login). Both are JSON. This file knows nothing of stores, providers or answers; every trouble of the
-session's back-end leaves it as :class:`StoreUnavailable`.
+Each middleware has two entries of its own in a session, both JSON: the login, and the logins that were started
+(state -> next, memo, at). Their names end in a digest of the site and the provider, so that two sites, or two
+providers of one site, never take each other's login or state for theirs (mix-up, RFC 9700, section 4.4). This file
+knows nothing of stores, providers or answers; every trouble of the session's back-end leaves it as
+:class:`StoreUnavailable`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +22,11 @@ from ._session_cookie import SessionCookie, session_cookie
 from .errors import StoreUnavailable
 from .interfaces import MAX_USER_ID_LENGTH
 
-RECORD = "clef.record"
-PENDING = "clef.pending"
+ENTRY_PREFIX = "clef.login."
+_PENDING_PREFIX = "clef.started."
+_PREFIXES = (ENTRY_PREFIX, _PENDING_PREFIX)
+_OLD_RECORD = "clef.record"
+"""A login of before 0.2, which named no site and no provider: it is over."""
 LOGIN_KEY_PREFIX = "login:"
 MAX_PENDING = 20
 _CLOCK_SLACK = 2 * 24 * 3600
@@ -48,6 +55,11 @@ _RECORD_FIELDS = tuple(Record.__annotations__)
 _PENDING_FIELDS = Pending.__annotations__.keys()
 
 
+def entry_name(base_url: str, issuer: str | None) -> str:
+    """The name of a middleware's login in a session."""
+    return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, issuer]).encode()).hexdigest()[:32]
+
+
 def effective_options(session: SessionObject) -> Mapping[str, Any]:
     """Beaker's options in force, by their names without prefix. Reading them loads no session."""
     return cast("Mapping[str, Any]", vars(session)["_params"])
@@ -61,18 +73,18 @@ def cookie(options: Mapping[str, Any]) -> SessionCookie:
 # -- reading ----------------------------------------------------------------------------------------------
 
 
-def read(session: SessionObject) -> Record | None:
+def read(session: SessionObject, entry: str) -> Record | None:
     """The login in this session, dead or alive, or None: a record that is not exactly of the shape is no login."""
     try:
-        record = session.get(RECORD)
+        record = session.get(entry)
     except Exception as error:  # each back-end raises errors of its own: Redis, SQLAlchemy, OSError
         raise _unavailable() from error
     return record if record is not None and _is_record(record) else None
 
 
-def holds_anything_of_a_login(session: SessionObject) -> bool:
-    """After :func:`read`: whether there is a record at all, well-formed or not."""
-    return RECORD in session
+def holds_anything_of_a_login(session: SessionObject, entry: str) -> bool:
+    """After :func:`read`: whether there is a record at all, well-formed or not. Another middleware's does not count."""
+    return entry in session or _OLD_RECORD in session
 
 
 def is_in_time(record: Record, now: float, max_login_age: float) -> bool:
@@ -112,24 +124,24 @@ def are_keys(value: Any) -> bool:
 # -- logins under way -------------------------------------------------------------------------------------
 
 
-def remember(session: SessionObject, state: str, pending: Pending) -> None:
+def remember(session: SessionObject, entry: str, state: str, pending: Pending) -> None:
     """Keeps a started login; beyond :data:`MAX_PENDING` the oldest is dropped."""
     with _written(session):
-        entries = {**_entries(session), state: pending}
-        session[PENDING] = dict(list(entries.items())[-MAX_PENDING:])
+        entries = {**_entries(session, entry), state: pending}
+        session[_pending_of(entry)] = dict(list(entries.items())[-MAX_PENDING:])
 
 
-def spend(session: SessionObject, state: str) -> Pending | None:
+def spend(session: SessionObject, entry: str, state: str) -> Pending | None:
     """Takes a started login out, and writes that down at once, before anybody speaks to the network."""
     try:
-        entries = _entries(session)
+        entries = _entries(session, entry)
     except Exception as error:  # as in read
         raise _unavailable() from error
     if state not in entries:
         return None
     pending = entries.pop(state)
     with _written(session):
-        session[PENDING] = entries
+        session[_pending_of(entry)] = entries
     return cast("Pending", pending) if _is_pending(pending) else None
 
 
@@ -143,8 +155,12 @@ def _is_pending(pending: Any) -> bool:
     )
 
 
-def _entries(session: SessionObject) -> dict[str, Any]:
-    entries = session.get(PENDING)
+def _pending_of(entry: str) -> str:
+    return _PENDING_PREFIX + entry.removeprefix(ENTRY_PREFIX)
+
+
+def _entries(session: SessionObject, entry: str) -> dict[str, Any]:
+    entries = session.get(_pending_of(entry))
     return dict(entries) if isinstance(entries, dict) else {}
 
 
@@ -160,45 +176,55 @@ def forget(session: SessionObject) -> None:
     vars(session).update(_sess=None, _dirty=False)
 
 
-def replace(session: SessionObject, record: Record, *, keep: bool) -> None:
+def replace(session: SessionObject, entry: str, record: Record, *, keep: bool) -> None:
     """Writes a login under a new session id, and leaves nothing under the old one but logins under way.
 
     ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id.
-    Logins under way stay there, since another tab's callback may be on its way with the old cookie.
+    Logins under way stay there, since another tab's callback may be on its way with the old cookie. So does what
+    other middlewares have: a cookie that is theirs, too, must not lose its login.
 
     :param keep: whether the content of before goes along: what an anonymous visitor had does, what another
         person had does not.
     """
+    others = _of_others(session, entry)
     with _written(session):
-        content = dict(session) if keep else {}
-        _clear(session)
-        if keep:
-            session[PENDING] = content.get(PENDING, {})
+        content = dict(session) if keep else others
+        if keep and others:
+            session.pop(entry, None)
+        else:
+            _clear(session, {name: value for name, value in content.items() if name.startswith(_PENDING_PREFIX)})
     with _written(session):
         session.update(content)
-        session[RECORD] = record
+        session[entry] = record
         session.regenerate_id()
 
 
-def empty(session: SessionObject) -> bool:
-    """Empties the whole session, so that the next person in this browser sees nothing of the last.
+def empty(session: SessionObject, entry: str) -> bool:
+    """Empties the whole session but for other middlewares' logins: the next person here sees nothing of the last.
 
     A courtesy, never the mechanism: a slow request that loaded the session before writes the old content back
     when it ends. Returns False when it could not be written; this request sees an empty session all the same.
     """
+    others = _of_others(session, entry)
     try:
         with _written(session):
-            _clear(session)
+            _clear(session, others)
     except StoreUnavailable:
-        _clear(session)
+        _clear(session, others)
         return False
     return True
 
 
-def _clear(session: SessionObject) -> None:
+def _of_others(session: SessionObject, entry: str) -> dict[str, Any]:
+    own = (entry, _pending_of(entry))
+    return {name: session[name] for name in session if name.startswith(_PREFIXES) and name not in own}
+
+
+def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
     session.clear()
     # Beaker's own ``created`` and ``last_accessed`` raise KeyError without these.
     session["_creation_time"] = session["_accessed_time"] = time.time()
+    session.update(rest)
 
 
 @contextmanager

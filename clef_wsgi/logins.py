@@ -23,12 +23,14 @@ class Logins:
     """Begins, checks and ends the logins of one site.
 
     :param store: stamps logins and logouts.
+    :param entry: the name of this site's login in a session.
     :param max_age: seconds after which a login ends whatever happens.
     :param clock: seconds since the epoch, for ages alone.
     """
 
-    def __init__(self, store: LogoutStore, *, max_age: float, clock: Callable[[], float]) -> None:
+    def __init__(self, store: LogoutStore, *, entry: str, max_age: float, clock: Callable[[], float]) -> None:
         self._store = store
+        self._entry = entry
         self._max_age = max_age
         self._clock = clock
 
@@ -37,7 +39,7 @@ class Logins:
 
         :raises StoreUnavailable: the session or the store can't be asked.
         """
-        record = login_session.read(session)
+        record = login_session.read(session, self._entry)
         if record is not None:
             if not login_session.is_in_time(record, self._clock(), self._max_age):
                 self._notice(session, "too_old", record)
@@ -45,7 +47,7 @@ class Logins:
                 return record
             else:
                 self._notice(session, "logged_out", record, since=logout)
-        elif login_session.holds_anything_of_a_login(session):
+        elif login_session.holds_anything_of_a_login(session, self._entry):
             self._notice(session, "malformed")
         return None
 
@@ -73,7 +75,8 @@ class Logins:
             "expires_at": now + self._max_age,
         }
         login_session.forget(session)
-        login_session.replace(session, record, keep=self._end_previous(session, user["id"]))
+        is_theirs = self._end_previous(session, user["id"])
+        login_session.replace(session, self._entry, record, keep=is_theirs)
         _events.tell("login", "a login was written", keys=_events.digests(login_keys))
 
     def end(self, session: Any) -> None:
@@ -81,24 +84,24 @@ class Logins:
 
         :raises StoreUnavailable: the end could not be recorded; the login lives on.
         """
-        record = login_session.read(session)
+        record = login_session.read(session, self._entry)
         if record is not None:
             self._store.record_logout(record["keys"][:1])
             _events.tell("sign_out", "a browser signed out", keys=_events.digests(record["keys"]))
-        login_session.empty(session)
+        login_session.empty(session, self._entry)
 
     def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
         """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
         keys = _events.digests(record["keys"] if record else ())
         _events.tell("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
-        login_session.empty(session)
+        login_session.empty(session, self._entry)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:
         """Whether the session's content may stay: it is an anonymous visitor's, or this very person's."""
-        previous = login_session.read(session)
+        previous = login_session.read(session, self._entry)
         if previous is None:
-            return not login_session.holds_anything_of_a_login(session)
+            return not login_session.holds_anything_of_a_login(session, self._entry)
         is_theirs = previous["user"]["id"] == user_id and self._lives(previous)
         self._store.record_logout(previous["keys"][:1])
         return is_theirs

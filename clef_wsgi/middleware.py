@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
@@ -48,6 +49,8 @@ _SECOND_TRY = "r."
 _CALLBACK_PARAMETERS = ("state", "code", "error", "iss")
 _MAX_PARAMETER_LENGTH = 2048
 _SECONDS_BETWEEN_LINES = 60
+_SHARERS: WeakKeyDictionary[object, WeakSet[ClefMiddleware]] = WeakKeyDictionary()
+"""For each of Beaker's middlewares, those of ours inside of it that have been asked."""
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
@@ -118,7 +121,9 @@ class ClefMiddleware:
         self._session_key = faults.name("session_key", session_key)
         self._clock = faults.function("clock", clock)
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
-        self._logins = Logins(self.logout_store, max_age=self.max_login_age, clock=self._clock)
+        self._issuer = faults.issuer(self.provider)
+        self._entry = login_session.entry_name(self.site.url(""), self._issuer)
+        self._logins = Logins(self.logout_store, entry=self._entry, max_age=self.max_login_age, clock=self._clock)
         self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
         self._cookie: SessionCookie | None = None  # known when the first request has shown Beaker's options
         self._endpoints: dict[str, Endpoint] = {
@@ -253,7 +258,7 @@ class ClefMiddleware:
             return _web.method_not_allowed("GET")
         query = _callback_query(environ)
         session = self._session(environ)
-        pending = login_session.spend(session, query["state"]) if self._carries_cookie(environ) else None
+        pending = login_session.spend(session, self._entry, query["state"]) if self._carries_cookie(environ) else None
         if pending is None or not login_session.is_fresh(pending, self._clock(), self._state_lifetime):
             return self._unknown_state(environ, query, pending)
         environ["clef.login"].return_to = self._page(pending["next"])
@@ -365,7 +370,7 @@ class ClefMiddleware:
 
     def _remember(self, environ: Environ, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
         pending: login_session.Pending = {"next": next, "memo": dict(memo), "at": float(self._clock())}
-        login_session.remember(self._session(environ), state, pending)
+        login_session.remember(self._session(environ), self._entry, state, pending)
 
     def _session(self, environ: Environ) -> Any:
         if "clef.ignored" in environ:
@@ -389,10 +394,22 @@ class ClefMiddleware:
         faults = unsafe_options(options, self.site, must_be_shared=is_shared)
         if is_shared and getattr(self.logout_store, "single_process", False):
             faults.append("This logout store lives in one process, and the server runs several: use another.")
+        if self._meets_others_unnamed(environ):
+            faults.append(
+                "Several middlewares share this session, and the provider of one has no issuer, so their logins can't "
+                "be told apart: give each provider an `issuer`, or each middleware a session of its own."
+            )
         if faults:
             raise ConfigurationError(faults=tuple(faults))
         self._cookie = login_session.cookie(options)
         return self._cookie
+
+    def _meets_others_unnamed(self, environ: Environ) -> bool:
+        """Whether one of the middlewares in the same session can't be told from the others."""
+        outer = getattr(environ.get("beaker.get_session"), "__self__", self)
+        sharers = _SHARERS.setdefault(outer, WeakSet())
+        sharers.add(self)
+        return len(sharers) > 1 and any(sharer._issuer is None for sharer in sharers)
 
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]

@@ -67,6 +67,7 @@ class FakeProvider:
 
     def __init__(self, name: str = "fake") -> None:
         self.name = name
+        self.issuer = f"https://{name}.example"
         self.people: dict[str, Mapping[str, Any]] = {}
         self.memo: Mapping[str, Any] = {"nonce": "n"}
         self.starts: list[tuple[str, str]] = []

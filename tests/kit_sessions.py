@@ -9,7 +9,7 @@ import json
 import pickle
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager as Context
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
@@ -117,6 +117,16 @@ class RedisRecords(Records):
 
     def _key(self, cookie: str) -> str:
         return f"beaker_cache:{session_id(cookie)}:session"
+
+
+def login_entry(content: Iterable[str]) -> str:
+    """The name of the one login in a session; an assertion fails where there is none, or another's, too."""
+    [name] = [name for name in content if name.startswith("clef.login.")]
+    return name
+
+
+def has_login(content: Iterable[str]) -> bool:
+    return any(name.startswith("clef.login.") for name in content)
 
 
 def packed(data: bytes) -> str:

@@ -331,12 +331,14 @@ def test_a_started_login_of_another_shape_is_unknown() -> None:
     pendings: list[Any] = [{"s": shape} for shape in shapes] + ["s", ["s"], 7, None]
 
     def planting(environ: Any, start_response: Any) -> Any:
-        environ["beaker.session"]["clef.pending"] = pendings[int(environ["QUERY_STRING"])]
+        for name in [name for name in environ["beaker.session"] if name.startswith("clef.")]:
+            environ["beaker.session"][name] = pendings[int(environ["QUERY_STRING"])]
         environ["beaker.session"].save()
         return echo(environ, start_response)
 
     provider = FakeProvider()
     ann = browser(make_app(planting, provider=provider))
+    ann.start_login()
     for number in range(len(pendings)):
         ann.get(f"/?{number}")
         assert ann.come_back("s", status=303).location.startswith(PROVIDER_URL)

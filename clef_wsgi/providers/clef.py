@@ -91,6 +91,11 @@ class ClefProvider:
     def __repr__(self) -> str:
         return f"ClefProvider(server_url={self.server_url!r}, app_id={self.app_id!r})"
 
+    @property
+    def issuer(self) -> str:
+        """``[server_url, app_id]`` as compact ASCII JSON: a server gives each application ids of its own."""
+        return _canonical_json(self.server_url, self.app_id)
+
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
         """The plain address of a login, which needs no JavaScript. Nothing has to be kept for its end."""
         query = {"app_id": self.app_id, "redirect_url": redirect_url, "state": state}

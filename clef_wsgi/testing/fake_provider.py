@@ -27,6 +27,8 @@ class FakeProvider:
     Its codes and logout notices are signed with a key of this process, so that no visitor can make one.
     """
 
+    issuer = _URL
+
     def __repr__(self) -> str:
         return "FakeProvider()"
 

@@ -54,6 +54,12 @@ class IdentityProviderContract:
         """The middleware takes an instance with the four methods."""
         assert isinstance(self.make_provider(), IdentityProvider)
 
+    def test_the_issuer_is_text_that_stays(self) -> None:
+        """``issuer`` is the same text for the same provider; one without it may be used alone in a session."""
+        issuer, again = (getattr(self.make_provider(), "issuer", None) for _ in range(2))
+        assert issuer is None or (isinstance(issuer, str) and issuer)
+        assert issuer == again
+
     def test_a_login_begins_at_an_absolute_address(self) -> None:
         """``start_login`` gives an http(s) URL, and a memo that JSON keeps as it is."""
         start = self.make_provider().start_login(STATE, REDIRECT_URL)
