@@ -1,10 +1,9 @@
 """The Beaker session: the only file that knows its keys and Beaker's ways of reading and writing.
 
-Each middleware has two entries of its own in a session, both JSON: the login, and the logins that were started
-(state -> next, memo, at). Their names end in a digest of the site and the provider, so that two sites, or two
-providers of one site, never take each other's login or state for theirs (mix-up, RFC 9700, section 4.4). This file
-knows nothing of stores, providers or answers; every trouble of the session's back-end leaves it as
-:class:`StoreUnavailable`.
+Each middleware has one entry of its own in a session, as JSON: its login. The entry's name ends in a digest of site
+and provider, so that two sites, or two providers of one site, never take each other's login for theirs (mix-up,
+RFC 9700, section 4.4). This file knows nothing of stores, providers or answers; every trouble of the session's
+back-end leaves it as :class:`StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -21,14 +20,12 @@ from beaker.session import SessionObject
 from ._session_cookie import SessionCookie, session_cookie
 from .errors import StoreUnavailable
 from .interfaces import MAX_USER_ID_LENGTH
+from .session_class import EARLIER, back_end_is_asked
 
 ENTRY_PREFIX = "clef.login."
-_PENDING_PREFIX = "clef.started."
-_PREFIXES = (ENTRY_PREFIX, _PENDING_PREFIX)
 _OLD_RECORD = "clef.record"
 """A login of before 0.2, which named no site and no provider: it is over."""
 LOGIN_KEY_PREFIX = "login:"
-MAX_PENDING = 20
 _CLOCK_SLACK = 2 * 24 * 3600
 """Seconds that the clock may have been set back since a login: more than a day, since a day happens."""
 
@@ -43,16 +40,7 @@ class Record(TypedDict):
     expires_at: float
 
 
-class Pending(TypedDict):
-    """A login that was started: ``next`` is a path of this site or None, ``at`` is ``clock``'s time."""
-
-    next: str | None
-    memo: dict[str, Any]
-    at: float
-
-
 _RECORD_FIELDS = tuple(Record.__annotations__)
-_PENDING_FIELDS = Pending.__annotations__.keys()
 
 
 def entry_name(base_url: str, issuer: str | None) -> str:
@@ -75,10 +63,8 @@ def cookie(options: Mapping[str, Any]) -> SessionCookie:
 
 def read(session: SessionObject, entry: str) -> Record | None:
     """The login in this session, dead or alive, or None: a record that is not exactly of the shape is no login."""
-    try:
+    with back_end_is_asked():
         record = session.get(entry)
-    except Exception as error:  # each back-end raises errors of its own: Redis, SQLAlchemy, OSError
-        raise _unavailable() from error
     return record if record is not None and _is_record(record) else None
 
 
@@ -91,11 +77,6 @@ def is_in_time(record: Record, now: float, max_login_age: float) -> bool:
     """Whether the login is young enough, by a clock that may have been set back a little since."""
     begun = record["logged_in_at"]
     return 0 < begun <= now + _CLOCK_SLACK and now < begun + max_login_age and now < record["expires_at"]
-
-
-def is_fresh(pending: Pending, now: float, lifetime: float) -> bool:
-    """Whether a started login is still usable, by clocks that may differ between processes."""
-    return pending["at"] - _CLOCK_SLACK <= now < pending["at"] + lifetime
 
 
 def _is_record(record: Any) -> bool:
@@ -121,49 +102,6 @@ def are_keys(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(key, str) for key in value)
 
 
-# -- logins under way -------------------------------------------------------------------------------------
-
-
-def remember(session: SessionObject, entry: str, state: str, pending: Pending) -> None:
-    """Keeps a started login; beyond :data:`MAX_PENDING` the oldest is dropped."""
-    with _written(session):
-        entries = {**_entries(session, entry), state: pending}
-        session[_pending_of(entry)] = dict(list(entries.items())[-MAX_PENDING:])
-
-
-def spend(session: SessionObject, entry: str, state: str) -> Pending | None:
-    """Takes a started login out, and writes that down at once, before anybody speaks to the network."""
-    try:
-        entries = _entries(session, entry)
-    except Exception as error:  # as in read
-        raise _unavailable() from error
-    if state not in entries:
-        return None
-    pending = entries.pop(state)
-    with _written(session):
-        session[_pending_of(entry)] = entries
-    return cast("Pending", pending) if _is_pending(pending) else None
-
-
-def _is_pending(pending: Any) -> bool:
-    return (
-        isinstance(pending, dict)
-        and pending.keys() == _PENDING_FIELDS
-        and (pending["next"] is None or isinstance(pending["next"], str))
-        and isinstance(pending["memo"], dict)
-        and type(pending["at"]) is float
-    )
-
-
-def _pending_of(entry: str) -> str:
-    return _PENDING_PREFIX + entry.removeprefix(ENTRY_PREFIX)
-
-
-def _entries(session: SessionObject, entry: str) -> dict[str, Any]:
-    entries = session.get(_pending_of(entry))
-    return dict(entries) if isinstance(entries, dict) else {}
-
-
 # -- writing ----------------------------------------------------------------------------------------------
 
 
@@ -176,27 +114,31 @@ def forget(session: SessionObject) -> None:
     vars(session).update(_sess=None, _dirty=False)
 
 
-def replace(session: SessionObject, entry: str, record: Record, *, keep: bool) -> None:
-    """Writes a login under a new session id, and leaves nothing under the old one but logins under way.
+def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, more: Mapping[str, Any]) -> None:
+    """Writes a login under a new session id, and leaves nothing under the old one.
 
-    ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id.
-    Logins under way stay there, since another tab's callback may be on its way with the old cookie. So does what
-    other middlewares have: a cookie that is theirs, too, must not lose its login.
+    ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id. What
+    other middlewares have stays there, too: a cookie that is theirs as well must not lose its login.
 
     :param keep: whether the content of before goes along: what an anonymous visitor had does, what another
         person had does not.
+    :param more: what else belongs into the session.
     """
     others = _of_others(session, entry)
+    content = dict(session) if keep else others
+    if not session.is_new:
+        _leave(session, entry, others, keep=keep)
     with _written(session):
-        content = dict(session) if keep else others
+        session.update({**content, **more, entry: record})
+        session.regenerate_id()
+
+
+def _leave(session: SessionObject, entry: str, others: Mapping[str, Any], *, keep: bool) -> None:
+    with _written(session):
         if keep and others:
             session.pop(entry, None)
         else:
-            _clear(session, {name: value for name, value in content.items() if name.startswith(_PENDING_PREFIX)})
-    with _written(session):
-        session.update(content)
-        session[entry] = record
-        session.regenerate_id()
+            _clear(session, others)
 
 
 def empty(session: SessionObject, entry: str) -> bool:
@@ -216,8 +158,8 @@ def empty(session: SessionObject, entry: str) -> bool:
 
 
 def _of_others(session: SessionObject, entry: str) -> dict[str, Any]:
-    own = (entry, _pending_of(entry))
-    return {name: session[name] for name in session if name.startswith(_PREFIXES) and name not in own}
+    others = {name: session[name] for name in session if name.startswith(ENTRY_PREFIX) and name != entry}
+    return {**others, **({EARLIER: session[EARLIER]} if others and EARLIER in session else {})}
 
 
 def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
@@ -231,16 +173,11 @@ def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
 def _written(session: SessionObject) -> Iterator[None]:
     """Writes the session at once: Beaker would in ``start_response``, where a failure can't be answered."""
     try:
-        yield
-        session.save()
-        session.persist()
-        # What is written is written: else Beaker writes it again at the end, over what came in between.
-        session.accessed_dict = dict(session)
+        with back_end_is_asked():
+            yield
+            session.save()
+            session.persist()
+            # What is written is written: else Beaker writes it again at the end, over what came in between.
+            session.accessed_dict = dict(session)
+    finally:
         vars(session)["_dirty"] = False
-    except Exception as error:  # as in read
-        vars(session)["_dirty"] = False
-        raise _unavailable() from error
-
-
-def _unavailable() -> StoreUnavailable:
-    return StoreUnavailable("The session can't be read or written right now.", reason="session_unavailable")

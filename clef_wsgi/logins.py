@@ -17,6 +17,7 @@ from . import _events, login_session
 from .errors import LoggedOutMeanwhile
 from .interfaces import LogoutStore
 from .login_session import LOGIN_KEY_PREFIX, Record
+from .started_logins import StartedLogins
 
 
 class Logins:
@@ -24,13 +25,23 @@ class Logins:
 
     :param store: stamps logins and logouts.
     :param entry: the name of this site's login in a session.
+    :param started: the started logins of this site.
     :param max_age: seconds after which a login ends whatever happens.
     :param clock: seconds since the epoch, for ages alone.
     """
 
-    def __init__(self, store: LogoutStore, *, entry: str, max_age: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: LogoutStore,
+        *,
+        entry: str,
+        started: StartedLogins,
+        max_age: float,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
         self._entry = entry
+        self._started = started
         self._max_age = max_age
         self._clock = clock
 
@@ -76,7 +87,8 @@ class Logins:
         }
         login_session.forget(session)
         is_theirs = self._end_previous(session, user["id"])
-        login_session.replace(session, self._entry, record, keep=is_theirs)
+        under_way = self._started.inherited(session)
+        login_session.replace(session, self._entry, record, keep=is_theirs, more=under_way)
         _events.tell("login", "a login was written", keys=_events.digests(login_keys))
 
     def end(self, session: Any) -> None:

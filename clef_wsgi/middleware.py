@@ -37,6 +37,7 @@ from .errors import (
 )
 from .interfaces import IdentityProvider, LogoutStore
 from .logins import Logins
+from .started_logins import Pending, StartedLogins
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -123,7 +124,10 @@ class ClefMiddleware:
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         self._issuer = faults.issuer(self.provider)
         self._entry = login_session.entry_name(self.site.url(""), self._issuer)
-        self._logins = Logins(self.logout_store, entry=self._entry, max_age=self.max_login_age, clock=self._clock)
+        self._started = StartedLogins(entry=self._entry, lifetime=self._state_lifetime, clock=self._clock)
+        self._logins = Logins(
+            self.logout_store, entry=self._entry, started=self._started, max_age=self.max_login_age, clock=self._clock
+        )
         self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
         self._cookie: SessionCookie | None = None  # known when the first request has shown Beaker's options
         self._endpoints: dict[str, Endpoint] = {
@@ -258,8 +262,8 @@ class ClefMiddleware:
             return _web.method_not_allowed("GET")
         query = _callback_query(environ)
         session = self._session(environ)
-        pending = login_session.spend(session, self._entry, query["state"]) if self._carries_cookie(environ) else None
-        if pending is None or not login_session.is_fresh(pending, self._clock(), self._state_lifetime):
+        pending = self._started.spend(session, query["state"]) if self._carries_cookie(environ) else None
+        if pending is None or not self._started.is_fresh(pending):
             return self._unknown_state(environ, query, pending)
         environ["clef.login"].return_to = self._page(pending["next"])
         if "error" in query:
@@ -272,9 +276,7 @@ class ClefMiddleware:
         self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
         return self._redirect_to(pending["next"])
 
-    def _unknown_state(
-        self, environ: Environ, query: Mapping[str, str], expired: login_session.Pending | None
-    ) -> WSGIApplication:
+    def _unknown_state(self, environ: Environ, query: Mapping[str, str], expired: Pending | None) -> WSGIApplication:
         """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
         carries_cookie = self._carries_cookie(environ)
         if carries_cookie and self._logins.living(environ[self._session_key]) is not None:
@@ -369,8 +371,7 @@ class ClefMiddleware:
         return _web.redirect(self.site.origin + self._page(next))
 
     def _remember(self, environ: Environ, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
-        pending: login_session.Pending = {"next": next, "memo": dict(memo), "at": float(self._clock())}
-        login_session.remember(self._session(environ), self._entry, state, pending)
+        self._started.remember(self._session(environ), state, next, memo)
 
     def _session(self, environ: Environ) -> Any:
         if "clef.ignored" in environ:

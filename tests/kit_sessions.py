@@ -76,6 +76,30 @@ class MemoryRecords(Records):
         return found
 
 
+class StartedLogin:
+    """The one started login in this process's memory since ``before``, which :func:`names` gave: what it holds."""
+
+    def __init__(self, before: set[str]) -> None:
+        places = MemoryNamespaceManager.namespaces.dict
+        [self.place] = [places[name] for name in names() - before if "login" in places[name]]
+
+    def read(self) -> dict[str, Any]:
+        found = {key: json.loads(zlib.decompress(value)) for key, value in self.place.items()}
+        return {**found["login"], **({"next": found["next"]} if "next" in found else {})}
+
+    def change(self, **fields: Any) -> None:
+        """Writes some fields, ``next`` among them, over what it holds."""
+        content = {**self.read(), **fields}
+        if "next" in content:
+            self.place["next"] = zlib.compress(json.dumps(content.pop("next")).encode())
+        self.place["login"] = zlib.compress(json.dumps(content).encode())
+
+
+def names() -> set[str]:
+    """The names of all records in this process's memory."""
+    return set(MemoryNamespaceManager.namespaces.dict)
+
+
 class FileRecords(Records):
     name = "file"
 

@@ -23,8 +23,10 @@ from kit_sessions import (
     FileRecords,
     MemoryRecords,
     Records,
+    StartedLogin,
     has_login,
     login_entry,
+    names,
     packed,
     unpacked,
 )
@@ -130,12 +132,12 @@ def test_row_31_a_planted_session_id_is_worth_nothing(app: WSGIApp, records: Rec
 
 
 def test_row_31_the_record_under_the_old_id_is_emptied(app: WSGIApp, records: Records) -> None:
-    """Beaker's regenerate_id leaves the old content in the store; only logins under way may stay there."""
+    """Beaker's regenerate_id leaves the old content in the store: it is emptied."""
     visitor = browser(app)
     visitor.get("/session?basket=3")
     before = visitor.cookie
     visitor.sign_in("ann")
-    assert all(name.startswith("clef.started.") for name in records.read(before))
+    assert records.read(before) == {}
     assert records.read(visitor.cookie)["basket"] == "3"
 
 
@@ -388,8 +390,11 @@ def test_row_34_no_content_under_our_keys_is_an_error(value: Any) -> None:
     """Anything JSON can hold in place of the record, or of the logins under way: no exception, nobody."""
     records = MemoryRecords()
     ann = signed_in_at_noon(records)
+    before = names()
     state = ann.start_login()
-    records.change(ann.cookie, **dict.fromkeys(records.read(ann.cookie), value))
+    started = StartedLogin(before)
+    started.place.update(login=packed(json.dumps(value).encode()), next=value)
+    records.change(ann.cookie, **{"clef.earlier": value, login_entry(records.read(ann.cookie)): value})
     ann.come_back(state, status=303)
     assert ann.user is None
 
@@ -400,9 +405,9 @@ def test_row_34_no_login_under_way_is_an_error(field: str, value: Any) -> None:
     """One field of a login under way is anything JSON can hold: it goes on, or it starts over, without exception."""
     records, provider = MemoryRecords(), FakeProvider()
     ann = browser(make_app(provider=provider, session=records.options, clock=FakeClock()))
+    before = names()
     state = ann.start_login()
-    [(name, started)] = records.read(ann.cookie).items()
-    records.change(ann.cookie, **{name: {state: {**started[state], field: value}}})
+    StartedLogin(before).change(**{field: value})
     ann.come_back(state, status=303)
     assert field != "more" or provider.finishes == []
 
@@ -424,9 +429,9 @@ def test_row_34_a_login_under_way_whose_time_is_none_is_expired(at: Any) -> None
     """A login under way that was started at no time, or days ahead, is not finished, and no exception."""
     records, provider = MemoryRecords(), FakeProvider()
     ann = browser(make_app(provider=provider, session=records.options, clock=FakeClock()))
+    before = names()
     state = ann.start_login()
-    [(name, started)] = records.read(ann.cookie).items()
-    records.change(ann.cookie, **{name: {state: {**started[state], "at": at}}})
+    StartedLogin(before).change(at=at)
     ann.come_back(state, status=303)
     assert provider.finishes == []
     assert ann.user is None
@@ -437,9 +442,9 @@ def test_row_34_a_login_under_way_that_is_not_of_the_shape_starts_over(field: st
     """A record of ours that somebody changed is not taken to the provider."""
     records, provider = MemoryRecords(), FakeProvider()
     ann = browser(make_app(provider=provider, session=records.options))
+    before = names()
     state = ann.start_login()
-    [(name, started)] = records.read(ann.cookie).items()
-    records.change(ann.cookie, **{name: {state: {**started[state], field: value}}})
+    StartedLogin(before).change(**{field: value})
     ann.come_back(state, status=303)
     assert provider.finishes == []
 

@@ -316,30 +316,18 @@ def test_row_14_a_state_that_is_not_ascii_is_refused(state: str) -> None:
     assert len(provider.starts) == 1
 
 
-def test_a_started_login_of_another_shape_is_unknown() -> None:
-    """What somebody else wrote into the session under our name is no started login, and no exception."""
-    shapes: list[Any] = [
-        None,
-        "x",
-        [],
-        {},
-        {"next": "/"},
-        {"next": 1, "memo": {}, "at": 1.0},
-        {"next": "/", "memo": [], "at": 1.0},
-    ]
-    shapes += [{"next": "/", "memo": {}, "at": "1"}, {"next": "/", "memo": {}, "at": 1.0, "more": 1}]
-    pendings: list[Any] = [{"s": shape} for shape in shapes] + ["s", ["s"], 7, None]
+def test_what_is_no_list_of_earlier_ids_is_none() -> None:
+    """What somebody else wrote into the session under our name finds no started login, and is no exception."""
+    shapes: list[Any] = [None, "x", 7, [], {}, ["xy"], [["x"]], [[1, 2.0]], [["x", "1"]], [["x", 9e9, 1]], [["x", 9e9]]]
 
     def planting(environ: Any, start_response: Any) -> Any:
-        for name in [name for name in environ["beaker.session"] if name.startswith("clef.")]:
-            environ["beaker.session"][name] = pendings[int(environ["QUERY_STRING"])]
+        environ["beaker.session"]["clef.earlier"] = shapes[int(environ["QUERY_STRING"])]
         environ["beaker.session"].save()
         return echo(environ, start_response)
 
     provider = FakeProvider()
     ann = browser(make_app(planting, provider=provider))
-    ann.start_login()
-    for number in range(len(pendings)):
+    for number in range(len(shapes)):
         ann.get(f"/?{number}")
         assert ann.come_back("s", status=303).location.startswith(PROVIDER_URL)
     assert provider.finishes == []

@@ -1,0 +1,265 @@
+"""Started logins: each is a record of its own in the session's back-end, and is consumed once.
+
+The record's name is a digest of session id, site and state, so that no start rewrites what another tab or the app
+writes. A list beside them, one for each session and site, bounds their number and the room that return addresses take.
+Two processes that write the list at once may lose an entry of it, never a started login. The start with which a session
+begins has a name without the state, so that the list can wait for the second one: most visitors make no second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, TypedDict, cast
+
+from beaker.container import NamespaceManager, OpenResourceNamespaceManager
+from beaker.session import SessionObject
+from beaker.synchronization import NameLock
+
+from .session_class import EARLIER, UNDECODABLE, back_end_is_asked
+
+MAX_STARTED = 20
+MAX_NEXT_LENGTH = 2048
+"""What the return addresses of one session may take together."""
+MARGIN_SECONDS = 3600.0
+"""How long a started login is kept after its time, so that starting over keeps its return address."""
+_CLOCK_SLACK = 2 * 24 * 3600
+_LOGIN, _NEXT, _LIST = "login", "next", "started"
+_FIRST = ""
+
+Known = list[tuple[str, int]]
+"""Names of started logins, the oldest first, each with the length of the return address that is kept for it."""
+
+
+class Pending(TypedDict):
+    """A login that was started: ``next`` is a path of this site or None, ``at`` is ``clock``'s time."""
+
+    next: str | None
+    memo: dict[str, Any]
+    at: float
+
+
+class StartedLogins:
+    """Keeps the started logins of one site.
+
+    :param entry: the name of the site's login in a session.
+    :param lifetime: seconds for which a started login is usable.
+    :param clock: seconds since the epoch, for ages alone.
+    """
+
+    def __init__(self, *, entry: str, lifetime: float, clock: Callable[[], float]) -> None:
+        self._entry = entry
+        self._lifetime = lifetime
+        self._clock = clock
+
+    def remember(self, session: SessionObject, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
+        """Keeps a started login; beyond :data:`MAX_STARTED` the oldest is dropped.
+
+        :raises StoreUnavailable: the back-end can't be asked.
+        """
+        login = {"state": _digest(state), "memo": dict(memo), "at": float(self._clock())}
+        with back_end_is_asked():
+            owner, is_first = _digest(session.id), session.is_new and not session.request["set_cookie"]
+            name = self._name(owner, _FIRST if is_first else state)
+            with _written(self._place(session, name)) as place:
+                place[_LOGIN] = _packed(session, login)
+                if next is not None:
+                    place[_NEXT] = _packed(session, next)
+            if not is_first:
+                self._keep_few(session, owner, name, len(next or ""))
+        # There may be no session yet: its id is all that the browser needs.
+        session.request["set_cookie"] = True
+
+    def spend(self, session: SessionObject, state: str) -> Pending | None:
+        """Takes a started login out, before anybody speaks to the network. None: it is unknown, or spent.
+
+        :raises StoreUnavailable: the back-end can't be asked.
+        """
+        with back_end_is_asked():
+            taken = (self._taken(session, owner, state) for owner in (_digest(session.id), *self._earlier(session)))
+            return next(filter(None, taken), None)
+
+    def is_fresh(self, pending: Pending) -> bool:
+        """Whether a started login is still usable, by clocks that may differ between processes."""
+        return pending["at"] - _CLOCK_SLACK <= self._clock() < pending["at"] + self._lifetime
+
+    def inherited(self, session: SessionObject) -> dict[str, Any]:
+        """What the session's next id needs, so that logins under way in other tabs finish with either cookie.
+
+        They count no longer than they live: who knows an old id must not start logins for the new one later.
+        """
+        until = float(self._clock()) + self._lifetime
+        return {EARLIER: [[_digest(session.id), until], *map(list, self._earlier(session).items())][:MAX_STARTED]}
+
+    def _earlier(self, session: SessionObject) -> dict[str, float]:
+        """Digests of the ids that the session had, the newest first, with the time that each counts to."""
+        found, now = session.get(EARLIER), self._clock()
+        pairs = [pair for pair in found if _is_pair(pair, str, float)] if isinstance(found, list) else []
+        return {owner: until for owner, until in pairs if now < until}
+
+    # -- one record -----------------------------------------------------------------------------------------
+
+    def _name(self, owner: str, state: str) -> str:
+        return _digest(owner, self._entry, state)
+
+    def _place(self, session: SessionObject, name: str) -> NamespaceManager:
+        return session.beside(name, self._lifetime + MARGIN_SECONDS)
+
+    def _taken(self, session: SessionObject, owner: str, state: str) -> Pending | None:
+        """At most one thread gets it; of several processes the provider's single-use code decides."""
+        return self._taken_as(session, owner, state, state) or self._taken_as(session, owner, state, _FIRST)
+
+    def _taken_as(self, session: SessionObject, owner: str, state: str, name_state: str) -> Pending | None:
+        name = self._name(owner, name_state)
+        with _one_thread(name):
+            place = self._place(session, name)
+            pending = _content(session, place, state)
+            if pending is not None:
+                self._change_list(session, owner, lambda known: [item for item in known if item[0] != name])
+                _remove(place)
+            return pending
+
+    # -- the list -------------------------------------------------------------------------------------------
+
+    def _keep_few(self, session: SessionObject, owner: str, name: str, length: int) -> None:
+        before: Known = []
+
+        def bounded(known: Known) -> Known:
+            before[:] = [*known, (name, length)]
+            return _bounded(before)
+
+        after = dict(self._change_list(session, owner, bounded))
+        for old, old_length in before:
+            if old not in after:
+                _remove(self._place(session, old))
+            elif after[old] != old_length:
+                self._drop_next(session, old)
+
+    def _drop_next(self, session: SessionObject, name: str) -> None:
+        place = self._place(session, name)
+        with _read(place):
+            is_there = _NEXT in place
+        if is_there:  # writing makes a file, and this one may be spent
+            with _written(place), suppress(KeyError):
+                del place[_NEXT]
+
+    def _change_list(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
+        with _one_thread(_digest(owner, self._entry)):
+            try:
+                return self._changed(session, owner, change)
+            except Exception:  # noqa: BLE001  another process made the list in the same moment, if no worse
+                return self._changed(session, owner, change)
+
+    def _changed(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
+        place = self._place(session, _digest(owner, self._entry))
+        with _written(place):
+            known = change(_known(session, place) if _LIST in place else self._first(session, owner))
+            place[_LIST] = _packed(session, known)
+        if not known:
+            _remove(place)
+        return known
+
+    def _first(self, session: SessionObject, owner: str) -> Known:
+        """What there is where there is no list: at most the start with which the session began."""
+        name = self._name(owner, _FIRST)
+        with suppress(*UNDECODABLE), _read(self._place(session, name)) as place:
+            return [(name, len(_unpacked(session, place[_NEXT])) if _NEXT in place else 0)] if _LOGIN in place else []
+        return []
+
+
+def _content(session: SessionObject, place: NamespaceManager, state: str) -> Pending | None:
+    with suppress(*UNDECODABLE), _read(place):
+        login = _unpacked(session, place[_LOGIN])
+        pending = {**login, "next": _unpacked(session, place[_NEXT]) if _NEXT in place else None}
+        return cast("Pending", pending) if pending.pop("state") == _digest(state) and _is_pending(pending) else None
+    return None
+
+
+def _bounded(known: Known) -> Known:
+    """The newest of them; beyond the room for them, older return addresses go."""
+    kept: Known = []
+    total = 0
+    for name, length in reversed(known[-MAX_STARTED:]):
+        total += length
+        kept.insert(0, (name, length if total <= MAX_NEXT_LENGTH else 0))
+    return kept
+
+
+def _known(session: SessionObject, place: NamespaceManager) -> Known:
+    with suppress(*UNDECODABLE):
+        return [(item[0], item[1]) for item in _unpacked(session, place[_LIST]) if _is_pair(item, str, int)]
+    return []
+
+
+def _is_pair(found: Any, first: type, second: type) -> bool:
+    return isinstance(found, list) and len(found) == 2 and type(found[0]) is first and type(found[1]) is second
+
+
+def _is_pending(pending: dict[str, Any]) -> bool:
+    return (
+        pending.keys() == Pending.__annotations__.keys()
+        and (pending["next"] is None or isinstance(pending["next"], str))
+        and isinstance(pending["memo"], dict)
+        and type(pending["at"]) is float
+    )
+
+
+# -- Beaker's namespaces ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _written(place: NamespaceManager) -> Iterator[NamespaceManager]:
+    place.acquire_write_lock()
+    try:
+        yield place
+    finally:
+        place.release_write_lock()
+
+
+@contextmanager
+def _read(place: NamespaceManager) -> Iterator[NamespaceManager]:
+    place.acquire_read_lock()
+    try:
+        yield place
+    finally:
+        place.release_read_lock()
+
+
+def _remove(place: NamespaceManager) -> None:
+    """Beaker's own ``remove`` is not for Redis, where it searches all keys there are."""
+    if isinstance(place, OpenResourceNamespaceManager):
+        place.remove()
+    else:
+        for key in (_LOGIN, _NEXT, _LIST):
+            with suppress(KeyError):
+                del place[key]
+
+
+@contextmanager
+def _one_thread(name: str) -> Iterator[None]:
+    lock = NameLock(identifier=f"clef {name}", reentrant=True)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _packed(session: SessionObject, value: Any) -> Any:
+    """As small as can be: a return address may have 2 KiB that don't compress."""
+    if session.encrypt_key:
+        return session._encrypt_data({"value": value})
+    return zlib.compress(json.dumps(value).encode())
+
+
+def _unpacked(session: SessionObject, data: Any) -> Any:
+    if session.encrypt_key:
+        return session._decrypt_data(data)["value"]
+    return json.loads(zlib.decompress(data))
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
