@@ -25,7 +25,7 @@ _LOGGING_IN = (
 )
 _LOGGING_OUT = "logout_refused cross_origin not_a_form malformed_form form_too_long length_required wrong_address"
 _NOT_THERE = (
-    "provider_unavailable provider_timeout provider_tls provider_refused_app provider_answer "
+    "webhook_busy provider_unavailable provider_timeout provider_tls provider_refused_app provider_answer "
     "session_unavailable store_unavailable"
 )
 REASONS = frozenset(f"{_LOGGING_IN} {_LOGGING_OUT} {_NOT_THERE}".split())

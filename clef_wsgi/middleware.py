@@ -12,6 +12,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -19,7 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _canonical, _events, _paths, _web, login_session
+from . import _canonical, _events, _exchange_limit, _paths, _web, login_session
 from ._checks import Faults
 from ._session_cookie import SessionCookie
 from .beaker_options import session_options, unsafe_options
@@ -318,9 +319,13 @@ class ClefMiddleware:
         return _web.json_answer(200, {"success": True})
 
     def _record_notice(self, form: Mapping[str, list[str]]) -> None:
-        if len(form.get("logout_token", [])) != 1 or not form["logout_token"][0]:
-            raise LogoutRefused("A notice holds exactly one logout_token.", reason="malformed_form")
-        logout = self.provider.read_logout({name: values[-1] for name, values in form.items()})
+        tokens = form.get("logout_token", [])
+        if len(tokens) != 1 or not _is_visible(tokens[0]):
+            sentence = "A notice holds exactly one logout_token, of at most 2,048 characters of printable ASCII."
+            raise LogoutRefused(sentence, reason="malformed_form")
+        bounds_itself = getattr(self.provider, "bounds_exchanges", False)
+        with nullcontext() if bounds_itself else _exchange_limit.of_this_process.place():
+            logout = self.provider.read_logout({name: values[-1] for name, values in form.items()})
         if not logout.keys or not login_session.are_keys(logout.keys):
             raise ProviderUnavailable("The login service named nobody to log out.", reason="provider_answer")
         is_new = self.logout_store.record_logout(logout.keys, once=logout.once)
@@ -458,12 +463,16 @@ def _callback_query(environ: Environ) -> dict[str, str]:
     if (
         fields is None
         or any(len(fields.get(name, [])) > 1 for name in _CALLBACK_PARAMETERS)
-        or not all(v.isascii() and v.isprintable() and 0 < len(v) <= _MAX_PARAMETER_LENGTH for v in values)
+        or not all(map(_is_visible, values))
         or "state" not in fields
         or not ("code" in fields or "error" in fields)
     ):
         raise LoginRefused("The answer of the login service is incomplete or garbled.", reason="malformed_callback")
     return {name: found[-1] for name, found in fields.items()}
+
+
+def _is_visible(value: str) -> bool:
+    return value.isascii() and value.isprintable() and 0 < len(value) <= _MAX_PARAMETER_LENGTH
 
 
 def _refused_by_provider(error: str) -> LoginRefused:

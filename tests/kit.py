@@ -65,6 +65,8 @@ class FakeProvider:
     answer whatever the code, ``logout`` whatever the notice.
     """
 
+    bounds_exchanges = True  # it asks nobody
+
     def __init__(self, name: str = "fake") -> None:
         self.name = name
         self.issuer = f"https://{name}.example"

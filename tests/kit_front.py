@@ -68,7 +68,7 @@ def deployed(
     with _Front(("127.0.0.1", 0), _Quiet) as front:
         url = f"https://localhost:{front.server_port}"
         front.socket = tls.wrap_socket(front.socket, server_side=True, do_handshake_on_connect=False)
-        with _site(make_app(url)) as port:
+        with served(make_app(url)) as port:
             front.set_app(_proxy(port, twist, {"X-Forwarded-Proto": "https"} if tells_scheme else {}))
             thread = threading.Thread(target=front.serve_forever, args=(0.02,))
             thread.start()
@@ -80,9 +80,10 @@ def deployed(
 
 
 @contextmanager
-def _site(app: Any) -> Iterator[int]:
+def served(app: Any, threads: int = 2) -> Iterator[int]:
+    """An app under waitress; its port on this machine."""
     trust = {"trusted_proxy": "127.0.0.1", "trusted_proxy_headers": {"x-forwarded-proto"}}
-    server = create_server(app, host="127.0.0.1", port=0, threads=2, clear_untrusted_proxy_headers=True, **trust)
+    server = create_server(app, host="127.0.0.1", port=0, threads=threads, clear_untrusted_proxy_headers=True, **trust)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

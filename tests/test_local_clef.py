@@ -36,6 +36,7 @@ class Site:
 
     def __init__(self, clef: LocalClef) -> None:
         self.statuses: list[int] = []
+        self.retry_after = ""
         self.notices: list[tuple[bytes, dict[str, str]]] = []
         self.exchanges: list[dict[str, Any]] = []
         self.arrived = threading.Event()
@@ -76,6 +77,8 @@ class Site:
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", "/elsewhere")
+                if status == 503:
+                    self.send_header("Retry-After", site.retry_after)
                 self.end_headers()
                 if status != 204:
                     self.wfile.write(b"bye")
@@ -530,6 +533,23 @@ def test_a_failed_notice_is_sent_again_with_its_token(clef: LocalClef, site: Sit
     late = exchange(clef, failed.token, site.app.app_id, site.app.app_secret)
     assert (late.status_code, late.json()) == (400, {"error": "Invalid Logout Token."})
     assert clef.send_again(sent) is sent
+
+
+def test_a_busy_site_is_asked_again(clef: LocalClef, site: Site) -> None:
+    """A 503 that asks for at most two seconds is no failure, and the repetition no attempt of its own."""
+    site.statuses, site.retry_after = [503, 200], "1"
+    site.login()
+    [delivery] = clef.log_out_everywhere("Ann")
+    assert (delivery.confirmed, delivery.attempts, len(site.notices)) == (True, 1, 2)
+    assert delivery.seconds >= 1
+
+
+def test_a_site_that_is_down_is_not_asked_again(clef: LocalClef, site: Site) -> None:
+    """A 503 with a longer wait is for a person to send again."""
+    site.statuses, site.retry_after = [503, 200], "60"
+    site.login()
+    [delivery] = clef.log_out_everywhere("Ann")
+    assert (delivery.status, len(site.notices)) == (503, 1)
 
 
 def test_a_slow_site_delays_no_other(clef: LocalClef, new_site: Callable[[], Site]) -> None:

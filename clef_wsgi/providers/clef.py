@@ -13,6 +13,7 @@ from html import escape
 from typing import Any, TypeGuard
 from urllib.parse import quote, urlencode
 
+from clef_wsgi import _exchange_limit
 from clef_wsgi.errors import (
     ClaimRejected,
     ClefError,
@@ -59,6 +60,8 @@ class ClefProvider:
     ``ProviderUnavailable`` has the reasons of :class:`~clef_wsgi.providers._http.HttpClient`, and
     ``provider_refused_app``: the server does not know the app_id, or none of the secrets.
     """
+
+    bounds_exchanges = True
 
     def __init__(
         self,
@@ -139,7 +142,8 @@ class ClefProvider:
         token = form.get("logout_token")
         if not _is_token(token):
             raise LogoutRefused
-        answer = self._post("/api/v1/logout", {"logout_token": token}, self._http.deadline())
+        with _exchange_limit.of_this_process.place():
+            answer = self._post("/api/v1/logout", {"logout_token": token}, self._http.deadline())
         clef_id = _canonical_id(_checked(answer, "Invalid Logout Token.", LogoutRefused()).get("clef_id"))
         if clef_id is None:
             raise _nonsense(answer)

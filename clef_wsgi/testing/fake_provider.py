@@ -28,6 +28,7 @@ class FakeProvider:
     """
 
     issuer = _URL
+    bounds_exchanges = True  # it asks nobody
 
     def __repr__(self) -> str:
         return "FakeProvider()"

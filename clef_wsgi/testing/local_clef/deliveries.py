@@ -78,11 +78,17 @@ class LogOuts:
         return self._done.get(name)
 
     def send(self, delivery: Delivery) -> Delivery:
-        """Sends one notice, with the token it always had. A confirmed one is not sent again."""
+        """Sends one notice, with the token it always had. A confirmed one is not sent again.
+
+        A site that is busy is asked again, within its time; that counts as one attempt.
+        """
         if delivery.confirmed or delivery.url is None:
             return delivery
         began = time.perf_counter()
-        status = self._post(delivery.url, delivery.token)
+        status, wait = self._post(delivery.url, delivery.token)
+        while wait is not None and time.perf_counter() - began + wait < self._timeout_seconds:
+            time.sleep(wait)
+            status, wait = self._post(delivery.url, delivery.token)
         took = time.perf_counter() - began
         sent = replace(delivery, status=status, seconds=took, attempts=delivery.attempts + 1)
         if sent.confirmed:
@@ -94,7 +100,8 @@ class LogOuts:
             self._done[name] = LogOut(person, tuple(pool.map(self.send, deliveries)))
         return name, self._done[name]
 
-    def _post(self, url: str, token: str) -> int | None:
+    def _post(self, url: str, token: str) -> tuple[int | None, int | None]:
+        """The site's status, and the seconds after which a site that is busy wants to be asked again."""
         with requests.Session() as http:
             http.trust_env = False
             try:
@@ -106,6 +113,7 @@ class LogOuts:
                     allow_redirects=False,
                     stream=True,
                 ) as response:
-                    return response.status_code
+                    wait = response.headers.get("Retry-After") if response.status_code == 503 else None
+                    return response.status_code, int(wait) if wait in ("1", "2") else None
             except requests.RequestException:
-                return None
+                return None, None
