@@ -23,7 +23,9 @@ _LOGGING_IN = (
     "state_mismatch state_expired cookies_blocked malformed_callback access_denied provider_error code_rejected "
     "claim_rejected logged_out_meanwhile login_refused on_login_failed wrong_callback_address"
 )
-_LOGGING_OUT = "logout_refused cross_origin not_a_form malformed_form form_too_long length_required wrong_address"
+_LOGGING_OUT = (
+    "logout_refused token_not_signed cross_origin not_a_form malformed_form form_too_long length_required wrong_address"
+)
 _NOT_THERE = (
     "webhook_busy provider_unavailable provider_timeout provider_tls provider_refused_app provider_answer "
     "session_unavailable store_unavailable"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import html.parser
 import json
 import logging
@@ -512,6 +515,91 @@ def test_row_24_impossible_tokens(token: str, server: responses.RequestsMock) ->
     with pytest.raises(LogoutRefused):
         read(provider(), token)
     assert len(server.calls) == 0
+
+
+BODY = "body-1_A"
+SIGNATURE = "wcWe7X7EzePay_mplDwNCFxoowmF1cc9GOESVdiKK10"
+"""HMAC-SHA256 of BODY by the SHA-256 of APP_SECRET, as base64url without padding; made with openssl."""
+STRANGERS = base64.urlsafe_b64encode(hmac.digest(b"a key of somebody's", BODY.encode(), "sha256")).decode().rstrip("=")
+
+
+def assert_asked(server: responses.RequestsMock, token: str, **options: Any) -> None:
+    """The server is asked about this token, once."""
+    server.reset()
+    logout(server)
+    assert read(provider(signed_tokens=True, **options), token).keys
+    assert paths(server) == ["/api/v1/logout"]
+
+
+def assert_not_asked(server: responses.RequestsMock, token: str, **options: Any) -> None:
+    """The token is refused as not signed, and the server never hears of it."""
+    server.reset()
+    with pytest.raises(LogoutRefused, match="not signed") as caught:
+        read(provider(signed_tokens=True, **options), token)
+    assert (caught.value.reason, caught.value.status) == ("token_not_signed", 400)
+    assert len(server.calls) == 0
+
+
+@each("more", ["", f".{STRANGERS}", ".", "..x", f".{SIGNATURE}"])
+@each("secret", [APP_SECRET, ["new", APP_SECRET], [APP_SECRET, "old"], ("new", "newer", APP_SECRET)])
+def test_a_signed_token_is_asked_about(secret: Any, more: str, server: responses.RequestsMock) -> None:
+    """One signature by one of the secrets is enough, wherever it stands: both sides may be changing theirs."""
+    assert_asked(server, f"{BODY}.{SIGNATURE}{more}", app_secret=secret)
+    assert_asked(server, f"{BODY}.{STRANGERS}.{SIGNATURE}{more}", app_secret=secret)
+
+
+@each(
+    "token",
+    [
+        BODY,
+        f"{BODY}.",
+        f"{BODY}.{STRANGERS}",
+        f"{BODY}.{STRANGERS}.{STRANGERS}",
+        f"{BODY}{SIGNATURE}",
+        f"{BODY}..{SIGNATURE[:-1]}",
+        f"{BODY}.{SIGNATURE}=",
+        f"{BODY}.{SIGNATURE} ",
+        f" {BODY}.{SIGNATURE}",
+        f"{BODY}.x{SIGNATURE[1:]}",
+        f"{BODY}.{SIGNATURE.lower()}",
+        f"x.{SIGNATURE}",
+        f".{SIGNATURE}",
+        SIGNATURE,
+        f"{SIGNATURE}.{BODY}",
+        f"x.{BODY}.{SIGNATURE}",
+        ".",
+        "." * 2048,
+        "1234567890",
+    ],
+)
+def test_a_token_without_a_signature_of_ours_is_not_asked_about(token: str, server: responses.RequestsMock) -> None:
+    """A stranger's junk costs no call, and has a reason of its own."""
+    assert_not_asked(server, token)
+    assert_not_asked(server, token, app_secret=["new", APP_SECRET, "old"])
+
+
+def test_a_token_signed_with_a_secret_that_was_dropped_is_refused(server: responses.RequestsMock) -> None:
+    """Only the secrets that the site has count; an empty body is signed by nobody."""
+    assert_not_asked(server, f"{BODY}.{SIGNATURE}", app_secret="another")
+    key = hashlib.sha256(APP_SECRET.encode()).digest()
+    empty = base64.urlsafe_b64encode(hmac.digest(key, b"", "sha256")).decode().rstrip("=")
+    assert_not_asked(server, f".{empty}")
+
+
+def test_without_the_option_a_token_is_opaque(server: responses.RequestsMock) -> None:
+    """A server of somebody's own signs nothing; the digest is the whole token's, signatures included."""
+    logout(server)
+    clef = provider()
+    assert len({read(clef, token).once for token in (BODY, f"{BODY}.{SIGNATURE}", f"{BODY}.{STRANGERS}")}) == 3
+    signed = provider(signed_tokens=True)
+    assert read(signed, f"{BODY}.{SIGNATURE}").once == read(clef, f"{BODY}.{SIGNATURE}").once
+
+
+@each("value", [None, 1, "true", ()])
+def test_signed_tokens_is_a_truth_value(value: Any) -> None:
+    """A text is no truth value."""
+    with pytest.raises(ConfigurationError, match="signed_tokens must be True or False"):
+        provider(signed_tokens=value)
 
 
 def test_row_23_no_token(server: responses.RequestsMock) -> None:

@@ -18,7 +18,8 @@ import pytest
 import requests
 from cases import each
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi import ClefProvider
+from clef_wsgi.errors import ConfigurationError, LogoutRefused
 from clef_wsgi.testing import LocalClef, Person
 
 SITE = "http://localhost:8401"
@@ -492,7 +493,7 @@ def test_one_notice_for_each_app(clef: LocalClef, new_site: Callable[[], Site]) 
     assert all(delivery.confirmed for delivery in deliveries)
     for site in sites:
         [(body, headers)] = site.notices
-        assert re.fullmatch(rb"logout_token=\w+", body)
+        assert re.fullmatch(rb"logout_token=[\w.-]+", body)
         assert headers["User-Agent"].startswith("Clef/1.0 (")
         assert "Cookie" not in headers
         assert "Authorization" not in headers
@@ -621,6 +622,20 @@ def test_a_token_for_the_test_itself(clef: LocalClef) -> None:
     for _ in range(2):
         answer = exchange(clef, token, clef.app_id, clef.app_secret).json()
         assert answer == {"success": True, "clef_id": clef.clef_id("Bo")}
+
+
+def test_its_tokens_are_signed(clef: LocalClef, site: Site) -> None:
+    """Each app's own: a provider that verifies signatures takes them, another app's does not."""
+    token = clef.notice_token("Ann", site.app.app_id)
+    theirs, first = (
+        ClefProvider(app_id=app_id, app_secret=secret, server_url=clef.url, signed_tokens=True)
+        for app_id, secret in ((site.app.app_id, site.app.app_secret), (clef.app_id, clef.app_secret))
+    )
+    user_id = str(clef.clef_id("Ann", site.app.app_id))
+    assert theirs.read_logout({"logout_token": token}).keys == (theirs.user_key(user_id),)
+    with pytest.raises(LogoutRefused) as caught:
+        first.read_logout({"logout_token": token})
+    assert caught.value.reason == "token_not_signed"
 
 
 def test_a_logout_ends_codes_under_way(clef: LocalClef) -> None:

@@ -247,6 +247,17 @@ def log_in_and_out(clef: LocalClef, app: Any) -> None:
     assert time.monotonic() - begun < 2
 
 
+def test_row_85_with_signed_tokens_junk_is_not_asked_about(clef: LocalClef) -> None:
+    """Row 85: the login server hears of the true notice alone."""
+    provider = ClefProvider(app_id=clef.app_id, app_secret=clef.app_secret, server_url=clef.url, signed_tokens=True)
+    app = make_app(provider=provider, base_url=SITE_URL)
+    before = len(clef.requests)
+    assert post_junk(app) == {400}
+    assert len(clef.requests) == before
+    log_in_and_out(clef, app)
+    assert [call.name for call in clef.requests[before:]] == ["authorize", "info", "logout"]
+
+
 def test_row_85_a_true_login_and_logout_after_280_junk_tokens(clef: LocalClef) -> None:
     """Row 85: junk is asked about two at a time, or 503; the login and the logout after it are done in 2 s."""
     provider = ClefProvider(app_id=clef.app_id, app_secret=clef.app_secret, server_url=clef.url)

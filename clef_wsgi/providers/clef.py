@@ -6,8 +6,10 @@ This file knows nothing of WSGI, sessions or stores; what may go wrong on the ne
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any, TypeGuard
@@ -55,6 +57,8 @@ class ClefProvider:
     :param ca_file: PEM file with the certificates to trust, instead of the usual authorities.
     :param proxy_url: an http or https proxy. It is not used for loopback hosts.
     :param allow_http_hosts: host names that may be asked without TLS; loopback hosts always may.
+    :param signed_tokens: verify the signature of a logout token before the server is asked. Only for a server that
+        signs them, such as ``clef-wsgi server``.
     :raises ConfigurationError: with all that is wrong.
 
     ``ProviderUnavailable`` has the reasons of :class:`~clef_wsgi.providers._http.HttpClient`, and
@@ -73,8 +77,9 @@ class ClefProvider:
         ca_file: str | None = None,
         proxy_url: str | None = None,
         allow_http_hosts: Collection[str] = (),
+        signed_tokens: bool = False,
     ) -> None:
-        faults = [*_app_faults(app_id, app_secret)]
+        faults = [*_app_faults(app_id, app_secret, signed_tokens)]
         faults += check_url(server_url, "server_url", allow_http_hosts=allow_http_hosts)
         try:
             self._http = HttpClient(
@@ -90,6 +95,7 @@ class ClefProvider:
         self.app_id = app_id
         self.server_url = server_url.rstrip("/")
         self._secrets = tuple(dict.fromkeys([app_secret] if isinstance(app_secret, str) else app_secret))
+        self._signed_tokens = signed_tokens
 
     def __repr__(self) -> str:
         return f"ClefProvider(server_url={self.server_url!r}, app_id={self.app_id!r})"
@@ -136,12 +142,14 @@ class ClefProvider:
     def read_logout(self, form: Mapping[str, str]) -> Logout:
         """Asks the server whose logout this is.
 
-        :raises LogoutRefused: there is no such token, or the server does not know it.
+        :raises LogoutRefused: there is no such token, it is not signed as it should be, or the server does not know it.
         :raises ProviderUnavailable: as in :meth:`finish_login`; also where the id can't be used.
         """
         token = form.get("logout_token")
         if not _is_token(token):
             raise LogoutRefused
+        if self._signed_tokens:
+            self._verify_signature(token)
         with _exchange_limit.of_this_process.place():
             answer = self._post("/api/v1/logout", {"logout_token": token}, self._http.deadline())
         clef_id = _canonical_id(_checked(answer, "Invalid Logout Token.", LogoutRefused()).get("clef_id"))
@@ -153,6 +161,13 @@ class ClefProvider:
     def user_key(self, user_id: str) -> str:
         """``["clef", app_id, user_id]`` as compact ASCII JSON, which no other three strings give."""
         return _canonical_json("clef", self.app_id, user_id)
+
+    def _verify_signature(self, token: str) -> None:
+        """Verify ``BODY.SIG[.SIG...]``: one signature for each of the app's secrets at the server, newest first."""
+        body, *signatures = token.split(".")
+        own = [token_signature(body, secret) for secret in self._secrets]
+        if not body or not any([hmac.compare_digest(one, other) for one in signatures for other in own]):
+            raise LogoutRefused("This logout is not signed with this site's secret.", reason="token_not_signed")
 
     def _authorize(self, code: str, until: float) -> str:
         answer = self._post("/api/v1/authorize", {"code": code}, until)
@@ -187,8 +202,8 @@ class ClefProvider:
         return self.server_url + path
 
 
-def _app_faults(app_id: object, app_secret: object) -> tuple[str, ...]:
-    faults: tuple[str, ...] = ()
+def _app_faults(app_id: object, app_secret: object, signed_tokens: object) -> tuple[str, ...]:
+    faults: tuple[str, ...] = () if isinstance(signed_tokens, bool) else ("signed_tokens must be True or False.",)
     if not isinstance(app_id, str) or not _APP_ID.fullmatch(app_id):
         faults += ("app_id must be the id that the server gave: printable ASCII without spaces.",)
     secrets = app_secret if isinstance(app_secret, (list, tuple)) else [app_secret]
@@ -217,6 +232,15 @@ def _checked(answer: Answer, refusal: str | None = None, refused: ClefError | No
 
 def _nonsense(answer: Answer) -> ProviderUnavailable:
     return unavailable("provider_answer", http_status=answer.status)
+
+
+def token_signature(body: str, secret: str) -> str:
+    """Sign a logout token's body with HMAC-SHA256 (RFC 2104), as base64url without padding.
+
+    The key is the secret's digest, since a server keeps that alone.
+    """
+    key = hashlib.sha256(secret.encode()).digest()
+    return urlsafe_b64encode(hmac.digest(key, body.encode("ascii"), "sha256")).rstrip(b"=").decode("ascii")
 
 
 def _is_token(value: object) -> TypeGuard[str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
+from clef_wsgi.providers.clef import token_signature
 from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, check_redirect, origin, sibling_webhook
 
 CODE_LIFETIME = 60.0
@@ -177,8 +178,9 @@ class Book:
             return list(self._logins.pop(person.first_name, ()))
 
     def issue_notice(self, person: Person, app_id: str) -> str:
-        """A logout token; it works until :meth:`drop_notice`, as often as the app asks."""
-        token = secrets.token_hex(16)
+        """A logout token, signed; it works until :meth:`drop_notice`, as often as the app asks."""
+        body = secrets.token_urlsafe(24)
+        token = f"{body}.{token_signature(body, self.apps[app_id].app_secret)}"
         with self._lock:
             self._notices[token] = (app_id, clef_id(person, app_id))
         return token
