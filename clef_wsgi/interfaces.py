@@ -64,6 +64,10 @@ class IdentityProvider(Protocol):
 
     Optional: ``bounds_exchanges = True`` says that :meth:`read_logout` asks nobody, or bounds its exchanges itself.
     Without it at most two calls of it are under way in a process, since anybody can post to a webhook.
+
+    Optional: ``check_peer(redirect_url)`` tells ``clef-wsgi check`` whether the other side knows this site: an iterable
+    of findings, each a tuple of severity (``ok``, ``warning`` or ``error``), sentence and remedy. It may raise
+    ``ProviderUnavailable``.
     """
 
     def start_login(self, state: str, redirect_url: str) -> LoginStart:

@@ -9,17 +9,27 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import kit_front
 import pytest
 import redis
+from cases import each
 from certificates import Certificate, self_signed
 from kit_databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
 from kit_front import deployed, links_home
 
 import clef_wsgi
-from clef_wsgi import MemoryLogoutStore, from_settings
+from clef_wsgi import (
+    Identity,
+    LoginRefused,
+    LoginStart,
+    Logout,
+    LogoutRefused,
+    MemoryLogoutStore,
+    ProviderUnavailable,
+    from_settings,
+)
 from clef_wsgi._paths import Site
 from clef_wsgi.check import findings, live, session, sqlite_file, store
 from clef_wsgi.check.asking import Reply, SilenceError
@@ -28,6 +38,7 @@ from clef_wsgi.cli import main
 from clef_wsgi.settings import load
 from clef_wsgi.testing import LocalClef
 
+WRONG_APP = "The login service does not accept this site's app_id and app_secret."
 SECRET = "u8Zr-Qx2vM7bT1yKc5Wn0pLd4Hs9Ja3E"
 
 Settings = dict[str, str]
@@ -326,6 +337,123 @@ def test_sessions_of_somebody_else(settings: Settings) -> None:
 def test_login_service(settings: Settings, changes: Settings, told: str) -> None:
     """It is asked with a code that nobody gave: what it says of the code, or of the site, tells."""
     assert only(found({**settings, **changes}, "provider"), told).severity == (ERROR if changes else OK)
+
+
+def test_a_secret_that_is_over(settings: Settings, clef: LocalClef) -> None:
+    """Each secret of the list is tried: one that is refused is told, though the other lets people in."""
+    for secrets in (f"another\n{clef.app_secret}", f"{clef.app_secret}\nanother"):
+        told = found({**settings, "provider.app_secret": secrets}, "provider")
+        assert only(told, "accepts this site's id and secret").severity == OK
+        assert only(told, "refuses 1 of the 2 secrets").severity == WARNING
+    [finding] = found({**settings, "provider.app_secret": "another\nand another"}, "provider")
+    assert (finding.severity, finding.sentence) == (ERROR, WRONG_APP)
+
+
+def test_a_callback_that_is_not_registered(settings: Settings) -> None:
+    """The login page itself says so, before anybody has signed in."""
+    with LocalClef(site_url="http://localhost:8401") as clef:
+        told = {"provider.server_url": clef.url, "provider.app_id": clef.app_id, "provider.app_secret": clef.app_secret}
+        here = found({**settings, **told, "base_url": "http://localhost:8401"}, "provider")
+        there = found({**settings, **told, "base_url": "http://localhost:8402"}, "provider")
+        moved = found({**settings, **told, "base_url": "http://localhost:8401", "callback_path": "/back"}, "provider")
+    assert [finding.severity for finding in here] == [OK]
+    for many in (there, moved):
+        assert only(many, "does not lead people back to http://localhost:840").severity == ERROR
+
+
+def test_a_server_that_takes_any_code(settings: Settings, clef: LocalClef) -> None:
+    """A token for a code that nobody has is no proof of anything but trouble."""
+    clef.answer("authorize", body={"success": True, "access_token": "x"})
+    [finding] = found(settings, "provider")
+    assert finding.severity == ERROR
+
+
+class Plug:
+    """A provider of somebody's own, without ``check_peer``."""
+
+    outcome: Exception | None = LoginRefused()
+
+    def start_login(self, state: str, redirect_url: str) -> LoginStart:
+        return LoginStart("https://login.example.net/")
+
+    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+        if self.outcome is not None:
+            raise self.outcome
+        return Identity({"id": "anybody"})
+
+    def read_logout(self, form: Mapping[str, str]) -> Logout:
+        raise LogoutRefused
+
+    def user_key(self, user_id: str) -> str:
+        return user_id
+
+
+class SilentPlug(Plug):
+    outcome = ProviderUnavailable()
+
+
+class BrokenPlug(Plug):
+    outcome = KeyError("hunter2")
+
+
+class OpenPlug(Plug):
+    outcome = None
+
+
+@pytest.mark.parametrize(
+    ("plug", "severity", "told"),
+    [
+        (Plug, WARNING, "knows this site can't be told: Plug has no check_peer"),
+        (SilentPlug, ERROR, "can't be reached"),
+        (BrokenPlug, WARNING, "it fails .KeyError."),
+        (OpenPlug, ERROR, "lets somebody in with a code that nobody gave"),
+    ],
+)
+def test_a_plug_that_can_prove_nothing_is_not_praised(
+    settings: Settings, plug: type[Plug], severity: str, told: str
+) -> None:
+    """A refused code says nothing of the site's own secret: a plug without ``check_peer`` is unproven."""
+    bare = {name: text for name, text in settings.items() if not name.startswith("provider")}
+    [finding] = found({**bare, "provider": f"{__name__}:{plug.__name__}"}, "provider")
+    assert (finding.severity, bool(finding.remedy)) == (severity, True)
+    assert re.search(told, finding.sentence)
+    assert "hunter2" not in str(finding)
+
+
+class PlugThatChecks(Plug):
+    """What it says of its peer is the test's."""
+
+    says: ClassVar[Any] = ()
+
+    def check_peer(self, redirect_url: str) -> Any:
+        if isinstance(self.says, Exception):
+            raise self.says
+        return [(*told[:2], f"{told[2]} {redirect_url}") for told in self.says]
+
+
+@each(
+    ("says", "expected"),
+    [
+        ([("ok", "Well.", "")], [OK]),
+        ([("ok", "Well.", ""), ("warning", "Old.", "Renew it.")], [OK, WARNING]),
+        ([("error", "The secret is wrong.", "Copy it again.")], [ERROR]),
+        (ProviderUnavailable(), [ERROR]),
+        (LoginRefused(), [WARNING]),
+        (RuntimeError("hunter2"), [WARNING]),
+        ([], [WARNING]),
+        ([("fine", "Well.", "")], [WARNING]),
+        ([("", "", "")], [WARNING]),
+    ],
+)
+def test_a_plug_says_itself_what_its_peer_answers(settings: Settings, says: Any, expected: list[str]) -> None:
+    """``check_peer`` gets the callback's address, and gives findings; whatever else comes of it is no praise."""
+    PlugThatChecks.says = says
+    bare = {name: text for name, text in settings.items() if not name.startswith("provider")}
+    told = found({**bare, "provider": f"{__name__}:PlugThatChecks"}, "provider")
+    assert [finding.severity for finding in told] == expected
+    assert "hunter2" not in str(told)
+    if says == [("error", "The secret is wrong.", "Copy it again.")]:
+        assert told[0].remedy == "Copy it again. https://localhost:1/clef/callback"
 
 
 # -- the deployed site ------------------------------------------------------------------------------------

@@ -1,17 +1,18 @@
-"""The login service: it answers, and takes this site for the one it knows.
+"""The login service: whether it answers, and takes this site for the one it knows.
 
-A code that no service gave is turned down in one way by a service that knows the site, and in another by one
-that does not. Knows nothing of any wire protocol.
+Only a provider can prove that, by its ``check_peer``: a refused code says nothing of the site's own secret.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 from clef_wsgi._paths import parse_site
-from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
 from clef_wsgi.errors import LoginRefused, ProviderUnavailable
+from clef_wsgi.interfaces import IdentityProvider
 from clef_wsgi.settings import Deployment
 
 PROVIDER = About("provider")
@@ -24,20 +25,38 @@ _REMEDIES = {
 
 
 def findings(deployment: Deployment) -> Iterator[Finding]:
-    """What there is to say of the login service."""
+    """Yield what there is to say of the login service."""
     callback = str(deployment.options.get("callback_path", "/clef/callback"))
     redirect_url = parse_site(deployment.options["base_url"]).url(callback)
+    look = _checked if hasattr(deployment.provider, "check_peer") else _unproven
     try:
-        deployment.provider.finish_login({"code": f"check-{secrets.token_hex(16)}"}, {}, redirect_url)
-    except LoginRefused:
-        yield PROVIDER.ok("The login service answers, and accepts this site's id and secret.")
+        yield from look(deployment.provider, redirect_url)
     except ProviderUnavailable as error:
         remedy = _REMEDIES.get(error.reason, "See that it runs, and that this machine reaches it.")
         yield PROVIDER.error(error.message, remedy)
     except Exception as error:  # noqa: BLE001  a provider of somebody's own
         yield PROVIDER.warning(
-            f"The provider fails with a code that nobody gave ({type(error).__name__}).",
-            "Let its finish_login raise LoginRefused or ProviderUnavailable.",
+            f"The provider can't be checked: it fails ({type(error).__name__}).",
+            "Let its methods raise LoginRefused or ProviderUnavailable, and nothing else.",
+        )
+
+
+def _checked(provider: Any, redirect_url: str) -> Iterator[Finding]:
+    """Ask the provider itself."""
+    found = [Finding(PROVIDER.name, *told) for told in provider.check_peer(redirect_url)]
+    if not found or any(one.severity not in (OK, WARNING, ERROR) for one in found):
+        raise ValueError("check_peer gives findings: severity, sentence, remedy")
+    yield from found
+
+
+def _unproven(provider: IdentityProvider, redirect_url: str) -> Iterator[Finding]:
+    """Try a code that nobody gave: that it is refused proves nothing, any other outcome is trouble."""
+    try:
+        provider.finish_login({"code": f"check-{secrets.token_hex(16)}"}, {}, redirect_url)
+    except LoginRefused:
+        yield PROVIDER.warning(
+            f"Whether the login service knows this site can't be told: {type(provider).__name__} has no check_peer.",
+            "Log in once by hand; or give the provider a check_peer.",
         )
     else:
         yield PROVIDER.error("The provider lets somebody in with a code that nobody gave.", "Don't use it.")

@@ -10,8 +10,9 @@ import hmac
 import json
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from html import escape
+from secrets import token_hex
 from typing import Any, TypeGuard
 from urllib.parse import quote, urlencode
 
@@ -157,6 +158,49 @@ class ClefProvider:
             raise _nonsense(answer)
         once = hashlib.sha256(_canonical_json("clef", self.app_id, token).encode()).hexdigest()
         return Logout(keys=(self.user_key(clef_id),), once=once)
+
+    def check_peer(self, redirect_url: str) -> Iterator[tuple[str, str, str]]:
+        """Ask the server whether it knows this site, each of its secrets and its callback, with a code that nobody has.
+
+        :returns: findings: severity, sentence, remedy.
+        :raises ProviderUnavailable: as in :meth:`finish_login`.
+        """
+        refused = [secret for secret in self._secrets if not self._is_accepted(secret)]
+        if len(refused) == len(self._secrets):
+            raise unavailable("provider_refused_app")
+        yield "ok", "The login service answers, and accepts this site's id and secret.", ""
+        if refused:
+            sentence = f"The login service refuses {len(refused)} of the {len(self._secrets)} secrets in app_secret."
+            yield "warning", sentence, "Leave out the one that is over; copy the newest again if it is that one."
+        if not self._leads_back_to(redirect_url):
+            sentence = f"The login service does not lead people back to {redirect_url}."
+            yield (
+                "error",
+                sentence,
+                "Register that address there as a redirect URL of this site; see that base_url is right.",
+            )
+
+    def _is_accepted(self, secret: str) -> bool:
+        form = {"code": f"check-{token_hex(16)}", "app_id": self.app_id, "app_secret": secret}
+        answer = self._http.post_form(self._url("/api/v1/authorize"), form)
+        if answer.document.get("error") == _WRONG_SECRET:
+            return False
+        try:
+            _checked(answer, "Invalid OAuth Code.", CodeRejected())
+        except CodeRejected:
+            return True
+        raise _nonsense(answer)  # a token for a code that nobody gave
+
+    def _leads_back_to(self, redirect_url: str) -> bool:
+        """Whether a login may begin: its page is no JSON, and so the status tells."""
+        query = {"app_id": self.app_id, "redirect_url": redirect_url}
+        try:
+            status = self._http.get_json(self._url("/iframes/qr"), params=query).status
+        except ProviderUnavailable as error:
+            if error.reason != "provider_answer":
+                raise
+            status = vars(error)["http_status"] or 500
+        return status < 400
 
     def user_key(self, user_id: str) -> str:
         """``["clef", app_id, user_id]`` as compact ASCII JSON, which no other three strings give."""
