@@ -24,6 +24,8 @@ class Gate(Protocol):
 
     def sign_out(self, environ: dict[str, Any]) -> None: ...
 
+    def lives(self, record: Any) -> bool: ...
+
 
 class ClefLogin:
     """The login of one request.
@@ -38,6 +40,7 @@ class ClefLogin:
 
     # Defaults of the class, not of the instance: one is made for every request.
     id: str | None = None
+    record: Any = None
     error: ClefError | None = None
     return_to: str | None = None
     is_private = False
@@ -51,6 +54,16 @@ class ClefLogin:
 
     def __repr__(self) -> str:
         return f"<ClefLogin {'signed in' if self.id else 'nobody'}>"
+
+    def is_active(self) -> bool:
+        """Ask the store whether this request's login still lives: for a stream or a WebSocket, which outlives a logout.
+
+        Touches neither session nor network beyond the store, writes nothing, and works from any thread and after
+        ``start_response``. False where nobody was signed in.
+
+        :raises StoreUnavailable: the store can't be asked: end the stream then.
+        """
+        return self.id is not None and self._gate.lives(self.record)
 
     def url(self, next: str | None = None) -> str:
         """The absolute URL that starts a login. Writes nothing."""

@@ -62,6 +62,16 @@ class Logins:
             self._notice(session, "malformed")
         return None
 
+    def lives(self, record: Record) -> bool:
+        """Ask the store alone whether a login that was read before is still living.
+
+        :raises StoreUnavailable: the store can't be asked.
+        """
+        return (
+            login_session.is_in_time(record, self._clock(), self._max_age)
+            and self._store.newest_logout(record["keys"]) < record["started"]
+        )
+
     def tick(self) -> int:
         """The stamp of a login that is about to happen: to be taken before the provider is asked."""
         return self._store.tick()
@@ -114,12 +124,6 @@ class Logins:
         previous = login_session.read(session, self._entry)
         if previous is None:
             return not login_session.holds_anything_of_a_login(session, self._entry)
-        is_theirs = previous["user"]["id"] == user_id and self._lives(previous)
+        is_theirs = previous["user"]["id"] == user_id and self.lives(previous)
         self._store.record_logout(previous["keys"][:1])
         return is_theirs
-
-    def _lives(self, record: Record) -> bool:
-        return (
-            login_session.is_in_time(record, self._clock(), self._max_age)
-            and self._store.newest_logout(record["keys"]) < record["started"]
-        )

@@ -216,7 +216,7 @@ class ClefMiddleware:
 
     def _introduce(self, environ: Environ, record: login_session.Record, login: ClefLogin) -> None:
         user = environ["clef.user"] = {**record["user"], "logged_in_at": record["logged_in_at"]}
-        login.id = record["keys"][0]
+        login.id, login.record = record["keys"][0], record
         login.is_private = True
         if self._remote_user is not None:
             name = user.get(self._remote_user)
@@ -359,6 +359,10 @@ class ClefMiddleware:
         session = self._session(environ)
         if self._carries_cookie(environ):
             self._logins.end(session)
+
+    def lives(self, record: login_session.Record) -> bool:
+        """Ask the store whether a login still lives."""
+        return self._logins.lives(record)
 
     # -- shared -----------------------------------------------------------------------------------------------
 

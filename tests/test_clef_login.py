@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from cases import each
-from kit import BASE_URL, SAME_ORIGIN, Answer, Browser, FakeProvider, ask, browser, make_app, state_of
+from kit import BASE_URL, SAME_ORIGIN, Answer, Browser, FakeClock, FakeProvider, ask, browser, make_app, state_of
 from webtest import TestResponse
+
+from clef_wsgi import EVERYONE, MemoryLogoutStore, StoreUnavailable
 
 LOGIN = BASE_URL + "/clef/login?next="
 HOME = BASE_URL + "/"
@@ -35,6 +38,115 @@ def state_in(page: str) -> str:
     found = re.search(r'data-state="([^"]+)"', page)
     assert found
     return found[1]
+
+
+# -- is_active --------------------------------------------------------------------------------------------
+
+
+class FailingStore(MemoryLogoutStore):
+    """Counts look-ups, and can be taken away."""
+
+    is_there, asked = True, 0
+
+    def newest_logout(self, keys: Any) -> int:
+        self.asked += 1
+        if not self.is_there:
+            raise StoreUnavailable
+        return super().newest_logout(keys)
+
+
+class Stream:
+    """An app that streams whether the login is active, each time after ``start_response``, and its browser."""
+
+    def __init__(self, **options: Any) -> None:
+        self.provider, self.store, self.clock = FakeProvider(), FailingStore(), FakeClock()
+        self.kept: list[Any] = []
+        self.ann = browser(make_app(self._app, provider=self.provider, store=self.store, clock=self.clock, **options))
+
+    def _app(self, environ: Any, start_response: Any) -> Any:
+        login = environ["clef.login"]
+        self.kept.append(login)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [str(login.is_active()).encode()]
+
+    def login(self) -> Any:
+        """``clef.login`` of a request that is over, as a stream has it long after its beginning."""
+        self.ann.get("/", status=200)
+        return self.kept[-1]
+
+
+def test_row_101_is_active_until_the_logout() -> None:
+    """Row 101: True while the login lives, False from the webhook's answer on, and False for nobody."""
+    stream = Stream()
+    assert stream.ann.get("/").text == "False"
+    stream.ann.sign_in("ann")
+    assert stream.ann.get("/").text == "True"
+    login = stream.login()
+    assert login.is_active()
+    stream.ann.notify(stream.provider.logout_token("bob"), status=200)
+    assert login.is_active()
+    stream.ann.notify(stream.provider.logout_token("ann"), status=200)
+    assert not login.is_active()
+    stream.ann.sign_in("ann")
+    assert not login.is_active()
+    assert stream.login().is_active()
+
+
+@each(
+    "end",
+    [
+        lambda stream, login: stream.ann.sign_out(),
+        lambda stream, login: login.end(),
+        lambda stream, login: stream.store.record_logout([EVERYONE]),
+        lambda stream, login: stream.ann.sign_in("bob"),
+        lambda stream, login: stream.clock.advance(30 * 24 * 3600),
+    ],
+    ids=["signed out here", "end()", "everyone", "replaced", "too old"],
+)
+def test_row_101_whatever_ends_a_login_ends_the_stream(end: Callable[[Stream, Any], object]) -> None:
+    """Row 101: every way in which a login ends, its age included."""
+    stream = Stream()
+    stream.ann.sign_in("ann")
+    login = stream.login()
+    assert login.is_active()
+    end(stream, login)
+    assert not login.is_active()
+
+
+def test_row_101_it_asks_the_store_alone_from_any_thread() -> None:
+    """Row 101: one look-up a call; the session is not read, even where it has gone."""
+    stream = Stream()
+    stream.ann.sign_in("ann")
+    login = stream.login()
+    stream.ann.cookies.clear()
+    asked = stream.store.asked
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: login.is_active(), range(40))) == {True}
+    assert stream.store.asked == asked + 40
+
+
+@each("store_failure", ["unavailable", "anonymous"])
+def test_row_101_a_store_that_cant_be_asked_raises(store_failure: str) -> None:
+    """Row 101: no answer is no True, whatever happens to pages; afterwards the stream could go on."""
+    stream = Stream(store_failure=store_failure)
+    stream.ann.sign_in("ann")
+    login = stream.login()
+    stream.store.is_there = False
+    with pytest.raises(StoreUnavailable):
+        login.is_active()
+    stream.store.is_there = True
+    assert login.is_active()
+
+
+def test_row_101_nobody_is_asked_about_nobody() -> None:
+    """Anonymous visitors and ignored paths: False, without a look-up, store or not."""
+    stream = Stream(ignore=["/static"])
+    stream.store.is_there = False
+    asked = stream.store.asked
+    assert stream.ann.get("/").text == "False"
+    stream.ann.get("/static")
+    assert not stream.kept[-1].is_active()
+    assert stream.store.asked == asked
 
 
 # -- url --------------------------------------------------------------------------------------------------

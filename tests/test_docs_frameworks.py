@@ -12,6 +12,7 @@ from typing import Any
 
 import doc_runner
 import pytest
+import webtest
 from doc_runner import BY_NAME, ROOT
 from kit import BASE_URL, SECRET, Browser, FakeProvider, browser
 from kit_docs import my_app, settings
@@ -41,6 +42,62 @@ class Page:
     def browser(self) -> Browser:
         app = self.names["app"]
         return browser(getattr(app, "wsgi_app", app), BASE_URL)
+
+
+def test_row_101_a_stream_ends_with_the_login() -> None:
+    """Row 101: what comes in after the logout is not sent, though the stream was open before."""
+    page = Page("stream_site")
+    person, news = page.browser(), page.names["news"]
+    person.get("/events", status=303)
+    person.sign_in("ann")
+    request = webtest.TestRequest.blank("/events", headers={"Cookie": person.cookie}, base_url=BASE_URL)
+    stream = iter(request.call_application(page.names["app"])[2])
+    news.put("one")
+    assert next(stream) == b"data: one\n\n"
+    assert next(stream) == b": still here\n\n"
+    person.notify(page.provider.logout_token("ann"), status=200)
+    news.put("two")
+    assert list(stream) == []
+
+
+class Socket:
+    """A WebSocket's server side: ``messages`` come in one by one, then ``last`` happens and one more comes."""
+
+    def __init__(self, messages: list[str | None], last: Callable[[], object]) -> None:
+        self.messages, self.last = messages, last
+        self.sent: list[str] = []
+        self.closed: tuple[int, str] | None = None
+
+    def receive(self, timeout: float) -> str | None:
+        if self.messages:
+            return self.messages.pop(0)
+        self.last()
+        return "too late"
+
+    def send(self, message: str) -> None:
+        self.sent.append(message)
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code, reason
+
+
+def test_row_101_a_websocket_ends_with_the_login() -> None:
+    """Row 101: a message that comes in after the logout has no answer, and the socket is closed; a dead store too."""
+    page = Page("stream_site")
+    doc_runner.run(BY_NAME["websocket_handler"], page.names)
+    logins: list[Any] = []
+
+    def keep(environ: Any, start_response: Any) -> Any:
+        logins.append(environ["clef.login"])
+        return my_app(environ, start_response)
+
+    person = browser(page.names["wrap"](keep, **page.names["settings"]), BASE_URL)
+    person.sign_in("ann")
+    person.get("/")
+    token = page.provider.logout_token("ann")
+    socket = Socket(["one", None, "two"], lambda: person.notify(token, status=200))
+    page.names["echo"](socket, logins[-1])
+    assert (socket.sent, socket.closed) == (["one", "two"], (1008, "logged out"))
 
 
 @pytest.mark.parametrize("name", ["plain_site", "bottle_site", "flask_site", "pyramid_site"])

@@ -198,6 +198,8 @@ def test_environ_for_unit_tests() -> None:
     assert signed_in["clef.user"] is None
     assert environ()["clef.user"] is None
     assert environ()["clef.login"].id is None
+    assert environ()["clef.login"].is_active() is False
+    assert environ("ann")["clef.login"].is_active() is True
     assert environ("ann")["clef.login"].id != environ("ann")["clef.login"].id
 
 
