@@ -72,6 +72,13 @@ class Logins:
             and self._store.newest_logout(record["keys"]) < record["started"]
         )
 
+    def check_store(self) -> None:
+        """Read from the store, so that nobody is sent to a login that can't be finished.
+
+        :raises StoreUnavailable: the store can't be asked.
+        """
+        self._store.newest_logout(())
+
     def tick(self) -> int:
         """The stamp of a login that is about to happen: to be taken before the provider is asked."""
         return self._store.tick()

@@ -202,7 +202,7 @@ class ClefMiddleware:
             try:
                 record = self._logins.living(environ[self._session_key])
             except StoreUnavailable as error:
-                if not self._goes_on:
+                if not self._goes_on or self._rules.need_login(readings):
                     page = self._safe_next([_paths.current_page(environ, self.site)])
                     return self._refusal(environ, error, retry_url=self._page(page))
                 login.error = error
@@ -248,6 +248,7 @@ class ClefMiddleware:
             return _web.method_not_allowed("GET")
         target = self._safe_next((_web.read_query(environ) or {}).get("next", []))
         environ["clef.login"].return_to = self._page(target)
+        self._logins.check_store()
         if not _web.is_page(environ):
             return self._ask_to_log_in(environ)
         return self._start_login(environ, target)
@@ -289,6 +290,7 @@ class ClefMiddleware:
             )
         if not carries_cookie or "error" in query or query["state"].startswith(_SECOND_TRY):
             raise StateMismatch() if expired is None else StateExpired()
+        self._logins.check_store()
         return self._start_login(environ, expired and expired["next"], mark=_SECOND_TRY)
 
     def _completed(self, environ: Environ, user: dict[str, Any]) -> dict[str, Any]:

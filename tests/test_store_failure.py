@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from beaker.container import MemoryNamespaceManager
+from cases import each
 from kit import BASE_URL, SECRET, Browser, FakeProvider, WSGIApp, ask, browser, echo, make_app
 
 from clef_wsgi import MemoryLogoutStore, SQLiteLogoutStore, StoreUnavailable, wrap
@@ -123,7 +124,7 @@ def test_row_43_who_carries_a_login_gets_503_and_nobody_else(app: WSGIApp, store
     assert_unavailable(answer)
     assert b"echo" not in answer.body
     assert ask(app).status == 200
-    assert ask(app, "/clef/login").status == 303
+    assert ask(app, "/about").status == 200
 
 
 def test_row_43_it_heals_and_the_cookie_is_kept(app: WSGIApp, store: FlakyStore) -> None:
@@ -164,7 +165,7 @@ def test_row_43_anonymous_goes_on_with_nobody(store: FlakyStore) -> None:
     store.down = {"newest_logout"}
     seen = ann.get("/", status=200).json
     assert (seen["user"], seen["login_id"], seen["error"]) == (None, None, "store_unavailable")
-    ann.get("/private", status=303)
+    assert_unavailable(ann.get("/private", status=503))
     store.down = set()
     assert ann.user is not None
     assert ann.get("/").json["error"] is None
@@ -175,6 +176,36 @@ def test_row_43_a_protected_page_is_503_too(store: FlakyStore) -> None:
     ann = signed_in(make_app(store=store, protect=["/"]))
     store.down = {"newest_logout"}
     assert_unavailable(ann.get("/private", status=503))
+
+
+@each("accept", ["text/html", "application/json"])
+@each("path", ["/notes", "/notes/1", "//notes", "/x/../notes"])
+@each("method", ["GET", "POST"])
+def test_row_103_anonymous_shows_no_protected_page_to_who_carries_a_login(
+    store: FlakyStore, method: str, path: str, accept: str
+) -> None:
+    """Row 103: 503, not the start of a login that can't be finished; what is not protected goes on with nobody."""
+    store.down = set()
+    app = make_app(store=store, store_failure="anonymous", protect=["/notes"], validated=False)
+    ann = signed_in(app)
+    store.down = {"newest_logout"}
+    answer = ask(app, path, method=method, HTTP_COOKIE=ann.cookie, HTTP_ACCEPT=accept)
+    assert (answer.status, answer.header("Cache-Control")) == (503, "no-store")
+    assert ask(app, path, HTTP_ACCEPT="text/html").status == 303
+    seen = ann.get("/", status=200).json
+    assert (seen["user"], seen["error"]) == (None, "store_unavailable")
+    store.down = set()
+    assert ann.get("/notes", status=200).json["user"]["id"] == "ann"
+
+
+def test_row_103_sessions_that_cant_be_read_show_no_protected_page(sessions: type[BreakableSessions]) -> None:
+    """Row 103: the session's back-end is one more place where it can't be told whose login this is."""
+    back_end = {"type": "memory", "namespace_class": sessions}
+    ann = signed_in(make_app(session=back_end, store_failure="anonymous", protect=["/notes"]))
+    sessions.read_error = OSError("down")
+    assert_unavailable(ann.get("/notes", status=503), "session_unavailable")
+    sessions.read_error = None
+    assert ann.get("/notes", status=200).json["user"]["id"] == "ann"
 
 
 def test_row_43_ignored_paths_do_not_notice(store: FlakyStore) -> None:
@@ -311,14 +342,41 @@ def test_a_login_is_not_replaced_when_the_old_one_can_not_be_ended(app: WSGIApp,
     assert ann.get("/").json["user"]["id"] == "ann"
 
 
-def test_a_login_starts_without_the_store(app: WSGIApp, store: FlakyStore) -> None:
-    """It is needed at the end of a login alone."""
-    store.down = {"tick", "record_logout", "newest_logout"}
-    ann = browser(app)
-    state = ann.start_login()
+@each("accept", ["text/html", "application/json", "*/*", None])
+@each("signed_in_before", [False, True])
+def test_row_104_nobody_is_sent_away_to_a_login_that_cant_be_finished(
+    app: WSGIApp, store: FlakyStore, provider: FakeProvider, signed_in_before: bool, accept: str | None
+) -> None:
+    """Row 104: ``/clef/login`` with the store down is 503, for scripts too, and afterwards works as before."""
+    visitor = signed_in(app) if signed_in_before else browser(app)
+    starts, store.down = len(provider.starts), {"newest_logout"}
+    answer = visitor.get("/clef/login?next=/notes", headers={"Accept": accept} if accept else {}, status=503)
+    assert_unavailable(answer)
+    assert len(provider.starts) == starts
     store.down = set()
-    ann.come_back(state, status=303)
-    assert ann.user is not None
+    visitor.come_back(visitor.start_login("/notes"), status=303)
+    assert visitor.user is not None
+
+
+@each("goes_on", ["unavailable", "anonymous"])
+def test_row_104_it_is_a_read_and_writes_nothing(store: FlakyStore, goes_on: str) -> None:
+    """Row 104: an anonymous start looks once and stamps nothing: it costs no turn of the store's clock."""
+    store.asked.clear()
+    store.down = {"tick", "record_logout"}
+    browser(make_app(store=store, store_failure=goes_on)).start_login()
+    assert store.asked == ["newest_logout"]
+    store.down = {"newest_logout"}
+    answer = browser(make_app(store=store, store_failure=goes_on)).get("/clef/login", status=503)
+    assert_unavailable(answer)
+
+
+def test_row_104_a_login_is_not_started_over_either(app: WSGIApp, store: FlakyStore, provider: FakeProvider) -> None:
+    """Row 104: an unknown state of somebody with a session leads nowhere while the store is down."""
+    visitor = browser(app)
+    visitor.start_login()
+    starts, store.down = len(provider.starts), {"newest_logout"}
+    assert_unavailable(visitor.come_back("unknown", status=503))
+    assert len(provider.starts) == starts
 
 
 def test_an_unknown_state_is_not_started_over_when_the_login_can_not_be_checked(
