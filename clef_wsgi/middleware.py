@@ -48,11 +48,14 @@ Endpoint = Callable[[Environ], "WSGIApplication"]
 
 _SECOND_TRY = "r."
 """Marks the state of a login that started over: a browser without cookies remembers nothing else."""
-_CALLBACK_PARAMETERS = ("state", "code", "error", "iss")
 _MAX_PARAMETER_LENGTH = 2048
 _SECONDS_BETWEEN_LINES = 60
 _SHARERS: WeakKeyDictionary[object, WeakSet[ClefMiddleware]] = WeakKeyDictionary()
 """For each of Beaker's middlewares, those of ours inside of it that have been asked."""
+_MAX_CODE_LENGTH = 8 * 1024  # codes of some login services hold an encrypted session
+_CALLBACK_PARAMETERS = {**dict.fromkeys(("state", "error", "iss"), _MAX_PARAMETER_LENGTH), "code": _MAX_CODE_LENGTH}
+_LATER = ("temporarily_unavailable", "server_error")
+"""What an ``error`` of a login service is that may be gone in a moment (RFC 6749, section 4.1.2.1)."""
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
@@ -465,11 +468,12 @@ def _malformed_path(environ: Environ) -> WSGIApplication:
 def _callback_query(environ: Environ) -> dict[str, str]:
     """The callback's parameters: one state, and one code or error, in visible ASCII (RFC 6749, appendix A)."""
     fields = _web.read_query(environ)
-    values = [value for name in _CALLBACK_PARAMETERS for value in (fields or {}).get(name, [])]
     if (
         fields is None
         or any(len(fields.get(name, [])) > 1 for name in _CALLBACK_PARAMETERS)
-        or not all(map(_is_visible, values))
+        or not all(
+            _is_visible(value, limit) for name, limit in _CALLBACK_PARAMETERS.items() for value in fields.get(name, [])
+        )
         or "state" not in fields
         or not ("code" in fields or "error" in fields)
     ):
@@ -477,13 +481,15 @@ def _callback_query(environ: Environ) -> dict[str, str]:
     return {name: found[-1] for name, found in fields.items()}
 
 
-def _is_visible(value: str) -> bool:
-    return value.isascii() and value.isprintable() and 0 < len(value) <= _MAX_PARAMETER_LENGTH
+def _is_visible(value: str, max_length: int = _MAX_PARAMETER_LENGTH) -> bool:
+    return value.isascii() and value.isprintable() and 0 < len(value) <= max_length
 
 
-def _refused_by_provider(error: str) -> LoginRefused:
+def _refused_by_provider(error: str) -> ClefError:
     if error == "access_denied":
         return LoginRefused("The login was cancelled.", reason="access_denied")
+    if error in _LATER:
+        return ProviderUnavailable("The login service can't do this right now.", reason="provider_error")
     return LoginRefused("The login service could not complete this login.", reason="provider_error")
 
 

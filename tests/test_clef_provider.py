@@ -207,13 +207,23 @@ def test_over_the_wire() -> None:
     assert not {"authorization", "cookie", "referer"} & {*first.headers, *second.headers}
 
 
-@each("code", ["", "c" * 2049, "c" * 100_000, "a\0b", "a\r\nb", "\xff", "a\u2028", "\ud800"])
+@each("code", ["", "c" * 8193, "c" * 100_000, "a\0b", "a\r\nb", "\xff", "a\u2028", "\ud800"])
 def test_row_6_impossible_codes(code: str, server: responses.RequestsMock) -> None:
     """Row 6: what no server could have given is refused without asking one."""
     server.reset()
     with pytest.raises(CodeRejected):
         finish(provider(), code=code)
     assert len(server.calls) == 0
+
+
+@each("code", ["c" * 8000, "c" * 8192, "~ " * 4000])
+def test_row_84_long_codes(code: str, server: responses.RequestsMock) -> None:
+    """Row 84: a code of up to 8 KiB is passed on as it is."""
+    server.reset()
+    form = {"code": code, "app_id": APP_ID, "app_secret": APP_SECRET}
+    server.post(f"{SERVER}/api/v1/authorize", json=AUTHORIZED, match=[urlencoded_params_matcher(form)])
+    info(server)
+    assert finish(provider(), code=code).user["id"] == "12345"
 
 
 def test_row_1_no_code(server: responses.RequestsMock) -> None:

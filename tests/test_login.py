@@ -157,7 +157,10 @@ BAD_CALLBACKS = {
     "empty error": "error=&state={state}",
     "error without state": "error=access_denied",
     "code of 100 kB": "code=" + "a" * 100_000 + "&state={state}",
-    "code of 2,049": "code=" + "a" * 2049 + "&state={state}",
+    "code of 8,193": "code=" + "a" * 8193 + "&state={state}",
+    "error of 2,049": "error=" + "a" * 2049 + "&state={state}",
+    "issuer of 2,049": "code=ann&state={state}&iss=" + "a" * 2049,
+    "state of 2,049": "code=ann&state=" + "a" * 2049,
     "state of 100 kB": "code=ann&state=" + "a" * 100_000,
     "code with NUL": "code=an%00n&state={state}",
     "code with CRLF": "code=ann%0D%0ASet-Cookie:x&state={state}",
@@ -185,6 +188,31 @@ def test_r4_rows_1_3_6_a_garbled_callback_is_refused_and_spends_nothing(query: s
     assert provider.finishes == []
     ann.come_back(state, "ann", status=303)
     assert ann.user is not None
+
+
+@each("length", [2049, 8000, 8192])
+def test_row_84_a_long_code_is_passed_on(length: int) -> None:
+    """Row 84: 8 KiB of code are no garbage; the other parameters keep their 2 KiB."""
+    provider = FakeProvider()
+    provider.identity = Identity({"id": "ann"})
+    ann = browser(make_app(provider=provider))
+    state = ann.start_login()
+    ann.come_back(state, "c" * length, status=303)
+    assert [query["code"] for query, _, _ in provider.finishes] == ["c" * length]
+    assert ann.user["id"] == "ann"
+
+
+@each("error", ["temporarily_unavailable", "server_error"])
+@each("more", [{}, {"code": "ann"}])
+def test_row_4_an_error_that_means_later_is_503(error: str, more: dict[str, str]) -> None:
+    """Row 4: the login service has trouble of its own: 503 with a time to come back, and nobody signed in."""
+    provider = FakeProvider()
+    ann = browser(make_app(provider=provider))
+    url = CALLBACK + "?" + urlencode({"error": error, "state": ann.start_login(), **more})
+    answer = ann.get(url, headers={"Accept": "application/json"}, status=503)
+    assert (answer.json["error"], answer.headers["Retry-After"]) == ("provider_error", "5")
+    assert provider.finishes == []
+    assert ann.user is None
 
 
 def test_row_6_nothing_of_a_callback_stands_in_a_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,6 +38,7 @@ _CLAIMS = ("email", "first_name", "last_name", "phone_number")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # RFC 6749, appendix A: codes and tokens are printable ASCII. The length keeps a URL within what servers take.
 _TOKEN = re.compile(r"[\x20-\x7e]{1,2048}")
+_CODE = re.compile(r"[\x20-\x7e]{1,8192}")
 # The service gave 32 lowercase hex digits. Others that speak its protocol may not, so: what needs no thought
 # in a URL, a form, an attribute and a log line.
 _APP_ID = re.compile(r"[\x21-\x7e]{1,255}")
@@ -134,7 +135,7 @@ class ClefProvider:
         if "error" in query:
             raise LoginRefused(reason="provider_error")
         code = query.get("code")
-        if not _is_token(code):
+        if not _is_token(code, _CODE):
             raise CodeRejected
         until = self._http.deadline()
         token = self._authorize(code, until)
@@ -287,8 +288,8 @@ def token_signature(body: str, secret: str) -> str:
     return urlsafe_b64encode(hmac.digest(key, body.encode("ascii"), "sha256")).rstrip(b"=").decode("ascii")
 
 
-def _is_token(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+def _is_token(value: object, form: re.Pattern[str] = _TOKEN) -> TypeGuard[str]:
+    return isinstance(value, str) and form.fullmatch(value) is not None
 
 
 def _is_claim(value: object) -> bool:
