@@ -270,7 +270,8 @@ def _checked(answer: Answer, refusal: str | None = None, refused: ClefError | No
         raise refused
     if error in _WRONG_APP:
         raise unavailable("provider_refused_app", http_status=answer.status)
-    if answer.status != 200 or answer.document.get("success") is not True or "error" in answer.document:
+    success = answer.document.get("success", True)  # the service's own clients never looked at it
+    if answer.status != 200 or "error" in answer.document or not (isinstance(success, int | float) and success):
         raise _nonsense(answer)
     return answer.document
 
