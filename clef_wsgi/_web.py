@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_FORM_LENGTH = 8 * 1024
 MAX_FIELDS = 100
+_FORM = "application/x-www-form-urlencoded"
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1b1f27;--paper:#f5f6f8;--card:#fff;--line:#d5d9e0;--soft:#565d6b;--key:#1d54c9}
 @media (prefers-color-scheme:dark){
@@ -96,34 +97,62 @@ def read_query(environ: Mapping[str, Any]) -> dict[str, list[str]] | None:
 def read_form(environ: Mapping[str, Any]) -> dict[str, list[str]]:
     """The form that was posted, read up to :data:`MAX_FORM_LENGTH` bytes.
 
-    :raises LogoutRefused: with status 411 (no length), 400 (length or fields make no sense, body cut off),
-        413 (too long) or 415 (something else than a form).
+    :raises LogoutRefused: with status 411 (no length, and no server that says where the input ends), 400 (length or
+        fields make no sense, body cut off), 413 (too long) or 415 (something else than a form).
     """
-    length = _content_length(environ)
-    if length == 0:
-        return {}
+    length = environ.get("CONTENT_LENGTH", "")
     media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-    if media_type != "application/x-www-form-urlencoded":
+    if length == "0":
+        return {}
+    if media_type != _FORM and (media_type or length):
         raise LogoutRefused("Only forms are read here.", reason="not_a_form", status=415)
-    try:
-        body = environ["wsgi.input"].read(length)
-    except OSError:  # the peer left
-        body = b""
-    fields = _fields(body.decode("latin-1")) if len(body) == length else None
+    if not length and environ.get("wsgi.input_terminated"):
+        body = _read_to_the_end(environ["wsgi.input"])
+    else:
+        body = _read_exactly(environ["wsgi.input"], _content_length(length))
+    fields = None if body is None else _fields(body.decode("latin-1"))
     if fields is None:
         raise LogoutRefused("The form is cut off or garbled.", reason="malformed_form")
     return fields
 
 
-def _content_length(environ: Mapping[str, Any]) -> int:
-    text = environ.get("CONTENT_LENGTH", "")
+def _content_length(text: str) -> int:
     if not text:
         raise LogoutRefused("The request must say its length.", reason="length_required", status=411)
     if not re.fullmatch("[0-9]{1,20}", text):
         raise LogoutRefused("The request's length makes no sense.", reason="malformed_form")
     if int(text) > MAX_FORM_LENGTH:
-        raise LogoutRefused("The form is too long.", reason="form_too_long", status=413)
+        raise _too_long()
     return int(text)
+
+
+def _read_exactly(stream: Any, length: int) -> bytes | None:
+    """Read as many bytes; None where the peer left before."""
+    try:
+        body: bytes = stream.read(length)
+    except OSError:
+        return None
+    return body if len(body) == length else None
+
+
+def _read_to_the_end(stream: Any) -> bytes | None:
+    """Read a body that was sent in chunks, where the server ends the input; None where the peer left before.
+
+    A read may give less than it was asked for, and nothing only at the end.
+    """
+    body = b""
+    try:
+        while chunk := stream.read(min(MAX_FORM_LENGTH, MAX_FORM_LENGTH + 1 - len(body))):
+            body += chunk
+            if len(body) > MAX_FORM_LENGTH:
+                raise _too_long()
+    except OSError:
+        return None
+    return body
+
+
+def _too_long() -> LogoutRefused:
+    return LogoutRefused("The form is too long.", reason="form_too_long", status=413)
 
 
 def _fields(text: str) -> dict[str, list[str]] | None:

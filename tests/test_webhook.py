@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +16,7 @@ from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit import FakeProvider, ask, browser, make_app
+from werkzeug.serving import make_server
 
 from clef_wsgi.errors import LogoutRefused, ProviderUnavailable
 from clef_wsgi.interfaces import Logout
@@ -226,12 +230,104 @@ def test_row_21_a_length_that_makes_no_sense_is_refused_unread(length: str | Non
     assert provider.notices == []
 
 
-def test_row_21_a_chunked_body_without_a_length_is_411() -> None:
-    """Row 21: chunked, also where the server would say where it ends: 411, unread."""
+class Chunks:
+    """A body in chunks, as a server hands it over that says where the input ends: a read may give less than asked."""
+
+    def __init__(self, *chunks: bytes, breaks: bool = False) -> None:
+        self.taken, self._chunks, self._breaks = 0, list(chunks), breaks
+
+    def read(self, size: int) -> bytes:
+        assert 0 < size <= CAP, "asked for more than the cap"
+        if not self._chunks and self._breaks:
+            raise ConnectionResetError
+        chunk = self._chunks.pop(0) if self._chunks else b""
+        if chunk[size:]:
+            self._chunks.insert(0, chunk[size:])
+        self.taken += len(chunk[:size])
+        return chunk[:size]
+
+
+ENDED = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_TYPE": FORM}
+
+
+@each("terminated", [{}, {"wsgi.input_terminated": False}])
+@each("length", ["", None])
+def test_row_21_a_chunked_body_is_411_where_nobody_says_its_end(length: str | None, terminated: Any) -> None:
+    """Row 21: chunked, and the server does not end the input: reading it could hang, so 411, unread."""
     stream = Body(b"logout_token=ann.1")
-    chunked = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    answer = post(make_app(validated=False), b"x", CONTENT_LENGTH=None, stream=stream, **chunked)
-    assert answer.status == 411
+    chunked = {**terminated, "HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_TYPE": FORM}
+    answer = post(make_app(validated=False), b"", CONTENT_LENGTH=length, stream=stream, **chunked)
+    assert (answer.status, answer.json["error"]) == (411, "length_required")
+    assert stream.taken == 0
+
+
+@each(
+    "chunks",
+    [(b"logout_token=ann.1",), (b"logout_", b"token=an", b"n.1"), tuple(b"%c" % b for b in b"logout_token=ann.1")],
+)
+def test_row_21_a_chunked_body_is_read_where_the_server_ends_it(chunks: tuple[bytes, ...]) -> None:
+    """Row 21: ``wsgi.input_terminated``: all of it, however small the pieces."""
+    provider = FakeProvider()
+    app = make_app(provider=provider, validated=False)
+    for length in (None, ""):
+        assert post(app, b"", CONTENT_LENGTH=length, stream=Chunks(*chunks), **ENDED).status == 200
+    assert provider.notices == [{"logout_token": "ann.1"}] * 2
+
+
+@each("size", [CAP + 1, 1024 * 1024])
+def test_row_21_a_chunked_body_is_read_up_to_the_cap(size: int) -> None:
+    """Row 21: a byte more than the cap is 413, and no more than that byte is read; the cap itself is fine."""
+    head = b"logout_token=ann.1&x="
+    app = make_app(validated=False)
+    assert post(app, b"", stream=Chunks(head + b"y" * (CAP - len(head))), **ENDED).status == 200
+    stream = Chunks(*[head + b"y" * (size - len(head))])
+    answer = post(app, b"", stream=stream, **ENDED)
+    assert (answer.status, answer.json["error"]) == (413, "form_too_long")
+    assert stream.taken == CAP + 1
+
+
+@each("chunks", [(), (b"logout_token=ann.1",), (b"logout_token=an",)])
+def test_row_21_a_chunked_body_that_breaks_off_is_not_believed(chunks: tuple[bytes, ...]) -> None:
+    """Row 21: half a token is not a token, and what came may be half of it."""
+    provider = FakeProvider()
+    answer = post(make_app(provider=provider, validated=False), b"", stream=Chunks(*chunks, breaks=True), **ENDED)
+    assert (answer.status, answer.json["error"]) == (400, "malformed_form")
+    assert provider.notices == []
+
+
+def test_row_21_a_chunked_notice_over_a_real_server() -> None:
+    """Row 21: Werkzeug's server says where the input ends."""
+    provider = FakeProvider()
+    server = make_server("127.0.0.1", 0, make_app(provider=provider, base_url="http://localhost:1", validated=False))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)) as connection:
+            pieces = iter([b"logout_token", b"=ann.1"])
+            connection.request("POST", WEBHOOK, pieces, {"Content-Type": FORM}, encode_chunked=True)
+            assert connection.getresponse().status == 200
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert provider.notices == [{"logout_token": "ann.1"}]
+
+
+@each(
+    "body",
+    [
+        {},
+        {"CONTENT_LENGTH": None, "wsgi.input_terminated": True},
+        {"CONTENT_LENGTH": "1000000"},
+        {"CONTENT_LENGTH": ""},
+    ],
+)
+def test_r7_row_22_json_is_415_whatever_its_length(body: dict[str, Any]) -> None:
+    """R7, row 22: of a megabyte, in chunks or without a length: what is wrong is that it is no form."""
+    stream = Body(b'{"logout_token": "ann.1"}')
+    app = make_app(validated=False)
+    answer = post(app, b"x", stream=stream, CONTENT_TYPE="application/json; charset=utf-8", **body)
+    assert (answer.status, answer.json["error"]) == (415, "not_a_form")
     assert stream.taken == 0
 
 
