@@ -35,6 +35,7 @@ EVENTS: Mapping[str, Event] = {
     "refusal": _TROUBLE,
     "provider_error": _TROUBLE,
     "store_error": _TROUBLE,
+    "remote_user_missing": Event(logging.WARNING, ("keys",)),
     "site_error": Event(logging.ERROR, ("hook",)),
 }
 

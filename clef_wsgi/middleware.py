@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakKeyDictionary, WeakSet
 
 from beaker.middleware import SessionMiddleware
@@ -56,6 +56,7 @@ _MAX_CODE_LENGTH = 8 * 1024  # codes of some login services hold an encrypted se
 _CALLBACK_PARAMETERS = {**dict.fromkeys(("state", "error", "iss"), _MAX_PARAMETER_LENGTH), "code": _MAX_CODE_LENGTH}
 _LATER = ("temporarily_unavailable", "server_error")
 """What an ``error`` of a login service is that may be gone in a moment (RFC 6749, section 4.1.2.1)."""
+_NESTED = (dict, list)
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
@@ -221,10 +222,11 @@ class ClefMiddleware:
         user = environ["clef.user"] = {**record["user"], "logged_in_at": record["logged_in_at"]}
         login.id, login.record = record["keys"][0], record
         login.is_private = True
-        if self._remote_user is not None:
-            name = user.get(self._remote_user)
-            if isinstance(name, str) and name and name.isprintable() and ord(max(name)) < 256:  # PEP 3333: latin-1
-                environ["REMOTE_USER"] = name
+        for name, value in user.items():
+            if type(value) in _NESTED:  # the app's own copy: the session's must stay as it was stored
+                user[name] = json.loads(json.dumps(value))
+        if self._remote_user is not None and _fits_remote_user(name := user.get(self._remote_user)):
+            environ["REMOTE_USER"] = name
 
     def _ask_to_log_in(self, environ: Environ) -> WSGIApplication:
         login_url = environ["clef.login"].url()
@@ -279,7 +281,16 @@ class ClefMiddleware:
             raise ClaimRejected()
         user = self._completed(environ, dict(identity.user))
         self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
+        self._tell_of_remote_user(user)
         return self._redirect_to(pending["next"])
+
+    def _tell_of_remote_user(self, user: dict[str, Any]) -> None:
+        """Tell once a login why an app will miss its REMOTE_USER."""
+        value = None if self._remote_user is None else user.get(self._remote_user)
+        if value is not None and not _fits_remote_user(value):
+            why = "it is no text, empty, beyond latin-1, or holds a control character"
+            keys = _events.digests([self.provider.user_key(user["id"])])
+            _events.tell("remote_user_missing", "no REMOTE_USER for a login: %s", why, keys=keys)
 
     def _unknown_state(self, environ: Environ, query: Mapping[str, str], expired: Pending | None) -> WSGIApplication:
         """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
@@ -479,6 +490,11 @@ def _callback_query(environ: Environ) -> dict[str, str]:
     ):
         raise LoginRefused("The answer of the login service is incomplete or garbled.", reason="malformed_callback")
     return {name: found[-1] for name, found in fields.items()}
+
+
+def _fits_remote_user(value: object) -> TypeGuard[str]:
+    """Whether a WSGI server can carry it: text of latin-1 (PEP 3333), so that no two names look alike to the app."""
+    return isinstance(value, str) and bool(value) and value.isprintable() and ord(max(value)) < 256
 
 
 def _is_visible(value: str, max_length: int = _MAX_PARAMETER_LENGTH) -> bool:

@@ -262,7 +262,14 @@ def test_every_told_event_is_on_the_list(told: list[dict[str, Any]]) -> None:
         for path in (Path(_events.__file__).parent).glob("*.py")
         for match in re.finditer(r"_events\.tell\(\s*\"(\w+)\",(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
     ]
-    assert {name for name, _ in calls} == {"login", "sign_out", "sign_out_noticed", "webhook", "site_error"}
+    assert {name for name, _ in calls} == {
+        "login",
+        "sign_out",
+        "sign_out_noticed",
+        "webhook",
+        "site_error",
+        "remote_user_missing",
+    }
     assert all(fields == set(_events.EVENTS[name].fields) for name, fields in calls)
     browser(make_app()).notify("not genuine", status=400)
     assert set(told[0]) == {"event", *TROUBLE}

@@ -351,6 +351,29 @@ def test_remote_user_is_only_ever_plain_text(value: Any) -> None:
     assert ask(app, HTTP_COOKIE=ann.cookie, **FORGED).json["remote_user"] is None
 
 
+@each("value", ["Ann \u0100", "\u0416", "a\nb", "", 7])
+def test_remote_user_that_no_server_can_carry_is_told_once(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """``remote_user``: one line a login says why it is missing, without anybody's name in it."""
+    caplog.clear()
+    ann = browser(make_app(remote_user="name", on_login=sets("name", value)))
+    ann.sign_in("ann")
+    for _ in range(3):
+        assert ann.get("/").json["remote_user"] is None
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "no REMOTE_USER" in line
+    assert "Ann" not in line
+
+
+@each("value", ["ann", "Zo\u00eb", None])
+def test_remote_user_that_is_fine_or_not_there_tells_nothing(value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """``remote_user``: latin-1 is set as it is; a person without that value is nothing to warn of."""
+    caplog.clear()
+    ann = browser(make_app(remote_user="name", on_login=sets("name", value)))
+    ann.sign_in("ann")
+    assert ann.get("/").json["remote_user"] == value
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_remote_user_that_is_not_there_is_not_set() -> None:
     """``remote_user``: a person without that value has no REMOTE_USER."""
     app = make_app(remote_user="phone_number")

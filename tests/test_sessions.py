@@ -277,6 +277,39 @@ def test_login_id_is_new_at_each_login(app: WSGIApp) -> None:
     assert None not in seen[1:-1]
 
 
+# -- row 100: what is nested ---------------------------------------------------------------------------------
+
+NESTED = {"groups": ["staff"], "address": {"city": "Oslo", "tags": [{"a": [1]}]}, "nothing": {}, "deep": [[[["x"]]]]}
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_row_100_what_a_view_does_to_nested_values_is_not_kept(kind: str, tmp_path: Path) -> None:
+    """Row 100: the app's own copy at each request, though a view saves the session with it."""
+    seen: list[Any] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        user, session = environ["clef.user"], environ["beaker.session"]
+        seen.append(json.loads(json.dumps(user)))
+        user["groups"].append("admin")
+        user["address"]["city"] = "Rome"
+        user["address"]["tags"][0]["a"].clear()
+        user["deep"][0][0][0].append("y")
+        user["nothing"]["is_admin"] = True
+        session["visits"] = len(seen)
+        session.save()
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    folder = {"data_dir": str(tmp_path)} if kind == "file" else {}
+    ann = browser(make_app(app, on_login=lambda environ, user: user.update(NESTED), session={"type": kind, **folder}))
+    ann.sign_in("ann")
+    for _ in range(3):
+        ann.get("/", status=200)
+    assert len(seen) == 3
+    for user in seen:
+        assert {name: user[name] for name in NESTED} == NESTED
+
+
 # -- row 34: records that are not of the shape --------------------------------------------------------------
 
 NUMBERS_THAT_ARE_NO_TIME = ["1800000000", float("nan"), float("inf"), float("-inf"), -1.0, 0, None, True, [], {}]
