@@ -13,7 +13,8 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,26 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_PAIR = re.compile(r"[^=\s][^=]*=.*")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-_LISTS = {
+_LISTS: dict[Any, Any] = {
     list: list,
     tuple: tuple,
     set: set,
     frozenset: frozenset,
+    collections.abc.Set: frozenset,
     **dict.fromkeys((collections.abc.Iterable, collections.abc.Collection, collections.abc.Sequence), list),
 }
+_MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_NO_SPACES = (int, float, bool, timedelta)
+"""Kinds of items that are told apart by spaces, whoever asks for them."""
+
+
+@dataclass(frozen=True)
+class _OneALine:
+    """The kind of an option of somebody else's: its texts may hold spaces. Our own lists are of paths and hosts."""
+
+    kind: Any
 
 
 class _Unknown:
@@ -44,7 +57,11 @@ class _Unknown:
 
 class _Names(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
-        return getattr(builtins, name, _Unknown)
+        return next((vars(home)[name] for home in _HOMES if name in vars(home)), _Unknown)
+
+
+_HOMES = (builtins, collections.abc, typing)
+"""Where a name that only a type checker has loaded is looked for."""
 
 
 def options_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -60,10 +77,12 @@ def options_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         raise ValueError("names something that does not tell its options") from None
     function = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
     names = _Names(getattr(inspect.unwrap(function), "__globals__", {}))
+    is_ours = str(names.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
     return {
-        name: parameter.replace(annotation=_hint(parameter.annotation, names))
+        name: parameter.replace(annotation=hint if is_ours else _OneALine(hint))
         for name, parameter in parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        for hint in (_hint(parameter.annotation, names),)
     }
 
 
@@ -96,16 +115,38 @@ def value_of(text: str, annotation: Any) -> Any:
         return _truth(text)
     if timedelta in members:
         return duration(text)
-    for member, origin in zip(members, origins, strict=True):
-        if origin in _LISTS:
-            return _lines(text) if str in members else _list(text, member, origin)
+    mapping, collection = _first(_MAPPINGS, members), _first(_LISTS, members)
+    if mapping is not None and (_are_pairs(text) or (collection is None and str not in members)):
+        return _mapping(text, mapping)
+    if collection is not None:
+        return _lines(text) if str in members else _list(text, collection, isinstance(annotation, _OneALine))
+    if str not in members and any(map(_holds_several, origins)):
+        raise ValueError("can't be written as text: make this plug in Python")
     return _single(text, members)
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return tuple(member for part in typing.get_args(annotation) for member in _members(part))
-    return (annotation,)
+    if isinstance(annotation, _OneALine):
+        return _members(annotation.kind)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _members(annotation.__origin__)
+    inner = getattr(annotation, "__supertype__", None) or getattr(annotation, "__value__", None)
+    return (annotation,) if inner is None else _members(inner)  # NewType, and an alias made by ``type``
+
+
+def _first(kinds: Collection[Any], members: tuple[Any, ...]) -> Any:
+    return next((member for member in members if (typing.get_origin(member) or member) in kinds), None)
+
+
+def _holds_several(origin: Any) -> bool:
+    """Whether a kind is a mapping or a collection that no text is read as."""
+    if not isinstance(origin, type) or origin is _Unknown:
+        return False
+    return typing.is_typeddict(origin) or (
+        issubclass(origin, collections.abc.Iterable) and not issubclass(origin, (str, bytes, os.PathLike))
+    )
 
 
 def _single(text: str, members: tuple[Any, ...]) -> Any:
@@ -147,11 +188,36 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _list(text: str, annotation: Any, origin: Any) -> Any:
+def _list(text: str, annotation: Any, is_one_a_line: bool) -> Any:
+    member = next(iter(typing.get_args(annotation)), str)
+    make = _LISTS[typing.get_origin(annotation) or annotation]
+    if is_one_a_line and not set(_members(member)) <= set(_NO_SPACES):
+        if "\n" not in text and re.search("[ \t,]", text.strip()):
+            raise ValueError("must have each item on a line of its own, the first one below the name")
+        return make(value_of(item, _OneALine(member)) for item in _full_lines(text))
     if "," in text:
         raise ValueError("must have spaces between its items, not commas, as in: /admin /account")
-    member = next(iter(typing.get_args(annotation)), str)
-    return _LISTS[origin](value_of(item, member) for item in text.split())
+    return make(value_of(item, member) for item in text.split())
+
+
+def _are_pairs(text: str) -> bool:
+    return all(_PAIR.fullmatch(line) for line in _full_lines(text))
+
+
+def _full_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _mapping(text: str, annotation: Any) -> dict[Any, Any]:
+    """Names and values, ``name=value``, each pair on a line of its own."""
+    if not _are_pairs(text):
+        raise ValueError("must be name=value, each on a line of its own")
+    name_kind, value_kind = typing.get_args(annotation) or (str, str)
+    pairs = [line.partition("=")[::2] for line in _full_lines(text)]
+    read = {value_of(name.strip(), name_kind): value_of(value.strip(), _OneALine(value_kind)) for name, value in pairs}
+    if len(read) < len(pairs):
+        raise ValueError("has a name twice")
+    return read
 
 
 def _lines(text: str) -> str | list[str]:
