@@ -211,7 +211,9 @@ def page(
 ) -> WSGIApplication:
     """A small page; ``title`` and ``text`` are plain text, ``actions`` and ``footer`` are HTML."""
     body = _PAGE.substitute(title=escape(title), text=escape(text), actions=actions, footer=footer)
-    return _answer(status, "text/html", body, {**_PAGE_SAFETY, **(headers or {})})
+    # With no-referrer the form would say "Origin: null" (Fetch, "append a request Origin header"), and be refused.
+    policy = {"Referrer-Policy": "same-origin"} if "<form" in actions else {}
+    return _answer(status, "text/html", body, {**_PAGE_SAFETY, **policy, **(headers or {})})
 
 
 def error_json(error: ClefError, reference: str) -> WSGIApplication:

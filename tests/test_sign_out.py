@@ -118,6 +118,19 @@ def test_a_visit_signs_nobody_out_but_offers_a_form_that_does() -> None:
     assert ann.user is None
 
 
+def test_row_105_the_form_works_in_a_browser_without_sec_fetch() -> None:
+    """Row 105: the page lets its form say where it comes from (Fetch, "append a request Origin header"): Safari before
+    16.4 says nothing else. From a page of somebody else it is ``null``, and 403."""
+    ann = browser(make_app())
+    ann.sign_in("ann")
+    page = ann.get(LOGOUT, status=405)
+    sent = {"no-referrer": "null", "same-origin": BASE_URL}[page.headers["Referrer-Policy"]]
+    page.form.submit(headers={"Origin": "null"}, status=403)
+    assert ann.user is not None
+    assert page.form.submit(headers={"Origin": sent}, status=303).location == HOME
+    assert ann.user is None
+
+
 @each("method", ["HEAD", "PUT", "DELETE", "OPTIONS"])
 def test_only_post_signs_out(method: str) -> None:
     """Any other method is 405, same origin or not."""

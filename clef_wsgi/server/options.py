@@ -21,19 +21,22 @@ MAX_NAME_LENGTH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How often one address may knock, per minute. More is answered 429 with ``Retry-After``.
+    """Requests per minute of one address (of one app, where that is said). More is answered 429 with ``Retry-After``.
 
     :param sign_in: ceremonies of signing in, and logins approved.
     :param enrolment: looks at enrolment links, and passkeys made.
     :param account: changes on the account page, and looks at receipts. Logging out everywhere is never refused.
-    :param refused_calls: API calls that were refused. Calls that succeed are never counted: all people of a
-        site come from the one address of that site.
+    :param refused_calls: API calls without a secret, an access token or a logout token that is right. Calls that
+        succeed are neither counted nor refused: a site's address is nothing that strangers could use up.
+    :param refused_calls_of_an_app: API calls of one app that proved itself with its secret and were refused all the
+        same, say for a code that is unknown. The rest of what it asks is answered.
     """
 
     sign_in: int = 120
     enrolment: int = 30
     account: int = 240
     refused_calls: int = 240
+    refused_calls_of_an_app: int = 1200
 
 
 @dataclass(frozen=True, kw_only=True)

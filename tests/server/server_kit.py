@@ -33,7 +33,7 @@ from sqlalchemy import Table, delete, func, select, text
 from clef_wsgi.server import create_app
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import open_database
-from clef_wsgi.server.database.schema import APPEND_ONLY, metadata
+from clef_wsgi.server.database.schema import APPEND_ONLY, deliveries, metadata
 from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.context import KEY
@@ -166,6 +166,12 @@ class Server:
         answer = browser.post("/api/v1/authorize", {**site.credentials, "code": code, **form})
         assert answer.status_int == 200, answer.text
         return str(answer.json["access_token"])
+
+    def log_out(self, site: Site, browser: Browser) -> webtest.TestResponse:
+        """The browser's person logs out everywhere; returns what the site is told when it asks about the notice."""
+        assert browser.submit(browser.get("/")).status_int == 303
+        (row,) = self.rows(deliveries, deliveries.c.app_id == site.app_id, deliveries.c.state == "pending")
+        return Browser(self.app, self.origin).post("/api/v1/logout", {**site.credentials, "logout_token": row.token})
 
     def count(self, table: Table, *which: Any) -> int:
         with self.database.reading() as connection:

@@ -153,6 +153,26 @@ def test_a_link_that_is_spent(page: Page) -> None:
         assert not page.find("#enrol").is_displayed()
 
 
+def test_row_105_without_sec_fetch_headers_every_form_works(page: Page) -> None:
+    """Row 105: as Safari before 16.4 sends them: a passkey is made, names are saved, and the way out works."""
+    inner = page.server.app.wsgi_app
+
+    def stripped(environ: dict[str, Any], start_response: Any) -> Any:
+        kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_SEC_FETCH_")}
+        return inner(kept, start_response)
+
+    page.server.app.wsgi_app = stripped  # type: ignore[method-assign]
+    try:
+        page.enrol(page.server.add_person("Ann"))
+        page.press("form[action='/names'] button")
+        page.wait_for_url(f"{page.server.origin}/#you")
+        page.press("form[action='/log-out'] button")
+        page.wait_for_url(f"{page.server.origin}/receipts")
+        sign_in(page)
+    finally:
+        page.server.app.wsgi_app = inner  # type: ignore[method-assign]
+
+
 def test_without_javascript(page: Page) -> None:
     """Without JavaScript the page says so, and shows no button that would do nothing."""
     page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})

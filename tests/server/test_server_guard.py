@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cases import each
 from flask import Response
-from server_kit import ORIGIN, SAME_ORIGIN, Browser, Server, make_server
+from server_kit import ORIGIN, SAME_ORIGIN, Browser, Server, make_server, token_of
 
 from clef_wsgi.server import Limits, tokens
 from clef_wsgi.server.database.schema import deliveries, sessions
@@ -24,7 +24,6 @@ KEPT = ("/static/", "/v1/", "/v2/", "/v3/", "/v3.1/", "/logo")
 HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
@@ -70,6 +69,8 @@ def test_every_page_has_every_header(tmp_path: Path) -> None:
             for name, value in HEADERS.items():
                 assert answer.headers.getall(name) == [value], (path, name)
             assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+            form = '<form method="post"' in answer.text
+            assert answer.headers.getall("Referrer-Policy") == ["same-origin" if form else "no-referrer"], path
             policy = answer.headers["Content-Security-Policy"]
             for part in ("default-src 'none'", "script-src 'self'", "base-uri 'none'", "frame-ancestors 'none'"):
                 assert part in policy.split("; "), path
@@ -92,6 +93,7 @@ def test_refusals_carry_the_headers_too(server: Server, path: str) -> None:
         assert answer.status_int in range(400, 500)
         for name, value in HEADERS.items():
             assert answer.headers[name] == value
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -277,6 +279,48 @@ def test_the_api_needs_neither(server: Server) -> None:
     assert "Set-Cookie" not in answer.headers
 
 
+# --- browsers without Sec-Fetch headers (Safari before 16.4)
+
+
+def sent_as_an_older_browser(page: Any) -> dict[str, str]:
+    """What such a browser says with a form: Origin goes by the page's policy (Fetch, section 3.2)."""
+    policy = page.headers["Referrer-Policy"]
+    return {"Origin": {"no-referrer": "null", "same-origin": ORIGIN}[policy]}
+
+
+def test_row_105_every_form_of_ours_works_in_an_older_browser(server: Server) -> None:
+    """Row 105: each page with a form lets it say where it comes from; one from elsewhere says null, and is refused."""
+    site, ann = server.add_site(), server.add_person()
+    for number, (path, action) in enumerate(
+        [
+            ("/", "/names"),
+            ("/", "/stay"),
+            ("/", "/log-out"),
+            ("/passkeys", "/passkeys/1/rename"),
+            (f"/iframes/qr?{site.ask(state='xyz')}", f"/iframes/approve?{site.ask(state='xyz')}"),
+            (f"/iframes/switch?{site.ask()}", "/sign-in/options"),
+            ("/enrol", "/enrol/look"),
+            (f"/iframes/late?{site.ask()}", f"/iframes/approve?{site.ask()}"),
+        ]
+    ):
+        browser = server.browser(signed_in=ann)
+        page = browser.get(path)
+        fields = {"token": token_of(page), "stay": "day"}
+        elsewhere = browser.post(action, fields, headers={"Origin": "null"})
+        assert (elsewhere.status_int, "did not come from here" in elsewhere.text) == (403, True), number
+        here = browser.post(action, fields, headers=sent_as_an_older_browser(page))
+        assert "did not come from here" not in here.text, number
+
+
+@each("path", ["/receipts", "/nothing", "/iframes/qr?state=secret", "/?code=secret&state=secret"])
+def test_a_page_without_a_form_sends_no_referrer(server: Server, path: str) -> None:
+    """Its address may hold a code, a state or a token: nobody is told of it, this server included."""
+    page = server.browser().get(path)
+    policy = "same-origin" if "<form" in page.text else "no-referrer"
+    assert page.headers["Referrer-Policy"] == policy
+    assert ("<form" in page.text) == path.startswith("/?")  # that one is the page to sign in
+
+
 # --- too much
 
 
@@ -387,10 +431,49 @@ def test_refused_calls_are_counted_by_address(tmp_path: Path) -> None:
 
 def test_calls_that_succeed_are_never_counted(tmp_path: Path) -> None:
     """All people of a site come from the site's one address."""
-    server = made(tmp_path, limits=Limits(refused_calls=1))
+    server = made(tmp_path, limits=Limits(refused_calls=1, refused_calls_of_an_app=1))
     site, browser = server.add_site(), server.browser(signed_in=server.add_person())
     for _ in range(3):
         server.log_in(site, browser)
+
+
+def test_row_109_strangers_at_a_sites_address_do_not_lock_the_site_out(tmp_path: Path) -> None:
+    """Row 109: 240 calls without a secret, or with a wrong one, are refused at last; the site's own are not."""
+    server = made(tmp_path)
+    site, browser = server.add_site(), server.browser(signed_in=server.add_person())
+    token, wrong = server.log_in(site, browser), {**site.credentials, "app_secret": "wrong", "code": "x"}
+    anybody = server.browser()
+    junk = [refused_call(anybody).status_int for _ in range(240)]
+    junk += [anybody.post(f"/api/v1/{call}", wrong).status_int for call in ("authorize", "logout")]
+    assert (set(junk[:240]), junk[240:]) == ({403}, [429, 429])
+    server.log_in(site, browser)
+    assert anybody.get(f"/api/v1/info?access_token={token}").status_int == 200
+    assert server.log_out(site, browser).status_int == 200
+
+
+def test_row_85_junk_that_a_site_passes_on_does_not_lock_it_out(tmp_path: Path) -> None:
+    """Row 85: 280 junk tokens at a site's webhook, each asked about with the site's secret: its true calls go on."""
+    server = made(tmp_path)
+    site, browser = server.add_site(), server.browser(signed_in=server.add_person())
+    server.log_in(site, browser)
+    asked = [browser.post("/api/v1/logout", {**site.credentials, "logout_token": f"junk{n}"}) for n in range(280)]
+    assert {answer.status_int for answer in asked} == {400}
+    server.log_in(site, browser)
+    assert refused_call(browser).status_int == 403  # nor did that count against the address
+    assert server.log_out(site, browser).status_int == 200
+
+
+def test_a_proven_app_has_a_bound_of_its_own(tmp_path: Path) -> None:
+    """What is refused of an app that proved itself is counted by app: more is 429, and what is true goes through."""
+    server = made(tmp_path, limits=Limits(refused_calls_of_an_app=2))
+    site, other = server.add_site(), server.add_site(callback="https://wiki.example.com/callback", hooks=())
+    browser = server.browser(signed_in=server.add_person())
+    junk = [browser.post("/api/v1/authorize", {**site.credentials, "code": "x"}) for _ in range(3)]
+    assert [answer.status_int for answer in junk] == [403, 403, 429]
+    assert 1 <= int(junk[2].headers["Retry-After"]) <= 60
+    assert browser.post("/api/v1/authorize", {**other.credentials, "code": "x"}).status_int == 403
+    server.log_in(site, browser)
+    assert server.log_out(site, browser).status_int == 200
 
 
 def test_approvals_are_counted_by_address(tmp_path: Path) -> None:

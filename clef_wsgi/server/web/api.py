@@ -8,10 +8,9 @@ a wrong method and a flood included. Answers are never redirects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 from sqlalchemy import Connection
 from werkzeug.exceptions import HTTPException
 
@@ -86,19 +85,26 @@ def is_call() -> bool:
 
 
 def _answer(call: Callable[[], dict[str, Any]]) -> Response:
-    limiter, address = server().limiter, browser.request_address()
     try:
-        limiter.check("refused_calls", address)
         return jsonify(success=True, **call())
-    except TooManyRequests as flood:
-        return error(429, flood.retry_after)
     except DatabaseUnavailable as down:
         return error(503, down.retry_after)
     except Refused as refused:
-        with suppress(TooManyRequests):  # others may have used up the rest meanwhile; this call was in time
-            limiter.hit("refused_calls", address)
-        server().metrics.refused(type(refused))
-        return _refusal(refused, _STATUS[type(refused)])
+        return _refused(refused)
+
+
+def _refused(refused: Refused) -> Response:
+    """Count a refusal and answer it. Only refusals are counted, and only they can be one too many: what proves itself
+    is never turned away for what strangers send from the same address, or make its app ask."""
+    try:
+        if "proven_app" in g:
+            server().limiter.hit("refused_calls_of_an_app", g.proven_app)
+        else:
+            server().limiter.hit("refused_calls", browser.request_address())
+    except TooManyRequests as flood:
+        return error(429, flood.retry_after)
+    server().metrics.refused(type(refused))
+    return _refusal(refused, _STATUS[type(refused)])
 
 
 def _refusal(refused: Refused, status: int) -> Response:
@@ -146,7 +152,9 @@ def _app(connection: Connection) -> App:
     basic = request.authorization if request.authorization and request.authorization.type == "basic" else None
     app_id = _field("app_id") or _field("client_id") or (basic and basic.username) or ""
     secret = _field("app_secret") or _field("client_secret") or (basic and basic.password) or ""
-    return apps.proven(connection, app_id, secret)
+    app = apps.proven(connection, app_id, secret)
+    g.proven_app = app.id
+    return app
 
 
 def _profile(person: Person) -> dict[str, str]:

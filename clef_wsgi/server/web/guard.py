@@ -75,7 +75,9 @@ def _add_headers(response: Response) -> Response:
     headers["Content-Security-Policy"] = " ".join((_POLICY, *g.get("form_targets", ())))
     headers["X-Frame-Options"] = "DENY"
     headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
+    # With no-referrer a form says "Origin: null" (Fetch, "append a request Origin header"), which is all that browsers
+    # without Sec-Fetch-Site say. The address of a page without a form, which may hold a secret, goes to nobody.
+    headers["Referrer-Policy"] = "same-origin" if g.get("has_form") else "no-referrer"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
     headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
     headers.setdefault("Cache-Control", "no-store")

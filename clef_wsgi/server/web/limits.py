@@ -1,7 +1,7 @@
-"""How often one address may knock: counters in memory, a minute at a time, each process on its own.
+"""Rate-limit requests per client address, or per app, with fixed one-minute windows, in memory and per process.
 
-They keep a flood off the database; what is guessed at has 256 random bits, so they guard no secret. Memory is
-bounded: with too many addresses at once the oldest are forgotten. Knows nothing of HTTP.
+What is guessed at has 256 random bits, so these limits guard no secret: they bound what a flood costs. Memory is
+bounded too: with too many addresses at once the oldest are forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MAX_COUNTERS = 10_000
 
 
 class TooManyRequests(Refused):
-    """This address knocked too often. ``retry_after`` is in seconds."""
+    """One request too many from this address or app. ``retry_after`` is in seconds."""
 
     message = "Too many requests."
 
@@ -27,7 +27,7 @@ class TooManyRequests(Refused):
 
 
 class Limiter:
-    """Counts by kind (a name of :class:`Limits`) and address."""
+    """Count by kind (a name of :class:`Limits`) and address, or the id of an app."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._limits = limits
@@ -36,24 +36,14 @@ class Limiter:
         self._lock = threading.Lock()
 
     def hit(self, kind: str, address: str) -> None:
-        """Counts one knock.
+        """Count one request.
 
-        :raises TooManyRequests: it is one too many.
+        :raises TooManyRequests: it is one too many; it is not counted.
         """
-        self.check(kind, address)
-        key = self._key(kind, address)
+        key = kind, network_of(address), self._clock() // MINUTE
+        if self._counts.get(key, 0) >= getattr(self._limits, kind):
+            raise TooManyRequests(60 - self._clock() % MINUTE // 1_000_000)
         with self._lock:
             self._counts[key] = self._counts.pop(key, 0) + 1
             while len(self._counts) > MAX_COUNTERS:
                 del self._counts[next(iter(self._counts))]
-
-    def check(self, kind: str, address: str) -> None:
-        """Counts nothing.
-
-        :raises TooManyRequests: there were too many knocks already.
-        """
-        if self._counts.get(self._key(kind, address), 0) >= getattr(self._limits, kind):
-            raise TooManyRequests(60 - self._clock() % MINUTE // 1_000_000)
-
-    def _key(self, kind: str, address: str) -> tuple[str, str, int]:
-        return kind, network_of(address), self._clock() // MINUTE

@@ -76,7 +76,12 @@ def render(template: str, *, status: int = 200, form_targets: Iterable[str] = ()
     t = texts()
     values |= {"lang": lang, "t": t, "server_name": options.name, "has_logo": options.logo is not None}
     values |= {"iso": moments.iso, "utc": partial(moments.utc, t=t)}
-    return make_response(render_template(template, form_token=browser.form_token, **values), status)
+    return make_response(render_template(template, form_token=_form_token, **values), status)
+
+
+def _form_token() -> str:
+    g.has_form = True  # decides on the page's Referrer-Policy
+    return browser.form_token()
 
 
 def see_other(url: str) -> Response:
