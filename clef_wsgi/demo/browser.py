@@ -1,6 +1,6 @@
-"""A browser of a walk: cookies, redirects, and the buttons of a page. Whatever comes instead is ``Unexpected``.
+"""A browser of a walk: cookies, redirects, ``Refresh``, and the buttons of a page.
 
-Knows nothing of steps, nor of who is to be signed in when.
+Whatever comes instead is ``Unexpected``. Knows nothing of steps, nor of who is to be signed in when.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ class Browser:
     def _send(self, method: str, url: str, form: dict[str, str]) -> requests.Response:
         origin = {"Origin": "/".join(url.split("/", 3)[:3])} if method == "POST" else {}
         try:
-            return self.http.request(method, url, data=form, headers=origin, timeout=TIMEOUT_SECONDS)
+            answer = self.http.request(method, url, data=form, headers=origin, timeout=TIMEOUT_SECONDS)
         except requests.RequestException as error:
             raise Unexpected("an answer", f"there was a {type(error).__name__}") from error
+        _, leads_on, next_url = answer.headers.get("Refresh", "").partition("; url=")
+        return self.get(next_url) if leads_on else answer
 
 
 def form_for(page: requests.Response, action: str) -> tuple[str, dict[str, str]] | None:

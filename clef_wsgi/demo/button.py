@@ -15,7 +15,7 @@ from clef_wsgi.server.records import audit, enrolments
 from clef_wsgi.server.redirects import is_loopback
 from clef_wsgi.server.web import browser, context
 from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.login import approve, read_login
+from clef_wsgi.server.web.login import late_url, read_login, send_back, way_on
 from clef_wsgi.server.web.pages import PageError, see_other
 
 PATH = "/demo/continue"
@@ -102,6 +102,9 @@ def _room(person_id: int) -> Blueprint:
             session = browser.sign_in(connection, person_id=person_id, passkey_id=None)
             who, address = f"person:{person_id}", browser.request_address()
             audit.note(connection, actor=who, action="demo", subject=who, now=shared.clock(), address=address)
-            return approve(connection, session, login) if login else see_other("/")
+        if login is None:
+            return see_other("/")
+        url = way_on(session, login)
+        return see_other(url) if url == late_url(login) else send_back(login, url)
 
     return room

@@ -50,12 +50,6 @@ def with_answer(redirect_url: str, code: str, state: str | None) -> str:
     return redirect_url + separator + answer
 
 
-def form_target(url: str) -> str:
-    """The source expression that lets a form's answer lead there (CSP 3, section 2.3.1)."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in _DEFAULT_PORTS else f"{parts.scheme}:"
-
-
 def is_on_domain(hook: str, registered: Iterable[str]) -> bool:
     """Whether scheme, host and port of a web address equal those of a registered one."""
     parts = _split(hook)

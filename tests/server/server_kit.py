@@ -27,6 +27,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import webtest
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
+from markupsafe import escape
 from services import require
 from sqlalchemy import Table, delete, func, select, text
 
@@ -83,6 +84,15 @@ def token_of(page: webtest.TestResponse) -> str:
     return token[1]
 
 
+def sent_back_to(answer: webtest.TestResponse) -> str:
+    """Where the page leads that answers whoever says yes: by itself, and by a link."""
+    assert answer.status_int == 200, answer.text
+    seconds, _, url = answer.headers["Refresh"].partition("; url=")
+    assert seconds == "0"
+    assert f'href="{escape(url)}"' in answer.text
+    return str(url)
+
+
 class Browser:
     """A browser at the server. Every answer passes webtest's check of PEP 3333."""
 
@@ -112,9 +122,7 @@ class Browser:
 
     def location_of_approval(self, query: str) -> str:
         """Where a person who says yes is sent."""
-        answer = self.submit(self.get(f"/iframes/qr?{query}"))
-        assert answer.status_int == 303, answer.text
-        return str(answer.headers["Location"])
+        return sent_back_to(self.submit(self.get(f"/iframes/qr?{query}")))
 
     def approve(self, query: str) -> dict[str, str]:
         """What the site gets back in its query."""

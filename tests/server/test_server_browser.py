@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -153,24 +154,119 @@ def test_a_link_that_is_spent(page: Page) -> None:
         assert not page.find("#enrol").is_displayed()
 
 
+@contextmanager
+def between(page: Page, change: Callable[[Any, dict[str, Any], Any], Any]) -> Iterator[None]:
+    """Something stands between the browser and the server: it takes the server's app, environ and start_response."""
+    app = page.server.app
+    inner = app.wsgi_app
+    app.wsgi_app = lambda environ, start_response: change(inner, environ, start_response)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        app.wsgi_app = inner  # type: ignore[method-assign]
+
+
+EARLY = """
+const button = document.querySelector("#sign-in button");
+window.early = [button.disabled, getComputedStyle(button).cursor];
+button.click();
+button.form.dispatchEvent(new SubmitEvent("submit", {cancelable: true, submitter: button}));
+await import("/static/sign_in.js?now");
+"""
+
+
+def test_row_107_a_press_before_the_script_has_come_waits(page: Page) -> None:
+    """Row 107: the button can't be pressed until the script has taken it; then it works, and nothing was said."""
+
+    def early(inner: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/static/sign_in.js" or environ["QUERY_STRING"]:
+            return inner(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/javascript")])
+        return [EARLY.encode()]
+
+    page.enrol(page.server.add_person("Ann"))
+    page.driver.delete_all_cookies()
+    with between(page, early):
+        page.open("/")
+        page.wait("#sign-in button:enabled")
+        assert page.run("return window.early") == [True, "default"]
+        assert page.find("#problem").text == ""
+        page.press("#sign-in button")
+        page.wait("form[action='/log-out']")
+
+
+def test_a_browser_without_passkeys_is_told_before_the_press(page: Page) -> None:
+    """On each page with such a button, which stays as it is; what needs no passkey goes on."""
+    page.enrol(page.server.add_person("Ann"))
+    without = {"source": "delete window.PublicKeyCredential;"}
+    added = page.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", without)
+    try:
+        for path in ("/passkeys", f"/enrol#{'x' * 43}"):
+            page.open(path)
+            assert "This browser can't use passkeys" in page.problem()
+            assert page.run("return document.querySelector('button.strong').disabled") is True
+        page.open("/")
+        page.press("form[action='/log-out'] button")
+        page.open("/")
+        assert "This browser can't use passkeys" in page.problem()
+        assert page.run("return document.querySelector('button.strong').disabled") is True
+    finally:
+        page.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
+@pytest.mark.parametrize("answer", ["404 Not Found", "200 OK"])
+def test_a_script_that_does_not_come_is_said_too(page: Page, answer: str) -> None:
+    """It is missing, or of a language that the browser can't read: a sentence, and no button that does nothing."""
+
+    def broken(inner: Any, environ: dict[str, Any], start_response: Any) -> Any:
+        if environ["PATH_INFO"] != "/static/passkeys.js":
+            return inner(environ, start_response)
+        start_response(answer, [("Content-Type", "text/javascript")])
+        return [b"of the year 2050 :-)"]
+
+    with between(page, broken):
+        page.run("caches.keys()")
+        page.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": True})
+        page.open("/")
+        assert "Please load this page again" in page.problem()
+        assert page.run("return document.querySelector('#sign-in button').disabled") is True
+    page.driver.execute_cdp_cmd("Network.setCacheDisabled", {"cacheDisabled": False})
+    page.complaints()
+
+
+def test_row_106_the_callback_may_lead_to_another_origin(page: Page) -> None:
+    """Row 106: the site's callback redirects to an origin unknown here, and the browser arrives."""
+    page.enrol(page.server.add_person("Ann"))
+    url = page.stage.url
+    other = url.replace("localhost", "127.0.0.1")
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        location = [("Location", f"{other}/arrived")] if environ["PATH_INFO"] == "/callback" else []
+        start_response("303 See Other" if location else "200 OK", [("Content-Type", "text/html"), *location])
+        return [f"<!doctype html><p>{environ.get('HTTP_REFERER', 'nobody')}".encode()]
+
+    page.stage.app = app
+    site = page.server.add_site("Albums", callback=f"{url}/callback")
+    page.open(f"/iframes/qr?{site.ask(state='xyz')}")
+    page.press("form button")
+    assert page.wait_for_url(f"{other}/arrived")
+    assert page.find("p").text == "nobody"  # the address of the page before held the state
+
+
 def test_row_105_without_sec_fetch_headers_every_form_works(page: Page) -> None:
     """Row 105: as Safari before 16.4 sends them: a passkey is made, names are saved, and the way out works."""
-    inner = page.server.app.wsgi_app
 
-    def stripped(environ: dict[str, Any], start_response: Any) -> Any:
+    def stripped(inner: Any, environ: dict[str, Any], start_response: Any) -> Any:
         kept = {name: value for name, value in environ.items() if not name.startswith("HTTP_SEC_FETCH_")}
         return inner(kept, start_response)
 
-    page.server.app.wsgi_app = stripped  # type: ignore[method-assign]
-    try:
+    with between(page, stripped):
         page.enrol(page.server.add_person("Ann"))
         page.press("form[action='/names'] button")
         page.wait_for_url(f"{page.server.origin}/#you")
         page.press("form[action='/log-out'] button")
         page.wait_for_url(f"{page.server.origin}/receipts")
         sign_in(page)
-    finally:
-        page.server.app.wsgi_app = inner  # type: ignore[method-assign]
 
 
 def test_without_javascript(page: Page) -> None:

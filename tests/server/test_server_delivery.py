@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from delivery_kit import PATIENCE_SECONDS, QUICK, eventually, working
 from passkey_kit import Visitor, enrolled
-from server_kit import HOOK, Server, Site, make_server, postgresql
+from server_kit import HOOK, Server, Site, make_server, postgresql, sent_back_to
 
 from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring
@@ -515,7 +515,7 @@ def test_a_sign_in_before_a_site_has_heard_is_told_so(tmp_path: Path) -> None:
         assert server.browser().get(warning).headers["Location"] == f"/iframes/qr?{site.ask(state='a&b')}"
         page = visitor.get(warning, headers={"Accept-Language": "de"})
         assert "Photos weiß es noch nicht" in page.text
-        back = visitor.submit(page, late="1").headers["Location"]
+        back = sent_back_to(visitor.submit(page, late="1"))
         assert back.startswith(f"{site.callback}?code=")
         assert back.endswith("&state=a%26b")
 

@@ -19,7 +19,7 @@ from delivery_kit import (
     stop_delivering,
     working,
 )
-from server_kit import Browser, Server, postgresql
+from server_kit import Browser, Server, postgresql, sent_back_to
 
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.records import logouts, outbox, people
@@ -88,7 +88,7 @@ def sign_in_all_the_same(browser: SiteBrowser, at_server: Browser) -> None:
     late = at_server.get(asked.headers["Location"])
     assert "Photos has not heard yet" in late.text
     assert 'name="late" value="1"' in late.text
-    back = browser.come_back(at_server.submit(late, late="1").headers["Location"])
+    back = browser.come_back(sent_back_to(at_server.submit(late, late="1")))
     assert back.status_int == 303
 
 

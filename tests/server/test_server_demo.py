@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import webtest
@@ -20,7 +21,7 @@ from authenticator import Authenticator
 from browser_kit import add_device
 from kit_commands import type_command
 from passkey_kit import Visitor
-from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, token_of
+from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, sent_back_to, token_of
 from services import chromium, click
 
 from clef_wsgi.demo import DemoError, button
@@ -78,8 +79,21 @@ def test_it_signs_the_demo_person_in(demo: DemoServer) -> None:
     assert "Ann Archer" in ann.get("/").text
     other = browser(demo)
     answer = press(other, other.get(f"/iframes/qr?{SITE.ask(state='a&b')}"))
-    assert answer.headers["Location"].startswith(f"{SITE.callback}?code=")
-    assert answer.headers["Location"].endswith("&state=a%26b")
+    assert sent_back_to(answer).startswith(f"{SITE.callback}?code=")
+    assert sent_back_to(answer).endswith("&state=a%26b")
+
+
+def test_it_warns_of_a_logout_that_the_site_has_not_heard_of(demo: DemoServer) -> None:
+    """As a passkey does: the page says so, and leads back to the site all the same."""
+    ann, query = browser(demo), SITE.ask(state="xyz")
+    code = parse_qs(urlsplit(sent_back_to(press(ann, ann.get(f"/iframes/qr?{query}")))).query)["code"][0]
+    assert ann.post("/api/v1/authorize", {**SITE.credentials, "code": code}).status_int == 200
+    assert ann.submit(ann.get("/")).status_int == 303  # logs out; nothing listens at the site's address
+    answer = press(ann, ann.get(f"/iframes/qr?{query}"))
+    assert (answer.status_int, answer.headers["Location"]) == (303, f"/iframes/late?{query}")
+    page = ann.get(answer.headers["Location"])
+    assert "Tidewater has not heard yet" in page.text
+    assert sent_back_to(ann.submit(page, late="1")).startswith(f"{SITE.callback}?code=")
 
 
 def test_it_passes_the_guard_like_any_other(demo: DemoServer) -> None:

@@ -141,7 +141,7 @@ class WireContract:
 
     @each("state", STATES)
     def test_s5_state_is_the_same_after_decoding(self, wire: Wire, state: str) -> None:
-        """S5: also with what means something in a URL, and outside ASCII; the Location itself is ASCII."""
+        """S5: also with what means something in a URL, and outside ASCII; the address itself is ASCII."""
         location = wire.say_yes(wire.site.ask(state=state)).location
         assert location.isascii()
         assert location.isprintable()

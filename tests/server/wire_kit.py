@@ -52,8 +52,9 @@ class Answer:
 
     @property
     def location(self) -> str:
-        assert self.status == 303, (self.status, self.text)
-        return self.headers["location"]
+        """Where a browser is led on to: by a redirect, or by a page."""
+        assert self.status in (200, 303), (self.status, self.text)
+        return self.headers["location"] if self.status == 303 else self.headers["refresh"].removeprefix("0; url=")
 
 
 class Wire(Protocol):

@@ -21,12 +21,15 @@ export async function make(options) {
   return asJson(await navigator.credentials.create({publicKey: options}));
 }
 
-/** Runs `steps(post)` when the form is sent, one run at a time; what goes wrong is said on the page. */
+/** Runs `steps(post)` when the form is sent, one run at a time; what goes wrong is said on the page.
+    Its buttons have waited for this, unless the browser has no passkeys at all. */
 export function onSubmit(form, steps) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (form.getAttribute("aria-busy") !== "true") { await attempt(form, steps); }
   });
+  if (!window.PublicKeyCredential) { return; }
+  for (const button of form.querySelectorAll("button")) { button.disabled = false; }
 }
 
 /** Runs `steps(post)` now. */

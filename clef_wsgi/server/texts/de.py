@@ -5,6 +5,7 @@ TEXTS = {
     "continue.as": "Du bist angemeldet als {person}.",
     "continue.button": "Weiter zu {site}",
     "continue.switch": "Jemand anderes? Einen anderen Passkey verwenden.",
+    "back.title": "Zurück zu {site}",
     "sign_in.title": "Anmelden",
     "sign_in.title_at": "Anmelden bei {site}",
     "sign_in.button": "Weiter mit deinem Passkey",

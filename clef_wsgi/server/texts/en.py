@@ -5,6 +5,7 @@ TEXTS = {
     "continue.as": "You are signed in as {person}.",
     "continue.button": "Continue to {site}",
     "continue.switch": "Somebody else? Use another passkey.",
+    "back.title": "Back to {site}",
     "sign_in.title": "Sign in",
     "sign_in.title_at": "Sign in at {site}",
     "sign_in.button": "Continue with your passkey",

@@ -45,11 +45,6 @@ class LoginRequest:
     query: str = field(repr=False)
 
     @property
-    def form_target(self) -> str:
-        """For a page whose form leads back to the site (see ``pages.render``)."""
-        return redirects.form_target(self.redirect_url)
-
-    @property
     def site(self) -> str:
         """Where the browser goes back to, for people."""
         return redirects.host_of(self.redirect_url)
@@ -66,7 +61,7 @@ def ask() -> Response:
             _check_allowed(connection, session, login)
     if session is None:
         return _sign_in_page(login)
-    return render("continue.html", form_targets=(login.form_target,), login=login, person=session.person)
+    return render("continue.html", login=login, person=session.person)
 
 
 @room.get("/switch")
@@ -88,8 +83,8 @@ def approve_here() -> Response:
     with server().database.writing() as connection:
         login = read_login(connection)
         session = browser.current_session(connection)
-        answer = session and approve(connection, session, login)
-    return answer or see_other(f"/iframes/qr?{login.query}")
+        url = session and approve(connection, session, login)
+    return send_back(login, url) if url else see_other(f"/iframes/qr?{login.query}")
 
 
 @room.get("/late")
@@ -100,7 +95,7 @@ def warn() -> Response:
         session = browser.current_session(connection)
     if session is None:
         return see_other(f"/iframes/qr?{login.query}")
-    return render("late.html", form_targets=(login.form_target,), login=login)
+    return render("late.html", login=login)
 
 
 def is_late(session: Session, login: LoginRequest) -> bool:
@@ -145,8 +140,8 @@ def read_login(connection: Connection) -> LoginRequest:
     return LoginRequest(app, redirect_url, state, _challenge(given), quote_from_bytes(raw, safe=_PRINTABLE))
 
 
-def approve(connection: Connection, session: Session, login: LoginRequest) -> Response:
-    """The person of ``session`` says yes: back to the site, with a code.
+def approve(connection: Connection, session: Session, login: LoginRequest) -> str:
+    """The person of ``session`` says yes. Return where the browser goes: back to the site, with a code.
 
     :raises PageError: they may not use that site, or were logged out meanwhile.
     """
@@ -165,11 +160,33 @@ def approve(connection: Connection, session: Session, login: LoginRequest) -> Re
         now=now,
         address=browser.request_address(),
     )
-    return see_other(redirects.with_answer(login.redirect_url, code, login.state))
+    return redirects.with_answer(login.redirect_url, code, login.state)
+
+
+def way_on(session: Session, login: LoginRequest) -> str:
+    """Where somebody goes who has just signed in: back to the site, or to the page that warns of a logout under way.
+
+    A step of its own: who may not use that one site is signed in here all the same.
+    """
+    if is_late(session, login):
+        return late_url(login)
+    with server().database.writing() as connection:
+        return approve(connection, session, login)
+
+
+def send_back(login: LoginRequest, url: str) -> Response:
+    """Answer a form by a page that leads on to ``url``, at the site.
+
+    Not by a redirect: ``form-action`` covers every redirect that follows a form (CSP 3, section 6.4.1), those of the
+    site's own callback included, and nobody knows where they lead.
+    """
+    response = render("back.html", login=login, url=url)
+    response.headers["Refresh"] = f"0; url={url}"
+    return response
 
 
 def _sign_in_page(login: LoginRequest) -> Response:
-    return render("sign_in.html", form_targets=(login.form_target,), login=login)
+    return render("sign_in.html", login=login)
 
 
 def _check_allowed(connection: Connection, session: Session, login: LoginRequest) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +63,12 @@ def install(app: Flask, options: Options) -> None:
     app.register_error_handler(DatabaseUnavailable, _unavailable)
 
 
-def render(template: str, *, status: int = 200, form_targets: Iterable[str] = (), **values: Any) -> Response:
+def render(template: str, *, status: int = 200, **values: Any) -> Response:
     """A page.
 
-    :param form_targets: where the answer to a form of the page may lead, beside here (see ``redirects.form_target``).
     :param values: for the template, beside ``t`` (texts), ``lang``, ``server_name``, ``has_logo``, ``form_token()``,
         ``iso()`` and ``utc()`` (a moment, for machines and for people).
     """
-    g.form_targets = tuple(form_targets)
     options, lang = server().options, language()
     t = texts()
     values |= {"lang": lang, "t": t, "server_name": options.name, "has_logo": options.logo is not None}

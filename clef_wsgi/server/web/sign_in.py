@@ -10,12 +10,11 @@ from flask import Blueprint, Response, jsonify, request
 from clef_wsgi.server.ceremonies import PasskeyRefused
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.records import audit
-from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web import browser
 from clef_wsgi.server.web.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.login import LoginRequest, approve, is_late, late_url, read_login
+from clef_wsgi.server.web.login import read_login, way_on
 from clef_wsgi.server.web.pages import PageError, error_page, wants_json
 
 room = Blueprint("sign_in", __name__, url_prefix="/sign-in")
@@ -47,15 +46,7 @@ def sign_in() -> Response:
         now, address = server().clock(), browser.request_address()
         audit.note(connection, actor=actor, action="sign_in", subject=subject, now=now, address=address)
     server().deliver_soon()  # whoever was signed in here before is logged out
-    return jsonify(location=_back(session, login) if login else "/")
-
-
-def _back(session: Session, login: LoginRequest) -> str:
-    """The way back to the site, in a step of its own: who may not use that one site is signed in all the same."""
-    if is_late(session, login):
-        return late_url(login)
-    with server().database.writing() as connection:
-        return approve(connection, session, login).get_wsgi_headers(request.environ)["Location"]
+    return jsonify(location=way_on(session, login) if login else "/")
 
 
 @room.app_errorhandler(PasskeyRefused)

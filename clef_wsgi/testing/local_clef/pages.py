@@ -19,6 +19,8 @@ from clef_wsgi.testing.local_clef.redirects import origin
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
+_OWN_FORMS = "; form-action 'self'"
+
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -55,8 +57,8 @@ def approve(redirect_url: str, raw_query: str, people: Sequence[Person], here: P
         "Who are you?",
         f"<section><h1>Who are you?</h1><p>You are signing in to <b>{escape(origin(redirect_url))}</b>.</p>"
         f'<form method="post" action="{action}">{"".join(choices)}</form></section>',
-        # Chromium applies form-action to the redirect that answers the form, too
-        form_targets=origin(redirect_url),
+        # form-action covers all redirects that follow a form (CSP 3, section 6.4.1), those of the site's callback too
+        leads_away=True,
     )
 
 
@@ -127,14 +129,14 @@ def _again_form(name: str) -> str:
     )
 
 
-def _page(status: int, title: str, content: str, *, form_targets: str = "") -> Answer:
+def _page(status: int, title: str, content: str, *, leads_away: bool = False) -> Answer:
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HASH}'; "
-        f"base-uri 'none'; frame-ancestors 'none'; form-action 'self' {form_targets}"
+        f"base-uri 'none'; frame-ancestors 'none'{'' if leads_away else _OWN_FORMS}"
     )
     headers = (
         ("Cache-Control", "no-store"),
-        ("Content-Security-Policy", policy.strip()),
+        ("Content-Security-Policy", policy),
         ("Referrer-Policy", "same-origin"),  # with no-referrer a form of ours would say "Origin: null"
     )
     body = _PAGE.substitute(title=escape(title), style=STYLE, content=content)
