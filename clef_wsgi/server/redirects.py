@@ -13,11 +13,21 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash: urlsplit drops tabs and newlines
+_TO_ESCAPE = re.compile(r"[ \u00a0-\U0010ffff]")  # never control characters
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9._:\[\]-]+")  # no userinfo, and nothing that ends a CSP directive
 _NOT_FOR_APPS = {"javascript", "data", "blob", "file", "vbscript", "about", "view-source", "filesystem"}
 MAX_LENGTH = 2048
 """The longest redirect URL or hook, in characters."""
+
+
+def escaped(url: str) -> str:
+    """The address with what is no ASCII in its query escaped, and spaces: some clients send it as it is.
+
+    Bytes that were no UTF-8 (as surrogates) come back as they came. Elsewhere than in the query nothing changes.
+    """
+    place, mark, query = url.partition("?")
+    return place + mark + _TO_ESCAPE.sub(lambda found: quote(found[0], errors="surrogateescape"), query)
 
 
 def is_web_url(url: str) -> bool:

@@ -242,6 +242,103 @@ def test_the_button(page: Page) -> None:
     assert page.complaints() == []
 
 
+CUSTOM = """<form action=/sent><input type=submit id=input class='btn clef-button' value='Log in with your phone' {it}>
+    <input type=submit id=plain></form>
+    <button id=button class=clef-button {it}>Enter</button> <a id=a class=clef-button {it}>Enter</a>
+    <a id=href class=clef-button href=/sent {it}>Enter</a> <div id=div class=clef-button {it}><b>Enter</b></div>
+    <script src='{origin}/v3/clef.js'></script>"""
+
+
+@pytest.mark.parametrize("how", ["click", Keys.ENTER, Keys.SPACE])
+def test_an_element_that_is_the_button_itself(page: Page, how: str) -> None:
+    """data-custom="true": nothing is drawn; a click or a key on it leads to the server, and no form is sent."""
+    site = page.server.add_site(f"Custom {how}")
+    it = attributes(page, app_id=site.app_id, redirect_url=site.callback, custom="true")
+    for name in ("input", "button", "a", "href", "div"):
+        open_site(page, CUSTOM.format(it=it, origin=page.server.origin))
+        assert page.run("return document.querySelectorAll('.clef-button-link, iframe').length") == 0
+        if how == "click":
+            page.press(f"#{name}")
+        elif (how, name) == (Keys.SPACE, "href"):
+            continue  # of a link Space scrolls the page
+        else:
+            for _ in range(20):
+                ActionChains(page.driver).send_keys(Keys.TAB).perform()
+                if page.run("return document.activeElement.id") == name:
+                    break
+            ActionChains(page.driver).send_keys(how).perform()
+        url = page.wait_for_url(f"{page.server.origin}/iframes/qr?app_id={site.app_id}&redirect_url=")
+        assert url.endswith("&state=abc"), name
+    open_site(page, CUSTOM.format(it=it, origin=page.server.origin))
+    page.press("#plain")
+    page.wait_for_url(f"{page.stage.url}/sent")
+
+
+def test_an_element_becomes_the_button_and_its_state_changes(page: Page) -> None:
+    """What counts is what stands there when it is pressed; an element that was drawn in before has nothing in it."""
+    site = page.server.add_site("Later")
+    it = attributes(page, app_id=site.app_id, redirect_url=site.callback)
+    open_site(
+        page, f"<div class=clef-button {it}><i>Enter</i></div><script src='{page.server.origin}/v3/clef.js'></script>"
+    )
+    assert page.find("a").text == "Log in with Clef"
+    page.run("document.querySelector('div').dataset.custom = 'true';")
+    page.until(lambda: page.find("div").text == "Enter", "no link")
+    page.run("document.querySelector('div').dataset.state = 'other';")
+    page.press("i")
+    assert page.wait_for_url(f"{page.server.origin}/iframes/qr").endswith("&state=other")
+
+
+SPINNER = """
+document.querySelector("section").hidden = true;
+const show = () => { document.querySelector("section").hidden = false; };
+const look = () => {
+  const frame = document.querySelector("section iframe");
+  if (!frame) { return; }
+  window.shown = (window.shown || 0) + 1;
+  if (frame.dataset.loaded) { show(); } else { frame.addEventListener("load", show); }
+};
+"""
+
+
+@pytest.mark.parametrize("when", ["DOMContentLoaded", "load"])
+@pytest.mark.parametrize("tag", ["script", "div"])
+def test_a_page_that_waits_for_the_frame(page: Page, when: str, tag: str) -> None:
+    """data-embed="true", as the plugin for WordPress does: the page shows the button, and nothing is framed."""
+    origin = page.server.origin
+    it = attributes(page, embed="true")
+    button = f"<script class=clef-button src='{origin}/v3/clef.js' {it}></script>"
+    if tag == "div":
+        button = f"<div class=clef-button {it}></div><script src='{origin}/v3/clef.js'></script>"
+    waits = f"{SPINNER} window.addEventListener({when!r}, look);"
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        body = f"<section>{button}</section><script>{waits}</script>"
+        return [f"<!doctype html><html lang=en><title>Site</title><body>{body}".encode()]
+
+    page.stage.app = app
+    page.open(page.stage.url)
+    page.wait("section a")
+    assert page.run("return window.shown") == 1
+    frame = page.find("iframe")
+    assert not frame.is_displayed()
+    assert frame.get_attribute("src") in (None, "")
+    page.run("document.querySelector('.clef-button').setAttribute('data-state', 'other');")
+    page.until(lambda: states(page) == ["other"], "another state")
+    assert page.run("return document.querySelectorAll('iframe').length") == 1
+
+
+def test_the_frame_breaks_no_policy(page: Page) -> None:
+    """Under a policy that forbids frames the button is there, and the console says nothing."""
+    script = (
+        f"<script class=clef-button src='{page.server.origin}/v3/clef.js' {attributes(page, embed='true')}></script>"
+    )
+    open_site(page, script)
+    assert page.wait("a").text == "Log in with Clef"
+    assert page.complaints() == []
+
+
 def states(page: Page) -> list[str]:
     """What the buttons on the page carry as state."""
     found = "return [...document.querySelectorAll('a')].map((link) => new URL(link.href).searchParams.get('state'));"

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import server_kit
 from cases import each
-from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, token_of
+from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, sent_back_to, token_of
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
@@ -488,12 +488,13 @@ def test_a_database_that_is_down_is_a_503_and_heals(caplog: pytest.LogCaptureFix
             assert "Set-Cookie" not in answer.headers
             assert "psycopg" not in answer.text
         assert [answer.content_type for answer in down] == ["text/html"] * 3 + ["application/json"] * 3
+        assert {answer.json["error"] for answer in down[3:]} == {"Unavailable."}
         reference = re.search(r"\b[0-9a-f]{8}\b", down[0].text)
         assert reference is not None
         assert f"{reference[0]}: the database can't be asked" in caplog.text
         assert code not in caplog.text
         relay.heal()
-        assert "code=" in browser.submit(page).headers["Location"]
+        assert "code=" in sent_back_to(browser.submit(page))
         assert browser.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
 
 

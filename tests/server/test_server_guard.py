@@ -331,12 +331,12 @@ def test_a_page_without_a_form_sends_no_referrer(server: Server, path: str) -> N
 
 
 def test_more_than_64_kib_are_not_read(server: Server) -> None:
-    """413: a page for people, JSON with a known string for sites."""
+    """413: a page for people, JSON with words for sites."""
     browser = server.browser()
     page = browser.web.post("/log-out", b"token=" + b"x" * 70_000, headers=SAME_ORIGIN, expect_errors=True)
     call = browser.web.post("/api/v1/authorize", b"code=" + b"x" * 70_000, expect_errors=True)
     assert (page.status_int, page.content_type) == (413, "text/html")
-    assert (call.status_int, call.json["error"]) == (413, "Invalid App ID.")
+    assert (call.status_int, call.json["error"]) == (413, "Too much was sent.")
 
 
 @each("length", ["abc", "-5", "", "1e3", "٣", "99999999999999999999"])
@@ -421,12 +421,12 @@ def refused_call(browser: Browser, **headers: str) -> Any:
 
 
 def test_refused_calls_are_counted_by_address(tmp_path: Path) -> None:
-    """Three, then 429 with Retry-After and a known string; another address is not meant; a minute later it is over."""
+    """Three, then 429 with Retry-After and in words; another address is not meant; a minute later it is over."""
     server = made(tmp_path, limits=Limits(refused_calls=3))
     browser = server.browser()
     assert [refused_call(browser).status_int for _ in range(3)] == [403] * 3
     flood = refused_call(browser)
-    assert (flood.status_int, flood.json["error"]) == (429, "Invalid token.")
+    assert (flood.status_int, flood.json["error"]) == (429, "Too many requests.")
     assert 1 <= int(flood.headers["Retry-After"]) <= 60
     other = server.browser()
     other.web.extra_environ["REMOTE_ADDR"] = "192.0.2.8"

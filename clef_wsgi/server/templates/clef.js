@@ -1,5 +1,5 @@
-/* Draws login buttons: at each <script class="clef-button">, and in each element of that class.
-   Nothing else of the page is read or changed; no eval, no markup from text, no <style>: it runs under a
+/* Draws login buttons: at each <script class="clef-button">, and in each element of that class; with
+   data-custom="true" the element itself is the button. Nothing else of the page is read or changed; no eval, no markup from text, no <style>: it runs under a
    Content-Security-Policy that allows this one script. */
 (function () {
   "use strict";
@@ -21,10 +21,14 @@
     font: "600 16px/1.3 system-ui, sans-serif", letterSpacing: "normal", textDecoration: "none",
     textTransform: "none", overflowWrap: "anywhere", cursor: "pointer"
   };
-  var NAMES = ["app-id", "redirect-url", "state", "type", "color", "style", "custom", "custom-logo", "custom-message"];
+  var NAMES = ["app-id", "redirect-url", "state", "type", "color", "style", "embed", "custom", "custom-logo",
+    "custom-message"];
   var links = new WeakMap();
+  var made = new WeakSet();  // elements that are buttons themselves, and links with a frame beside them
 
   function given(el, name) { return el.getAttribute("data-" + name); }
+
+  function says(el, name) { return given(el, name) !== null && given(el, name) !== "false"; }
 
   function one(table, key, usual) {
     return Object.prototype.hasOwnProperty.call(table, key) ? table[key] : table[usual];
@@ -58,8 +62,7 @@
   }
 
   function dress(link, el) {
-    var custom = given(el, "custom");
-    if (custom !== null && custom !== "false") { return; }  // the page dresses it itself
+    if (says(el, "custom")) { return; }  // the page dresses it itself
     var colors = one(COLORS, given(el, "color"), "blue");
     var shape = one(SHAPES, given(el, "style"), "button");
     Object.assign(link.style, LOOK, colors, shape);
@@ -73,8 +76,50 @@
     link.onblur = function () { Object.assign(link.style, {outline: "", outlineOffset: "", boxShadow: shape.boxShadow}); };
   }
 
+  // a script can't be pressed; nor can an element without anything in it, unless the page draws it
+  function isButton(el) {
+    var isEmpty = !el.childNodes.length && !el.matches("input, button");
+    return says(el, "custom") && el.tagName !== "SCRIPT" && !(isEmpty && given(el, "custom-message") !== null);
+  }
+
+  function press(event) {
+    if (!isButton(event.currentTarget)) { return; }
+    event.preventDefault();  // of a form's own button: the form is not sent
+    window.open(address(event.currentTarget), "_top");
+  }
+
+  function makeButton(el) {
+    if (links.has(el)) { links.get(el).remove(); }
+    if (made.has(el)) { return; }
+    made.add(el);
+    el.addEventListener("click", press);
+    if (el.matches("input, button, a[href]")) { return; }  // the browser lets keys press these
+    el.addEventListener("keydown", function (event) {
+      if (event.target === el && (event.key === "Enter" || event.key === " ")) { press(event); }
+    });
+    if (!el.hasAttribute("tabindex")) { el.tabIndex = 0; }
+    if (!el.hasAttribute("role")) { el.setAttribute("role", "link"); }
+  }
+
+  // The old service put its page into a frame, and pages hide all behind a spinner until that has loaded: they get
+  // a frame with nothing in it. The login itself is never framed.
+  function embed(link) {
+    if (made.has(link)) { return; }
+    made.add(link);
+    var frame = document.createElement("iframe");
+    frame.style.setProperty("display", "none", "important");
+    link.parentNode.insertBefore(frame, link.nextSibling);
+    function tell() {
+      frame.setAttribute("data-loaded", "true");
+      frame.dispatchEvent(new Event("load"));
+    }
+    function soon() { setTimeout(tell); }  // behind what the page itself does when it has loaded
+    if (document.readyState === "complete") { soon(); } else { window.addEventListener("load", soon); }
+  }
+
   function draw(el) {
     if (!el || !el.getAttribute || !given(el, "app-id") || !given(el, "redirect-url")) { return; }
+    if (isButton(el)) { makeButton(el); return; }
     var link = links.get(el) || document.createElement("a");
     var picture = given(el, "custom-logo") === null ? null : logo(el);
     var words = document.createElement("span");
@@ -91,6 +136,7 @@
     } else if (el.parentNode && el.nextSibling !== link) {
       el.parentNode.insertBefore(link, el.nextSibling);
     }
+    if (says(el, "embed") && link.parentNode) { embed(link); }
   }
 
   function drawWithin(node) {

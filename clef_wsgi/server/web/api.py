@@ -1,8 +1,8 @@
 """The three calls of a site: ``authorize``, ``info``, ``logout`` (Clef wire protocol, sections 2 to 4).
 
 Fields, JSON and status codes are handled here; the rules are in ``records/``. Old clients look an error's
-string up in a table and crash on one they don't know: so every refusal says one of the strings they know,
-a wrong method and a flood included. Answers are never redirects.
+string up in a table and crash on one they don't know, under 400 and 403: so these say one of the strings they know.
+Under other statuses they show the text: so it says what is so. Answers are never redirects.
 """
 
 from __future__ import annotations
@@ -44,6 +44,15 @@ _STATUS: dict[type[Refused], int] = {
     InvalidLogoutToken: 400,
 }
 
+_WORDS = {
+    404: "There is no such call.",
+    405: "This call does not work that way: authorize and logout are POST, info is GET.",
+    413: "Too much was sent.",
+    429: "Too many requests.",
+    500: "Something went wrong.",
+    503: "Unavailable.",
+}
+
 
 @room.post("/v1/authorize", provide_automatic_options=False)
 def authorize() -> Response:
@@ -63,8 +72,11 @@ def logout() -> Response:
 def error(status: int, retry_after: int | None = None) -> Response:
     """An error that is none of the three calls' own: a wrong path or method, a body too large, a database down."""
     server().metrics.refused({429: "too_many", 503: "unavailable"}.get(status, "wrong_call"))
-    refusal = InvalidToken() if request.path.endswith("/info") else InvalidApp()
-    response = _refusal(refusal, status)
+    if status in (400, 403):
+        text = str(InvalidToken() if request.path.endswith("/info") else InvalidApp())
+    else:
+        text = _WORDS.get(status, "This can't be answered.")
+    response = _refusal(text, status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
     return response
@@ -104,11 +116,11 @@ def _refused(refused: Refused) -> Response:
     except TooManyRequests as flood:
         return error(429, flood.retry_after)
     server().metrics.refused(type(refused))
-    return _refusal(refused, _STATUS[type(refused)])
+    return _refusal(str(refused), _STATUS[type(refused)])
 
 
-def _refusal(refused: Refused, status: int) -> Response:
-    response = jsonify(success=False, error=str(refused))
+def _refusal(text: str, status: int) -> Response:
+    response = jsonify(success=False, error=text)
     response.status_code = status
     return response
 

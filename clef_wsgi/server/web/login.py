@@ -27,7 +27,8 @@ from clef_wsgi.server.web.pages import PageError, render, see_other
 
 room = Blueprint("login", __name__, url_prefix="/iframes")
 
-_FIELDS = ("app_id", "redirect_url", "state", "code_challenge", "code_challenge_method")
+_ONCE = ("state", "code_challenge", "code_challenge_method")
+_FIELDS = ("app_id", "redirect_url", *_ONCE)
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64url (RFC 7636, section 4.2)
 _MAX_FIELDS = 50
 _MAX_STATE = 4096
@@ -115,7 +116,9 @@ def late_url(login: LoginRequest) -> str:
 def read_login(connection: Connection) -> LoginRequest:
     """What a site asked for, from the query of the request at hand.
 
-    :raises PageError: the app is unknown, the address not allowed, a field is there twice, or PKCE is not S256.
+    App and address may be there twice (omniauth-clef does that): the first counts, and all must be right.
+
+    :raises PageError: the app is unknown, an address not allowed, another field is there twice, or PKCE is not S256.
     """
     raw = request.query_string
     try:
@@ -128,16 +131,28 @@ def read_login(connection: Connection) -> LoginRequest:
     except ValueError:
         raise PageError("invalid_redirect") from None
     given = {name: values.get(name, []) for name in _FIELDS}
-    if any(len(found) > 1 for found in given.values()) or len("".join(given["state"])) > _MAX_STATE:
+    if any(len(given[name]) > 1 for name in _ONCE) or len("".join(given["state"])) > _MAX_STATE:
         raise PageError("invalid_redirect")
-    redirect_url = "".join(given["redirect_url"])
     try:
-        app = apps.get(connection, "".join(given["app_id"]))
-        app.check_redirect(redirect_url)
+        app = _app(connection, given["app_id"])
+        redirect_url = _redirect_url(app, given["redirect_url"])
     except (InvalidApp, InvalidRedirect):
         raise PageError("invalid_redirect") from None
     state = given["state"][0] if given["state"] else None
     return LoginRequest(app, redirect_url, state, _challenge(given), quote_from_bytes(raw, safe=_PRINTABLE))
+
+
+def _app(connection: Connection, ids: list[str]) -> App:
+    if len(set(ids)) != 1:
+        raise InvalidApp
+    return apps.get(connection, ids[0])
+
+
+def _redirect_url(app: App, urls: list[str]) -> str:
+    urls = [redirects.escaped(url) for url in urls]
+    for url in urls or [""]:
+        app.check_redirect(url)
+    return urls[0]
 
 
 def approve(connection: Connection, session: Session, login: LoginRequest) -> str:

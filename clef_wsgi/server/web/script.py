@@ -18,6 +18,7 @@ TYPES = ("login", "register", "connect")
 @room.get("/v2/clef.js")
 @room.get("/v3/clef.js")
 @room.get("/v3.1/clef.js")
+@room.get("/static/javascripts/clef.js")
 def clef_js() -> Response:
     """The script, for pages of any origin. It knows this server's address, and asks for nothing more."""
     options = server().options

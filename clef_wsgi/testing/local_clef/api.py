@@ -13,19 +13,14 @@ from clef_wsgi.testing.local_clef.messages import Answer, Request, json_answer
 HOME = "/api/"
 PREFIX = "/api/v1/"
 
-# Old clients look the string up in a table and crash on one they don't know, so a wrong method gets one too.
-_METHODS = {
-    "authorize": ("POST", "Invalid App ID."),
-    "info": ("GET", "Invalid token."),
-    "logout": ("POST", "Invalid App ID."),
-}
+_METHODS = {"authorize": "POST", "info": "GET", "logout": "POST"}
 
 
 def answer_call(book: Book, name: str, request: Request) -> Answer:
     """Answers the call ``name``, which is one of the three."""
-    method, text = _METHODS[name]
+    method = _METHODS[name]
     if request.method != method:
-        return json_answer(405, {"error": text}, ("Allow", method))
+        return json_answer(405, {"error": f"Only {method} works here."}, ("Allow", method))
     try:
         return json_answer(200, {"success": True, **_CALLS[name](book, request)})
     except ApiRefused as refused:
@@ -34,7 +29,7 @@ def answer_call(book: Book, name: str, request: Request) -> Answer:
 
 def unknown_call() -> Answer:
     """Nobody who asks the API is shown a page."""
-    return json_answer(404, {"error": "Invalid App ID."})
+    return json_answer(404, {"error": "There is no such call."})
 
 
 def is_call(name: str) -> bool:

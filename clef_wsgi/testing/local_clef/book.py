@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from clef_wsgi.providers.clef import token_signature
-from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, check_redirect, origin, sibling_webhook
+from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, check_redirect, escaped, origin, sibling_webhook
 
 CODE_LIFETIME = 60.0
 """Seconds in which a code can be exchanged."""
@@ -98,18 +98,19 @@ class Book:
         self._browsers: dict[str, Person] = {}
 
     def login_request(self, raw_query: str) -> LoginRequest:
-        """Checks what a site sent with the browser.
+        """Checks what a site sent with the browser. App and address may be there twice: the first counts.
 
-        :raises InvalidRedirect: the app is unknown, the address not allowed, or a field is there twice.
+        :raises InvalidRedirect: the app is unknown, an address not allowed, or the state is there twice.
         """
         fields = parse_qs(raw_query, keep_blank_values=True, errors="surrogateescape")
         given = {name: fields.get(name, []) for name in ("app_id", "redirect_url", "state")}
-        app = self.apps.get("".join(given["app_id"]))
-        if app is None or any(len(values) > 1 for values in given.values()):
+        app = self.apps.get("".join(given["app_id"][:1]))
+        if app is None or len(set(given["app_id"])) > 1 or len(given["state"]) > 1:
             raise InvalidRedirect
-        redirect_url = "".join(given["redirect_url"])
-        check_redirect(redirect_url, app.redirect_url)
-        return LoginRequest(app, redirect_url, given["state"][0] if given["state"] else None)
+        redirect_urls = [escaped(url) for url in given["redirect_url"]] or [""]
+        for url in redirect_urls:
+            check_redirect(url, app.redirect_url)
+        return LoginRequest(app, redirect_urls[0], given["state"][0] if given["state"] else None)
 
     def issue_code(self, login: LoginRequest, person: Person) -> str:
         """A code for this person and app: single use, :data:`CODE_LIFETIME` seconds."""

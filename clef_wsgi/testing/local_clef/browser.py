@@ -14,7 +14,7 @@ from clef_wsgi.testing.local_clef.deliveries import LogOuts
 from clef_wsgi.testing.local_clef.messages import Answer, Request, see_other
 from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, with_answer
 
-SCRIPTS = ("/v1/clef.js", "/v2/clef.js", "/v3/clef.js", "/v3.1/clef.js")
+SCRIPTS = ("/v1/clef.js", "/v2/clef.js", "/v3/clef.js", "/v3.1/clef.js", "/static/javascripts/clef.js")
 LOGIN_PATHS = ("/iframes/qr", "/iframes/login")
 
 

@@ -14,6 +14,7 @@ from clef_wsgi._paths import is_loopback
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash: urlsplit drops tabs and newlines
+_TO_ESCAPE = re.compile(r"[ \u00a0-\U0010ffff]")  # never control characters
 _HOST_AND_PORT = re.compile(r"[A-Za-z0-9.:\[\]-]+")  # no userinfo, and nothing that ends a CSP directive
 
 
@@ -57,6 +58,12 @@ def with_answer(redirect_url: str, code: str, state: str | None) -> str:
         # surrogateescape: bytes that are no UTF-8 come back as they came
         answer += "&state=" + quote(state, safe="", errors="surrogateescape")
     return redirect_url + separator + answer
+
+
+def escaped(url: str) -> str:
+    """The address with what is no ASCII in its query escaped, and spaces: some clients send it as it is."""
+    place, mark, query = url.partition("?")
+    return place + mark + _TO_ESCAPE.sub(lambda found: quote(found[0], errors="surrogateescape"), query)
 
 
 def sibling_webhook(redirect_url: str) -> str | None:
