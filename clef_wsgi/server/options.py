@@ -12,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clef_wsgi.server.errors import ConfigurationError
+from clef_wsgi.server.names import is_name
+from clef_wsgi.server.public_suffixes import is_public_suffix
 from clef_wsgi.server.redirects import is_loopback, is_web_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -65,7 +67,7 @@ class Options:
             faults += _rp_faults(self.rp_id, self.host)
         if not isinstance(self.database, Path) and not (isinstance(self.database, str) and self.database):
             faults.append("database must be a file name, such as clef.db, or postgresql://user@host/name.")
-        if not (self.name and len(self.name) <= MAX_NAME_LENGTH and self.name.isprintable()):
+        if not (self.name and is_name(self.name, MAX_NAME_LENGTH)):
             faults.append(f"name must be 1 to {MAX_NAME_LENGTH} printable characters.")
         object.__setattr__(self, "proxies", _networks("trusted_proxy", self.trusted_proxy, faults))
         object.__setattr__(self, "metrics_networks", _networks("metrics_from", self.metrics_from, faults))
@@ -94,6 +96,8 @@ def _origin_faults(origin: str) -> list[str]:
     if parts is None or parts.path not in ("", "/") or "?" in origin or origin != origin.lower():
         return ["origin must be the public address in lower case without a path, such as https://login.example.com."]
     host = parts.hostname or ""
+    if host.endswith("."):
+        return ["origin must be a name without a dot at its end, since passkeys are made for it: they never fit both."]
     if parts.scheme == "http" and not is_loopback(host):
         return ["origin must start with https:// (plain http is for http://localhost only)."]
     if _is_address(host):
@@ -104,9 +108,15 @@ def _origin_faults(origin: str) -> list[str]:
 
 
 def _rp_faults(rp_id: str | None, host: str) -> list[str]:
-    if rp_id is None or rp_id == host or ("." in rp_id.strip(".") and host.endswith("." + rp_id)):
+    if rp_id is None or rp_id == host:
         return []
-    return [f"rp_id must be {host} or a parent domain of it, since browsers refuse any other."]
+    if not host.endswith(f".{rp_id}"):
+        return [f"rp_id must be {host} or a parent domain of it, since browsers refuse any other."]
+    if is_public_suffix(rp_id):
+        return [
+            f"rp_id: {rp_id} belongs to nobody alone, so browsers make no passkeys for it: leave it out for {host}."
+        ]
+    return []
 
 
 def _file_faults(logo: str | Path | None, templates: str | Path | None) -> list[str]:

@@ -21,6 +21,11 @@ MAX_LENGTH = 2048
 """The longest redirect URL or hook, in characters."""
 
 
+def default_port(scheme: str) -> int | None:
+    """Of http and https (RFC 9110, section 4.2)."""
+    return _DEFAULT_PORTS.get(scheme)
+
+
 def escaped(url: str) -> str:
     """The address with what is no ASCII in its query escaped, and spaces: some clients send it as it is.
 
@@ -99,7 +104,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _place(parts: SplitResult) -> tuple[str, str, int | None, str]:
-    port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme)
+    port = parts.port if parts.port is not None else default_port(parts.scheme)
     path = parts.path or ("/" if parts.scheme in _DEFAULT_PORTS else "")
     return parts.scheme, parts.hostname or "", port, path
 

@@ -68,6 +68,26 @@ def test_backup_while_people_sign_in(desk: Desk, copy: Path) -> None:
         assert twin.count(access_tokens) == twin.count(codes, codes.c.used_at.is_not(None))
 
 
+@pytest.mark.parametrize("is_read", [False, True])
+def test_the_file_itself_holds_what_a_command_did(desk: Desk, copy: Path, is_read: bool) -> None:
+    """While the server runs, clef.db alone is no backup; but what an administrator did stands in it at once, and a
+    command waits for nobody who reads."""
+    desk.server.add_person("Ann")
+    with closing(sqlite3.connect(desk.place, isolation_level=None)) as reader:
+        if is_read:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM people").fetchone()
+        desk.add_site("Photos")
+    copy.write_bytes(Path(desk.place).read_bytes())
+    with closing(sqlite3.connect(copy)) as twin:
+        names = [name for (name,) in twin.execute("SELECT name FROM apps")]
+    assert names == ([] if is_read else ["Photos"])
+    desk.do("app", "set", "Photos", "--redirect", "http://127.0.0.1:8000/other")
+    copy.write_bytes(Path(desk.place).read_bytes())
+    with closing(sqlite3.connect(copy)) as twin:
+        assert twin.execute("SELECT count(*) FROM app_redirects").fetchone() == (2,)
+
+
 @pytest.mark.parametrize("target", ["missing/clef.copy", "."])
 def test_where_no_copy_can_be(desk: Desk, copy: Path, target: str) -> None:
     """A folder that is not there, or a name that is taken: one sentence."""

@@ -61,10 +61,13 @@ def resolving_to(*addresses: str) -> Any:
         *("ff02::1", "fec0::1", "2001:db8::1", "100::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1"),
         *("64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:7f00:1::1", "2002:a00:1::"),
         "2001:0:4136:e378:8000:63bf:80ff:fffe",
+        *("192.88.99.1", "192.0.0.8", "192.0.0.9", "192.0.0.10", "192.0.0.255", "3fff::1", "3fff:fff::1"),  # row 98
+        *("2001:4860::5efe:7f00:1", "2001:4860::200:5efe:a00:1", "2001:4860:1:2:0:5efe:808:808"),
+        *("::ffff:192.88.99.1", "64:ff9b::c000:8", "2002:c058:6301::1", "5f00::1", "4000::1", "100:0:0:1::1"),
     ],
 )
 def test_row_63_addresses_that_are_not_public(address: str) -> None:
-    """Row 63: private, loopback, link-local, shared, multicast, reserved; and IPv4 ones inside of IPv6."""
+    """Row 63, row 98: private, loopback, link-local, shared, multicast, reserved; and IPv4 ones inside of IPv6."""
     assert not is_public(parsed(address))
 
 

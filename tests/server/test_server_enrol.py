@@ -169,9 +169,12 @@ def test_recovery(server: Server) -> None:
     ]
 
 
-@each("name", ["x" * 65, "Ann\u202e", "\x00"])
-def test_a_name_that_is_none(server: Server, name: str) -> None:
-    """A name is at most 64 characters, all of them visible; who it was before stays."""
+@each(
+    "name",
+    ["x" * 65, "Ann\u202e", "\x00", "\ud800", "\u3164", "\u2800 \u3164", "\u115f", None, ["Ann"], 7, True, {}, 1.5],
+)
+def test_row_95_a_name_that_is_none(server: Server, name: Any) -> None:
+    """Row 95: a name is text of at most 64 characters that can be printed, one of which is seen; who it was stays."""
     ann, visitor = server.add_person("Ann"), Visitor(server)
     secret = link(server, ann)
     assert error(visitor.send("/enrol/options", secret=secret, first_name=name)) == "bad_name"

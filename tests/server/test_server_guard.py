@@ -150,7 +150,24 @@ def test_a_hostile_name_is_text(server: Server) -> None:
 # --- host
 
 
-@each("host", ["evil.example", "login.example.com.evil.example", "login.example.com:8443", "LOGIN", "a@b", ""])
+@each(
+    "host",
+    [
+        "evil.example",
+        "login.example.com.evil.example",
+        "login.example.com:8443",
+        "LOGIN",
+        "a@b",
+        "",
+        ".",
+        "login.example.com..",
+        "login.example.com:",
+        "login.example.com:80",
+        "login.example.com:0443x",
+        ".login.example.com",
+        "login.example.com:443:443",
+    ],
+)
 def test_pages_answer_to_their_own_name_alone(server: Server, host: str) -> None:
     """A name of somebody's that leads here gets a 421, and no page whose forms would be same-origin with it."""
     site = server.add_site()
@@ -161,9 +178,12 @@ def test_pages_answer_to_their_own_name_alone(server: Server, host: str) -> None
         assert "Location" not in answer.headers
 
 
-@pytest.mark.parametrize("host", ["login.example.com", "login.example.com:443"])
-def test_the_default_port_may_be_said(server: Server, host: str) -> None:
-    """It is the same origin."""
+@each(
+    "host",
+    ["login.example.com", "login.example.com:443", "LOGIN.Example.com", "login.example.com.", "Login.example.com.:443"],
+)
+def test_row_96_the_same_host_in_other_words(server: Server, host: str) -> None:
+    """Row 96: the default port, capitals and a final dot are the same host."""
     assert server.browser().web.get("/", headers={"Host": host}).status_int == 200
 
 
@@ -539,7 +559,15 @@ PROXIED = [
     ("192.0.2.7", "192.0.2.7", "", "192.0.2.7"),
     ("192.0.2.7", "192.0.2.7", "evil", "192.0.2.7"),
     ("192.0.2.7", "192.0.2.7", "203.0.113.9, unknown", "192.0.2.7"),
-    ("192.0.2.7", "192.0.2.7", "203.0.113.9:443", "192.0.2.7"),
+    ("192.0.2.7", "192.0.2.7", "203.0.113.9:443", "203.0.113.9"),  # row 97
+    ("192.0.2.7", "192.0.2.7", "198.51.100.1:1, 203.0.113.9:65535", "203.0.113.9"),
+    ("192.0.2.7", "192.0.2.7", "[2001:db8::1]:443", "2001:db8::1"),
+    ("192.0.2.7", "192.0.2.7", "[2001:db8::1]", "2001:db8::1"),
+    ("192.0.2.7", "192.0.2.7", "[::ffff:203.0.113.9]:443", "203.0.113.9"),
+    ("192.0.2.0/24", "192.0.2.7", "203.0.113.9:1, 192.0.2.99:2", "203.0.113.9"),
+    ("192.0.2.7", "192.0.2.7", "[203.0.113.9]:443x", "192.0.2.7"),
+    ("192.0.2.7", "192.0.2.7", "203.0.113.9:port", "192.0.2.7"),
+    ("192.0.2.7", "192.0.2.7", "example.com:443", "192.0.2.7"),
     ("192.0.2.0/24", "192.0.2.7", "192.0.2.8, 192.0.2.9", "192.0.2.8"),
     ("unix", "", "203.0.113.9", "203.0.113.9"),
     ("127.0.0.1", "", "203.0.113.9", ""),
@@ -552,7 +580,7 @@ PROXIED = [
 def test_forwarded_for_is_believed_of_trusted_proxies_alone(
     trusted: str, peer: str, forwarded: str, expected: str
 ) -> None:
-    """The address that counts, and stands in the audit, is the last one that no trusted proxy has."""
+    """Row 97: the address that counts is the last one that no trusted proxy has, without its port."""
     rest = {"rp_id": None, "name": "Clef", "logo": None, "templates": None, "limits": Limits()}
     options = Options(origin=ORIGIN, database="clef.db", trusted_proxy=trusted, **rest)  # type: ignore[arg-type]
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}

@@ -378,6 +378,8 @@ def test_during_a_rotation_two_secrets_work(lite: Server) -> None:
         ("https://photos.example.com", "https://photos.example.com/?login"),
         ("https://photos.example.com:443/cb", "https://photos.example.com/cb"),
         ("https://Photos.example.com/cb", "https://photos.example.com/cb"),
+        ("http://photos.example.com:80/cb", "http://photos.example.com/cb"),
+        ("http://photos.example.com/cb", "http://photos.example.com:80/cb"),
         ("http://127.0.0.1:5000/cb", "http://127.0.0.1:5000/cb"),
         ("http://[::1]:5000/cb", "http://[::1]:5000/cb"),
     ],

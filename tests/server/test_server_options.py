@@ -43,6 +43,13 @@ BAD: list[tuple[str, Any, str]] = [
     ("templates", "/nothing/there", "templates"),
     ("trusted_proxy", "nonsense", "trusted_proxy"),
     ("trusted_proxy", ["10.0.0.1/8"], "trusted_proxy"),
+    ("name", "\u3164", "name"),
+    ("rp_id", "com", "belongs to nobody alone"),  # row 99
+    ("rp_id", "example.com.", "parent domain"),
+    ("rp_id", "login.example.com.", "parent domain"),
+    ("rp_id", "", "parent domain"),
+    ("rp_id", "Example.com", "parent domain"),
+    ("origin", "https://login.example.com.", "dot at its end"),
     ("limits", Limits(sign_in=0), "sign_in"),
     ("limits", Limits(enrolment=True), "enrolment"),
     ("limits", Limits(refused_calls=1.5), "refused_calls"),  # type: ignore[arg-type]
@@ -64,6 +71,20 @@ def test_each_fault_is_a_sentence(tmp_path: Path, option: str, value: Any, word:
     assert word in fault
     assert fault.endswith(".")
     assert not list(tmp_path.iterdir())
+
+
+@each(
+    "suffix",
+    ["co.uk", "github.io", "com.au", "co.jp", "com.br", "org.uk", "ac.nz", "herokuapp.com", "duckdns.org", "a.ck"],
+)
+def test_row_99_a_domain_of_nobodys_is_never_written_down(tmp_path: Path, suffix: str) -> None:
+    """Row 99: browsers make no passkeys for a public suffix; the name below it is somebody's, and starts."""
+    where, host = tmp_path / suffix / "clef.db", f"login.example.{suffix}"
+    where.parent.mkdir()
+    with pytest.raises(ConfigurationError, match=f"rp_id: {suffix} belongs to nobody alone"):
+        create_app(origin=f"https://{host}", database=where, rp_id=suffix)
+    assert not where.exists()
+    make_server(where, origin=f"https://{host}", rp_id=f"example.{suffix}").close()
 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:

@@ -283,6 +283,52 @@ def test_a_disabled_person(server: Server) -> None:
 # --- row 59: the sign count
 
 
+@pytest.mark.parametrize("sign_count", [1, 0])
+def test_a_copy_of_a_passkey_that_was_used_once(server: Server, sign_count: int) -> None:
+    """The smallest count that is one: the same again, or none any more, is a copy (WebAuthn 3, section 6.1.1)."""
+    passkey = enrolled(server, server.add_person())
+    (row,) = server.rows(passkeys, passkeys.c.credential_id == passkey.credential_id)
+    assert row.sign_count == 1
+    assert Visitor(server).sign_in(passkey, sign_count=sign_count).json["error"] == "passkey_copied"
+    assert Visitor(server).sign_in(passkey, sign_count=2).status_int == 200
+
+
+PHONES = {
+    "an iPhone, synced at once": UP | UV | BE | BS,
+    "an Android phone, synced later": UP | UV | BE,
+    "a security key": UP | UV,
+}
+
+
+@pytest.mark.parametrize("flags", PHONES.values(), ids=PHONES)
+def test_a_phones_passkey_is_made_and_used(server: Server, flags: int) -> None:
+    """Flags and counts as phones give them (UP, UV, BE, BS; no count): made behind a link, used here and at a site,
+    shown as what it is, and what is synced later is shown so then."""
+    ann, phone = server.add_person("Ann"), Authenticator(server.origin, flags=flags, counts=False)
+    visitor = Visitor(server)
+    assert visitor.enrol(link(server, ann), phone).status_int == 200
+    assert visitor.is_signed_in()
+    shown = "Synced between your devices" if flags & BS else "On one device only"
+    assert shown in visitor.get("/passkeys").text
+    (row,) = server.rows(passkeys, passkeys.c.person_id == ann.id)
+    assert (row.backup_eligible, row.backed_up, row.sign_count) == (bool(flags & BE), bool(flags & BS), 0)
+    for _ in range(2):  # it never counts
+        assert Visitor(server).sign_in(phone).json == {"location": "/"}
+    site, other = server.add_site(), Visitor(server)
+    assert other.sign_in(phone, site.ask(state="s")).json["location"].startswith(f"{site.callback}?code=")
+    if flags & BE:
+        assert other.sign_in(phone, flags=flags | BS).status_int == 200
+        assert "Synced between your devices" in other.get("/passkeys").text
+        assert other.sign_in(phone, flags=flags & ~BS).status_int == 200
+        assert "On one device only" in other.get("/passkeys").text
+    assert refused(
+        other.sign_in(phone, flags=flags ^ BE if flags & BS == 0 else UP | UV)
+    )  # a passkey never changes that
+    second = Authenticator(server.origin, flags=flags, counts=False)
+    assert other.add(phone, second).status_int == 200
+    assert Visitor(server).sign_in(second).status_int == 200
+
+
 @pytest.mark.parametrize("sign_count", [5, 4, 0])
 def test_a_count_that_does_not_grow(server: Server, sign_count: int, caplog: pytest.LogCaptureFixture) -> None:
     """Row 59: refused with a sentence of its own, logged, in the audit, and marked for the administrator."""

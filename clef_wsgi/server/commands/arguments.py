@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clef_wsgi.server import names
 from clef_wsgi.server.redirects import is_redirect_url, is_web_url
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def add_origin(parser: argparse.ArgumentParser) -> None:
 
 def name(text: str) -> str:
     """A name of a person or a site."""
-    if not (text.strip() and text.isprintable() and len(text) <= MAX_NAME_LENGTH):
+    if not names.is_name(text, MAX_NAME_LENGTH):
         raise argparse.ArgumentTypeError(f"a name has 1 to {MAX_NAME_LENGTH} printable characters")
-    return " ".join(text.split())
+    return names.tidied(text)
 
 
 def email(text: str) -> str:

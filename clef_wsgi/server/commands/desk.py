@@ -52,6 +52,7 @@ def opened(arguments: Namespace) -> Iterator[Database]:
             if settings.read(connection, "rp_id") is None:
                 raise ConfigurationError(_NOT_STARTED)
         yield database
+        database.checkpoint()  # whoever copies the file has at least what was done here
     finally:
         database.close()
 

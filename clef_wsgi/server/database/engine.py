@@ -29,6 +29,9 @@ BUSY_SECONDS = 5
 """How long a transaction waits for another one's lock, and for a connection."""
 
 
+CHECKPOINT_SECONDS = 0.5
+"""How long a checkpoint waits for those who read; the next one will do what is left."""
+
 _UNREADABLE = (
     "database: the address can't be read. A port is a number, and of a user's name or password "
     "the characters @, :, / and % are written %40, %3A, %2F and %25."
@@ -78,6 +81,14 @@ class Database:
         """
         with _translated(), self._engine.connect() as connection, connection.begin():
             yield connection
+
+    def checkpoint(self) -> None:
+        """Move what stands beside a SQLite file, in its ``-wal``, into the file itself, as far as nobody reads it."""
+        if self.path is None:
+            return
+        with _translated(), self._engine.connect() as connection, _waiting(connection, CHECKPOINT_SECONDS):
+            raw: Any = connection.connection.driver_connection
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Lets all connections go. The database opens again by itself when it is used."""

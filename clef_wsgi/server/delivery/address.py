@@ -10,6 +10,16 @@ import ipaddress
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291, section 2.4; nothing else is routed
+_SPECIAL = tuple(
+    ipaddress.ip_network(each)  # of the registries of RFC 6890, where not every Python knows them
+    for each in (
+        "192.0.0.0/24",  # protocol assignments
+        "192.88.99.0/24",  # 6to4 relays, RFC 7526
+        "3fff::/20",  # documentation, RFC 9637
+    )
+)
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # RFC 5214, section 6.1
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _LAST_32_BITS = 0xFFFFFFFF
@@ -23,9 +33,16 @@ def is_public(address: Address) -> bool:
     inner = _embedded(address)
     if inner is not None:
         return is_public(inner)
-    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+    if isinstance(address, ipaddress.IPv6Address) and (address not in _GLOBAL_UNICAST or _is_isatap(address)):
+        return False
+    if any(address in network for network in _SPECIAL):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _is_isatap(address: ipaddress.IPv6Address) -> bool:
+    """It leads to the IPv4 address in its last half, by whatever router knows the prefix."""
+    return int(address) >> 32 & _LAST_32_BITS in _ISATAP
 
 
 def parsed(text: str) -> Address:

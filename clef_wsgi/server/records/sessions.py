@@ -67,7 +67,7 @@ def start(
         "seen_at": now,
         "expires_at": None if person.stay_us is None else now + person.stay_us,
         "address": address,
-        "user_agent": user_agent[:MAX_USER_AGENT],
+        "user_agent": "".join(sign for sign in user_agent if sign.isprintable())[:MAX_USER_AGENT],
     }
     connection.execute(insert(sessions).values(row))
     return token

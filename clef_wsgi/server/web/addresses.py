@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clef_wsgi.server.options import Network
 
+_WITH_PORT = re.compile(r"(?:(?P<v4>[0-9.]+):[0-9]{1,5}|\[(?P<v6>[0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?)")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -20,7 +22,7 @@ def client_address(environ: Mapping[str, Any], proxies: Sequence[Network | str])
     peer = _parsed(str(environ.get("REMOTE_ADDR", "")))
     hops = str(environ.get("HTTP_X_FORWARDED_FOR", "")).split(",")
     while hops and _is_trusted(peer, proxies):
-        hop = _parsed(hops.pop().strip())
+        hop = _parsed(_without_port(hops.pop().strip()))
         if hop is None:
             break
         peer = hop
@@ -44,6 +46,12 @@ def network_of(address: str) -> str:
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return address
+
+
+def _without_port(text: str) -> str:
+    """Some proxies write ``192.0.2.7:5555`` and ``[2001:db8::7]:443``."""
+    found = _WITH_PORT.fullmatch(text)
+    return (found["v4"] or found["v6"]) if found else text
 
 
 def _parsed(text: str) -> Address | None:

@@ -6,10 +6,12 @@ A POST outside the API needs both: to come from a page of this server (``Sec-Fet
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
+from clef_wsgi.server.redirects import default_port
 from clef_wsgi.server.web import browser
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.pages import PageError
@@ -17,6 +19,7 @@ from clef_wsgi.server.web.pages import PageError
 API = "/api/"
 _ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a name inside a network
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_PORT = re.compile(r":[0-9]{1,5}$")
 MAX_BODY = 64 * 1024
 """Bytes of a request; a passkey's answer has a few KiB."""
 
@@ -46,14 +49,28 @@ def limit(kind: str) -> None:
 def _check() -> None:
     if request.path.startswith(_ANY_HOST):
         return
-    if request.host != urlsplit(server().options.origin).netloc:
+    if not _is_own_host(request.headers.get("Host", "")):
         raise PageError("other_host", 421)
+    if "\0" in request.path:  # no database of ours is asked for that: PostgreSQL would refuse it
+        raise PageError("not_found", 404)
     if request.method in _SAFE:
         return
     if not _is_same_origin():
         raise PageError("other_site", 403)
     if not browser.is_form_token(request.headers.get("X-Clef-Token") or request.form.get("token", "")):
         raise PageError("old_page", 403)
+    if any("\0" in value for values in request.form.listvalues() for value in values):
+        raise PageError("bad_request")
+
+
+def _is_own_host(host: str) -> bool:
+    """Whether a Host header names this server: in any case, with or without the default port and a final dot."""
+    parts = urlsplit(server().options.origin)
+    usual = default_port(parts.scheme)
+    port = _PORT.search(host)
+    name = host.removesuffix(port[0]) if port else host
+    given = name.lower().removesuffix("."), int(port[0][1:]) if port else usual
+    return given == (parts.hostname, parts.port or usual)
 
 
 def _is_same_origin() -> bool:

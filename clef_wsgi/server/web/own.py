@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from clef_wsgi.server import names
 from clef_wsgi.server.errors import SessionEnded, Unknown
 from clef_wsgi.server.records import audit, people, sessions
 from clef_wsgi.server.records.sessions import Session
@@ -60,7 +61,14 @@ def read_names(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
     :raises PageError: they can't be names.
     """
-    first, last = (" ".join(str(given.get(key, "")).split()) for key in ("first_name", "last_name"))
-    if any(len(name) > MAX_NAME or not name.isprintable() for name in (first, last)):
+    first, last = (_read_name(given.get(key, "")) for key in ("first_name", "last_name"))
+    return first, last
+
+
+def _read_name(given: object) -> str | None:
+    if not isinstance(given, str):  # JSON may hold anything
         raise PageError("bad_name")
-    return first or None, last or None
+    name = names.tidied(given)
+    if name and not names.is_name(name, MAX_NAME):
+        raise PageError("bad_name")
+    return name or None

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import ceremonies
+from clef_wsgi.server import ceremonies, names
 from clef_wsgi.server.ceremonies import PasskeyRefused
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import passkeys
@@ -107,8 +107,8 @@ def remove(passkey_id: int) -> Response:
 def rename(passkey_id: int) -> Response:
     """A form, since a name opens nothing."""
     limit("account")
-    name = " ".join(request.form.get("name", "").split())
-    if not (0 < len(name) <= MAX_NAME_LENGTH and name.isprintable()):
+    name = names.tidied(request.form.get("name", ""))
+    if not names.is_name(name, MAX_NAME_LENGTH):
         raise PageError("bad_name")
     with server().database.writing() as connection:
         session = own.locked(connection)

@@ -1,0 +1,20 @@
+"""Names of people, sites and passkeys, as somebody writes them: one line of text that can be seen."""
+
+from __future__ import annotations
+
+import re
+
+_UNSEEN = re.compile(
+    r"[ \u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]*"
+)
+"""Fillers, blanks and selectors (Unicode, Default_Ignorable_Code_Point), which ``str.isprintable`` lets pass."""
+
+
+def is_name(text: str, longest: int) -> bool:
+    """Whether it has 1 to ``longest`` characters that can be printed, and one that can be seen."""
+    return 0 < len(text) <= longest and text.isprintable() and not _UNSEEN.fullmatch(text)
+
+
+def tidied(text: str) -> str:
+    """Without white space around it, and single spaces within."""
+    return " ".join(text.split())
