@@ -104,9 +104,10 @@ def read_form(environ: Mapping[str, Any]) -> dict[str, list[str]]:
     media_type = environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
     if length == "0":
         return {}
-    if media_type != _FORM and (media_type or length):
+    is_ended = not length and bool(environ.get("wsgi.input_terminated"))
+    if media_type != _FORM and (media_type or length or is_ended):
         raise LogoutRefused("Only forms are read here.", reason="not_a_form", status=415)
-    if not length and environ.get("wsgi.input_terminated"):
+    if is_ended:
         body = _read_to_the_end(environ["wsgi.input"])
     else:
         body = _read_exactly(environ["wsgi.input"], _content_length(length))

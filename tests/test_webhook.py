@@ -274,6 +274,14 @@ def test_row_21_a_chunked_body_is_read_where_the_server_ends_it(chunks: tuple[by
     assert provider.notices == [{"logout_token": "ann.1"}] * 2
 
 
+@each("media_type", ["", None, "application/json", "text/plain"])
+def test_row_21_a_chunked_body_must_be_a_form(media_type: str | None) -> None:
+    """Row 21: what says of itself no type, or another one, is 415, unread."""
+    stream = Chunks(b"logout_token=ann.1")
+    answer = post(make_app(validated=False), b"", stream=stream, **{**ENDED, "CONTENT_TYPE": media_type})
+    assert (answer.status, answer.json["error"], stream.taken) == (415, "not_a_form", 0)
+
+
 @each("size", [CAP + 1, 1024 * 1024])
 def test_row_21_a_chunked_body_is_read_up_to_the_cap(size: int) -> None:
     """Row 21: a byte more than the cap is 413, and no more than that byte is read; the cap itself is fine."""
