@@ -74,9 +74,19 @@ def readings(path: str, steering: Iterable[str] = (), depth: int = 0) -> tuple[s
             found.update(_resolutions(text, range(depth + 1 if ".." in text else 1)))
     for header in steering:
         for kept in range(depth + 1):
-            for text in _forms(_inserted(header, path, kept)):
-                found.update(_resolutions(text, (kept,)))
+            for before, rest in _behind_route(header, path, kept):
+                found.update(_resolutions(before + _joined(rest), (kept,)))
     return tuple(found)
+
+
+def glued(path: str, header: str, depth: int) -> set[str]:
+    """Return what ``{traverse}`` of a route of Pyramid's makes of a header: ``/adm`` before ``in`` is ``/admin``."""
+    texts = {
+        (kept, before + "/".join(rest))
+        for kept in range(depth + 1)
+        for before, rest in _behind_route(header, path, kept)
+    }
+    return {reading for kept, text in texts for reading in _resolutions(text, (kept,))}
 
 
 def _texts(path: str) -> Iterator[str]:
@@ -88,10 +98,12 @@ def _texts(path: str) -> Iterator[str]:
         yield from _forms(start)
 
 
-def _inserted(header: str, path: str, kept: int) -> str:
-    """Put the header behind the first segments: Pyramid traverses what a route's ``*traverse`` matched."""
-    segments = [segment for segment in path.split("/") if segment]
-    return "/".join(["", *segments[:kept], header, *segments[kept:]])
+def _behind_route(header: str, path: str, kept: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield the header behind the first segments, those of a route of Pyramid's, and what ``*traverse`` matches."""
+    for text in _forms(path):
+        segments = [segment for segment in text.split("/") if segment]
+        for form in _forms(header):
+            yield "/".join(["", *segments[:kept], form]), segments[kept:]
 
 
 def _forms(path: str) -> Iterator[str]:
@@ -111,8 +123,8 @@ def _resolutions(text: str, kept_names: Iterable[int]) -> Iterator[str]:
     """Yield the canonical path, and what is left where a router resolves dots behind a route's own segments alone."""
     for kept in kept_names:
         yield _resolved(_names(text), kept)
-        # Pyramid resolves dots first, and looks for a view's name then.
-        yield _resolved(_names(_joined(text.split("/"), kept)), kept)
+        # Pyramid resolves dots first, and looks for a view's name then: what becomes a dot segment by it is a name.
+        yield to_native("/" + "/".join(filter(None, _names(_joined(text.split("/"), kept)))))
 
 
 def _names(text: str) -> list[str]:

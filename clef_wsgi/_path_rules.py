@@ -41,6 +41,7 @@ class PathRules:
 
     def __init__(self, protect: Prefixes, public: Prefixes, ignore: Prefixes) -> None:
         self._protect, self._ignore = protect, ignore
+        self._named = Prefixes(protect.names - {""})
         self._public = Prefixes(public.names - {""})
         self._front_page_is_public = "" in public.names
         self._depth = max(prefixes.depth for prefixes in (protect, public, ignore))
@@ -48,18 +49,22 @@ class PathRules:
 
     def readings(self, environ: Mapping[str, Any], path: str) -> tuple[str, ...]:
         """Return every path that a router could take the request for; none where nobody can say."""
-        steering = [environ[header] for header in _canonical.STEERING_HEADERS if header in environ]
-        if not steering and isinstance(path, str) and _canonical.is_plain(path):
+        is_steered = not environ.keys().isdisjoint(_canonical.STEERING_HEADERS)
+        if not is_steered and isinstance(path, str) and _canonical.is_plain(path):
             return (path,)
+        steering = [environ[header] for header in _canonical.STEERING_HEADERS if header in environ]
         if not _canonical.is_native(path) or len(path) + sum(map(len, steering)) > _MAX_ODD_LENGTH:
             return ()
-        return _canonical.readings(path, steering, self._depth)
+        readings = _canonical.readings(path, steering, self._depth)
+        # What is glued together leads somewhere by chance or by intent: it counts where it hits what was named.
+        glued = [reading for header in steering for reading in _canonical.glued(path, header, self._depth)]
+        return (*readings, *filter(self._named.hold, glued))
 
     def ignore(self, readings: Collection[str]) -> bool:
-        return bool(self._ignore) and bool(readings) and all(map(self._ignore.hold, readings))
+        return bool(readings) and all(map(self._ignore.hold, readings))
 
     def need_login(self, readings: Collection[str]) -> bool:
-        return bool(self._protect) and any(map(self._needs_login, readings))
+        return any(map(self._needs_login, readings))
 
     def _needs_login(self, reading: str) -> bool:
         if not self._protect.hold(reading):

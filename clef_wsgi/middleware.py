@@ -155,7 +155,8 @@ class ClefMiddleware:
         if self._remote_user is not None:
             environ.pop("REMOTE_USER", None)
             environ.pop("AUTH_TYPE", None)
-        endpoint, readings = self._endpoints.get(path), tuple[str, ...]()
+        endpoint = self._endpoints.get(path)
+        readings: tuple[str, ...] = ()
         if endpoint is None:
             readings = self._rules.readings(environ, path)
             endpoint = self._astray(environ, path, readings)

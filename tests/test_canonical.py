@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from cases import each
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyramid.traversal import ResourceTreeTraverser, split_path_info  # type: ignore[import-untyped]
 
 from clef_wsgi import _canonical
 from clef_wsgi._path_rules import PathRules, Prefixes
@@ -115,6 +117,50 @@ def test_odd_paths_take_the_long_way(path: str) -> None:
 def test_what_no_server_may_hand_over(path: Any) -> None:
     """PEP 3333: PATH_INFO is latin-1 text; NUL can be in no path (RFC 3986, section 7.3)."""
     assert not _canonical.is_native(path)
+
+
+# -- what Pyramid makes of a path ---------------------------------------------------------------------------
+
+TREE: dict[str, Any] = {"pub": {}}
+PROTECTED = PathRules(Prefixes(["/admin", "/pub/secret"]), Prefixes(), Prefixes())
+ALL_BUT = PathRules(
+    Prefixes(["", "/admin", "/pub/secret"]), Prefixes(["/x", "/pub/x", "/secret"]), Prefixes(["/pub/x"])
+)
+SEGMENTS = st.sampled_from(
+    [
+        *("admin", "pub", "secret", "x", "adm", "in", "", ".", "..", "..;", ";p", "secret;q", "..\\"),
+        "@@",
+        "@@admin",
+        "@@..",
+    ]
+)
+
+
+def _reaches(tree: dict[str, Any], environ: dict[str, str], matchdict: dict[str, Any] | None = None) -> bool:
+    """Whether Pyramid's own traversal leads to a view that is protected."""
+    request = SimpleNamespace(environ=environ, matchdict=matchdict, path_info=environ["PATH_INFO"])
+    found = ResourceTreeTraverser(tree)(request)
+    view = found["view_name"]
+    return (found["context"] is TREE and view == "admin") or (found["context"] is TREE["pub"] and view == "secret")
+
+
+@given(
+    start=st.sampled_from(["", "/", "/pub/"]),
+    segments=st.lists(SEGMENTS, max_size=6),
+    header=st.none() | st.lists(SEGMENTS, max_size=3).map("/".join),
+)
+@settings(max_examples=1000)
+def test_row_69_whatever_traversal_serves_needs_a_login(start: str, segments: list[str], header: str | None) -> None:
+    """Rows 66, 69: by the whole path, behind ``/pub/*traverse`` and behind ``/pub/{traverse}``, header or not."""
+    path = start + "/".join(segments)
+    environ = {"PATH_INFO": path} if header is None else {"PATH_INFO": path, "HTTP_X_VHM_ROOT": header}
+    rest = path.removeprefix("/pub/")
+    behind: list[Any] = [] if rest == path else [split_path_info(rest), rest]
+    if _reaches(TREE, environ) or any(_reaches(TREE["pub"], environ, {"traverse": matched}) for matched in behind):
+        assert PROTECTED.need_login(PROTECTED.readings(environ, path))
+        readings = ALL_BUT.readings(environ, path)
+        assert ALL_BUT.need_login(readings)
+        assert not ALL_BUT.ignore(readings)
 
 
 # -- headers by which routers are steered -------------------------------------------------------------------

@@ -183,6 +183,7 @@ def test_row_69_a_header_that_steers_traversal_behind_a_route() -> None:
     """Row 69: in ``/pub/*traverse`` the header stands between the route and the rest."""
     is_asked_to_log_in("/pub/x", protect=["/pub/secret"], environ={"HTTP_X_VHM_ROOT": "/secret"})
     is_asked_to_log_in("/pub/../x", protect=["/pub/secret/x"], environ={"HTTP_X_VHM_ROOT": "/../secret"})
+    is_asked_to_log_in("/pub/ret", protect=["/pub/secret"], environ={"HTTP_X_VHM_ROOT": "/sec"})
     is_free("/pub/x", protect=["/secret/in"], environ={"HTTP_X_VHM_ROOT": "/secret"})
 
 
@@ -195,7 +196,14 @@ def test_row_69_a_header_that_leads_nowhere_changes_nothing() -> None:
 
 @each(
     "path",
-    ["/pub/../secret", "/pub/x/../../secret", "/pub/../x/../secret", "/pub/;p/../../;p/../secret", "/pub/..;/secret"],
+    [
+        "/pub/../secret",
+        "/pub/x/../../secret",
+        "/pub/../x/../secret",
+        "/pub/;p/../../;p/../secret",
+        "/pub/..;/secret",
+        "x/../pub/secret/..;/x",
+    ],
 )
 def test_row_66_dots_that_end_at_a_route(path: str) -> None:
     """Row 66: Pyramid resolves the dots of ``/pub/*traverse`` and of static views behind ``/pub`` alone."""
