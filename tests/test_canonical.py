@@ -137,7 +137,7 @@ SEGMENTS = st.sampled_from(
 
 
 def _reaches(tree: dict[str, Any], environ: dict[str, str], matchdict: dict[str, Any] | None = None) -> bool:
-    """Whether Pyramid's own traversal leads to a view that is protected."""
+    """Return whether Pyramid's own traversal leads to a view that is protected."""
     request = SimpleNamespace(environ=environ, matchdict=matchdict, path_info=environ["PATH_INFO"])
     found = ResourceTreeTraverser(tree)(request)
     view = found["view_name"]
