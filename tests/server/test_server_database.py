@@ -161,15 +161,17 @@ def test_the_passkeys_domain_is_fixed_at_the_first_start(url: str) -> None:
 
 # --- migrations
 
+NEXT, AFTER = schema.VERSION + 1, schema.VERSION + 2
+
 
 @ON_SQLITE
 def test_steps_run_once_each_in_order(url: str) -> None:
-    """From version 1 to 3: step 2, then step 3; at the next start neither."""
+    """From today's version over two steps, one after the other; at the next start neither."""
     database, done = open_database(url), list[int]()
-    steps = {2: lambda _: done.append(2), 3: lambda _: done.append(3)}
-    migrate(database, version=3, steps=steps)
-    migrate(database, version=3, steps=steps)
-    assert (done, version_of(database)) == ([2, 3], 3)
+    steps = {number: lambda _, number=number: done.append(number) for number in (NEXT, AFTER)}
+    migrate(database, version=AFTER, steps=steps)
+    migrate(database, version=AFTER, steps=steps)
+    assert (done, version_of(database)) == ([NEXT, AFTER], AFTER)
     database.close()
 
 
@@ -191,36 +193,36 @@ def test_a_step_that_fails_leaves_the_version_before(url: str) -> None:
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
-        migrate(database, version=3, steps={2: table_made("half"), 3: fails})
-    assert version_of(database) == 1
+        migrate(database, version=AFTER, steps={NEXT: table_made("half"), AFTER: fails})
+    assert version_of(database) == schema.VERSION
     assert not has_table(database, "half")
-    migrate(database, version=2, steps={2: table_made("half")})
+    migrate(database, version=NEXT, steps={NEXT: table_made("half")})
     assert has_table(database, "half")
     database.close()
 
 
 @ON_BOTH
 def test_of_processes_that_start_at_once_one_migrates(url: str) -> None:
-    """Four at once: each finds version 2 afterwards, and the step ran once."""
+    """Four at once: each finds the next version afterwards, and the step ran once."""
     open_database(url).close()
     databases, start, done = [Database(url) for _ in range(4)], threading.Barrier(4), list[int]()
 
     def step(connection: Connection) -> None:
         table_made("once")(connection)
-        done.append(2)
+        done.append(NEXT)
 
     def start_one(database: Database) -> None:
         start.wait(30)
-        migrate(database, version=2, steps={2: step})
+        migrate(database, version=NEXT, steps={NEXT: step})
 
     threads = [threading.Thread(target=start_one, args=(database,)) for database in databases]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert done == [2]
+    assert done == [NEXT]
     for database in databases:
-        assert version_of(database) == 2
+        assert version_of(database) == NEXT
         database.close()
 
 
@@ -272,7 +274,7 @@ def test_a_newer_database_is_refused_and_left_alone(url: str) -> None:
     with server.database.writing() as connection:
         connection.execute(update(schema.schema_version).values(version=99))
     server.close()
-    with pytest.raises(DatabaseTooNew, match=r"schema 99, this one knows 1") as refused:
+    with pytest.raises(DatabaseTooNew, match=rf"schema 99, this one knows {schema.VERSION}") as refused:
         make_server(url)
     assert "restore" in str(refused.value)
     database = Database(url)
@@ -284,16 +286,16 @@ def test_an_older_file_is_copied_before_it_changes(tmp_path: Path) -> None:
     """The copy is of the version before, complete, 0600; a second one does not replace the first."""
     database = open_database(tmp_path / "clef.db")
     for _ in range(2):
-        migrate(database, version=2, steps={2: lambda _: None})
+        migrate(database, version=NEXT, steps={NEXT: lambda _: None})
         with database.writing() as connection:
-            connection.execute(update(schema.schema_version).values(version=1))
+            connection.execute(update(schema.schema_version).values(version=schema.VERSION))
     database.close()
     copies = sorted(path.name for path in tmp_path.glob("clef.db.*"))
-    assert copies == ["clef.db.version-1.1", "clef.db.version-1.2"]
+    assert copies == [f"clef.db.version-{schema.VERSION}.{number}" for number in (1, 2)]
     copy = tmp_path / copies[0]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with contextlib.closing(sqlite3.connect(copy)) as old:
-        assert old.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+        assert old.execute("SELECT version FROM schema_version").fetchall() == [(schema.VERSION,)]
         assert old.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -303,10 +305,10 @@ def test_without_room_for_the_copy_nothing_changes(tmp_path: Path) -> None:
     folder.mkdir()
     database = open_database(folder / "clef.db")
     done: list[int] = []
-    (folder / "clef.db.version-1.1").symlink_to(tmp_path / "nowhere" / "file")  # can't be made
-    with pytest.raises(OSError, match=r"version-1\.1|exists|No such"):
-        migrate(database, version=2, steps={2: lambda _: done.append(2)})
-    assert (done, version_of(database)) == ([], 1)
+    (folder / f"clef.db.version-{schema.VERSION}.1").symlink_to(tmp_path / "nowhere" / "file")  # can't be made
+    with pytest.raises(OSError, match=r"version-\d\.1|exists|No such"):
+        migrate(database, version=NEXT, steps={NEXT: lambda _: done.append(NEXT)})
+    assert (done, version_of(database)) == ([], schema.VERSION)
     database.close()
 
 
@@ -315,7 +317,7 @@ def test_on_postgresql_the_log_says_that_nothing_was_copied(caplog: pytest.LogCa
     """A server's backup is the administrator's."""
     with postgresql() as url:
         database = open_database(url)
-        migrate(database, version=2, steps={2: lambda _: None})
+        migrate(database, version=NEXT, steps={NEXT: lambda _: None})
         assert "pg_dump" in caplog.text
         database.close()
 

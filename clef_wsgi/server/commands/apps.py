@@ -35,6 +35,7 @@ CALLBACK_PATH, WEBHOOK_PATH = "/clef/callback", "/clef/webhook"
 """Where clef_wsgi's middleware is reached, unless it was told otherwise."""
 
 MIN_SECRET_LENGTH = 16
+NUMBER, TEXT = "number", "text"
 
 
 def add_to(commands: Commands) -> None:
@@ -61,6 +62,7 @@ def _add_add(group: Commands) -> None:
         help=f"where clef_wsgi's middleware runs: short for --redirect URL{CALLBACK_PATH} --hook URL{WEBHOOK_PATH}",
     )
     _add_addresses(parser)
+    _add_ids(parser)
     parser.add_argument("--members-only", action="store_true", help='only for whom "app allow" names')
     parser.add_argument("--app-id", metavar="ID", help="keep an old id, of 32 hex digits")
     parser.add_argument("--secret-file", type=Path, metavar="FILE", help="keep an old secret, which this file holds")
@@ -68,9 +70,10 @@ def _add_add(group: Commands) -> None:
 
 
 def _add_set(group: Commands) -> None:
-    parser = add_command(group, "set", change, "Changes the addresses of a site.")
+    parser = add_command(group, "set", change, "Changes the addresses of a site, or how it gets ids.")
     parser.add_argument("app", metavar="APP", help="its name or id")
     _add_addresses(parser)
+    _add_ids(parser)
     parser.add_argument(
         "--drop", action="append", default=[], metavar="URL", help="an address of either kind to forget"
     )
@@ -81,6 +84,12 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--redirect", type=redirect_url, help="where browsers go back to; may be repeated", **more)
     parser.add_argument("--hook", type=hook_url, help="where a logout is reported; may be repeated", **more)
     parser.add_argument("--allow-private", action="store_true", help="a hook may be in a private network")
+
+
+def _add_ids(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ids", choices=(NUMBER, TEXT), help="how it gets people's ids; text for a site that keeps them as text"
+    )
 
 
 def add(arguments: argparse.Namespace) -> None:
@@ -102,6 +111,7 @@ def add(arguments: argparse.Namespace) -> None:
             now=system_clock(),
             allow_private=arguments.allow_private,
             open_to_all=not arguments.members_only,
+            ids_as_text=arguments.ids == TEXT,
             app_id=arguments.app_id,
             secret=old_secret,
         )
@@ -139,11 +149,14 @@ def _change(connection: Connection, app: App, arguments: argparse.Namespace) -> 
         if url not in (*app.redirects, *app.hooks):
             raise Refused(f"{printable(app.name)} has no address {printable(url)}.")
         apps.remove_address(connection, app.id, url)
+    if arguments.ids:
+        apps.give_ids_as_text(connection, app.id, arguments.ids == TEXT)
     if arguments.allow_private:
         connection.execute(update(schema.apps).where(schema.apps.c.id == app.id).values(allow_private=True))
     if not apps.get(connection, app.id).redirects:
         raise Refused("That is the last address to go back to: add another with --redirect.")
     changes = {"redirects": arguments.redirect, "hooks": arguments.hook, "dropped": arguments.drop}
+    changes |= {"ids": arguments.ids} if arguments.ids else {}
     note(connection, "app.set", f"app:{app.id}", allow_private=arguments.allow_private, **changes)
 
 
@@ -194,6 +207,7 @@ def _row(connection: Connection, app: App) -> dict[str, Any]:
         "hooks": list(app.hooks),
         "allow_private": app.allow_private,
         "open_to_all": app.open_to_all,
+        "ids": TEXT if app.ids_as_text else NUMBER,
         "members": sorted(connection.execute(members).scalars()),
         "secrets": _count(connection, schema.app_secrets, app),
     }
@@ -207,6 +221,8 @@ def _described(row: dict[str, Any]) -> str:
         *(f"  back to   {url}" for url in row["redirects"]),
         *(f"  hook      {url}" for url in row["hooks"]),
     ]
+    if row["ids"] == TEXT:
+        lines.append("  gets ids as text")
     if row["allow_private"]:
         lines.append("  hooks may be in a private network")
     if row["secrets"] > 1:

@@ -107,7 +107,7 @@ def hook_url(text: str) -> str:
 def old_id(text: str) -> tuple[str, int]:
     """``APP=OLD_ID``: the number by which a site has known somebody so far."""
     app, equals, number = text.rpartition("=")
-    if not (app and equals and re.fullmatch("[0-9]{1,10}", number)):
+    if not (app and equals and re.fullmatch("[0-9]{1,16}", number)):
         raise argparse.ArgumentTypeError("an old id is written APP=NUMBER, such as photos=1085577321")
     return app, int(number)
 

@@ -32,6 +32,12 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--name", type=name, help="of somebody new; the first word is the first name")
     parser.add_argument("--email", type=email, help="an address that you vouch for: sites may trust it")
     parser.add_argument("--phone", type=phone, help="a telephone number, likewise")
+    add_ids(parser)
+    links.add_to(parser)
+
+
+def add_ids(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that take old ids of a person."""
     parser.add_argument(
         "--id",
         type=old_id,
@@ -40,15 +46,26 @@ def add_to(commands: Commands) -> None:
         metavar="APP=OLD_ID",
         help="the number by which a site has known them so far; may be repeated",
     )
-    links.add_to(parser)
+
+
+def import_ids(connection: Connection, person_id: int, ids: list[tuple[str, int]]) -> list[str]:
+    """Give a person the numbers by which sites know them. Return the ids of these sites.
+
+    :raises Refused: a number is taken, or they have another one there.
+    """
+    if ids:
+        people.lock(connection, person_id)
+    apps = [(find_app(connection, word).id, number) for word, number in ids]
+    for app_id, number in apps:
+        clef_ids.import_id(connection, app_id, person_id, number)
+    return [app_id for app_id, _ in apps]
 
 
 def invite(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database, database.writing() as connection:
         address = origin(connection, arguments)
         person = _known(connection, arguments) if arguments.person else _new(connection, arguments)
-        for app, number in arguments.id:
-            clef_ids.import_id(connection, find_app(connection, app).id, person.id, number)
+        import_ids(connection, person.id, arguments.id)
         secret = enrolments.issue(connection, person.id, purpose=enrolments.INVITE, now=system_clock())
         note(connection, "invite", f"person:{person.id}")
     who = f"{printable(person.display_name)} (#{person.id})"

@@ -12,7 +12,7 @@ from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
 from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, email, name, or_nothing, phone
 from clef_wsgi.server.commands.desk import find_person, note, opened, origin
-from clef_wsgi.server.commands.invite import check_email_is_free, check_may_sign_in, split_name
+from clef_wsgi.server.commands.invite import add_ids, check_email_is_free, check_may_sign_in, import_ids, split_name
 from clef_wsgi.server.commands.output import iso, printable, say, say_json, say_table, when
 from clef_wsgi.server.database.schema import clef_ids, passkeys, sessions
 from clef_wsgi.server.errors import ConfigurationError
@@ -32,6 +32,7 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--name", type=or_nothing(name), help='the first word is the first name; "" forgets it')
     parser.add_argument("--email", type=or_nothing(email), help='an address that you vouch for; "" forgets it')
     parser.add_argument("--phone", type=or_nothing(phone), help='a telephone number; "" forgets it')
+    add_ids(parser)
     _add_for_person(group, "disable", disable, "Keeps a person out, and logs them out everywhere.")
     _add_for_person(group, "enable", enable, "Lets a disabled person in again.")
     parser = _add_for_person(group, "recover", recover, "After a loss: removes all passkeys, and prints a link.")
@@ -66,13 +67,15 @@ def change(arguments: argparse.Namespace) -> None:
         values["email"] = arguments.email or None
     if arguments.phone is not None:
         values["phone_number"] = arguments.phone or None
-    if not values:
-        raise ConfigurationError("What changes? Say it with --name, --email or --phone.")
+    if not (values or arguments.id):
+        raise ConfigurationError("What changes? Say it with --name, --email, --phone or --id.")
     with opened(arguments) as database, database.writing() as connection:
         person = find_person(connection, arguments.person)
         check_email_is_free(connection, arguments.email, but=person.id)
-        people.change(connection, person.id, **values)
-        note(connection, "user.set", f"person:{person.id}", changed=sorted(values))
+        if values:
+            people.change(connection, person.id, **values)
+        ids = import_ids(connection, person.id, arguments.id)
+        note(connection, "user.set", f"person:{person.id}", changed=sorted(values), **({"ids": ids} if ids else {}))
         person = people.get(connection, person.id)
     say(f"Changed {_called(person)}. Sites hear of it at the next login.")
 

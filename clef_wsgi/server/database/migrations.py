@@ -13,14 +13,14 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import Connection, insert, select, text, update
 
-from clef_wsgi.server.database import schema
+from clef_wsgi.server.database import schema, step_ids
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
 
 Step = Callable[[Connection], object]
 
-STEPS: Mapping[int, Step] = {}
+STEPS: Mapping[int, Step] = {2: step_ids.widen}
 """Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
 PATIENCE_SECONDS = 60

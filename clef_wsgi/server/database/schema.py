@@ -23,14 +23,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
-VERSION = 1
+VERSION = 2
 """The schema that this code was written for. A change here needs a step in ``migrations.STEPS``."""
 
 metadata = MetaData()
 
-_Id = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER numbers rows by itself in SQLite
+_Id = BigInteger().with_variant(Integer(), "sqlite")  # 64 bits in both; only INTEGER numbers rows by itself in SQLite
 
 
 def _id() -> Column[Any]:
@@ -81,6 +82,7 @@ apps = Table(
     _at("made_at"),
     Column("allow_private", Boolean, nullable=False),
     Column("open_to_all", Boolean, nullable=False),
+    Column("ids_as_text", Boolean, nullable=False, server_default=text("false")),  # how the API says a person's id
 )
 
 app_secrets = Table(
@@ -123,7 +125,7 @@ clef_ids = Table(
     metadata,
     Column("app_id", ForeignKey("apps.id", ondelete="CASCADE"), primary_key=True),
     Column("person_id", ForeignKey("people.id", ondelete="RESTRICT"), primary_key=True),
-    Column("clef_id", Integer, nullable=False),
+    Column("clef_id", _Id, nullable=False),
     UniqueConstraint("app_id", "clef_id"),
     CheckConstraint("clef_id > 0"),
 )
@@ -235,7 +237,7 @@ deliveries = Table(
     _id(),
     _of("person_id", "people.id", gone="RESTRICT"),
     _of("app_id", "apps.id"),
-    Column("clef_id", Integer, nullable=False),
+    Column("clef_id", _Id, nullable=False),
     Column("hook_url", Text, nullable=False),
     Column("token", Text),
     _hash("token_hash"),

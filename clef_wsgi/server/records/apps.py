@@ -23,13 +23,15 @@ LIVE_SECRETS = 2
 
 @dataclass(frozen=True)
 class App:
-    """A site. ``open_to_all`` is whether everybody may use it, ``allow_private`` whether its hooks may be private."""
+    """A site. ``open_to_all`` is whether everybody may use it, ``allow_private`` whether its hooks may be private,
+    ``ids_as_text`` whether the API gives it the ids of people as text."""
 
     id: str
     name: str
     made_at: int
     allow_private: bool
     open_to_all: bool
+    ids_as_text: bool
     redirects: tuple[str, ...]
     hooks: tuple[str, ...]
 
@@ -53,6 +55,7 @@ def add(
     hooks: Iterable[str] = (),
     allow_private: bool = False,
     open_to_all: bool = True,
+    ids_as_text: bool = False,
     app_id: str | None = None,
     secret: str | None = None,
 ) -> tuple[App, str]:
@@ -67,7 +70,7 @@ def add(
     if connection.execute(select(exists().where((apps.c.id == app_id) | (apps.c.name == name)))).scalar():
         raise Refused("There is an app of that name or id already.")
     row = {"id": app_id, "name": name, "made_at": now, "allow_private": allow_private, "open_to_all": open_to_all}
-    connection.execute(insert(apps).values(row))
+    connection.execute(insert(apps).values(**row, ids_as_text=ids_as_text))
     connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), made_at=now))
     for url in redirect_urls:
         add_redirect(connection, app_id, url)
@@ -152,6 +155,11 @@ def end_rotation(connection: Connection, app_id: str) -> None:
 def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
     """Whether everybody may use a site, or only who was allowed."""
     connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(open_to_all=everybody))
+
+
+def give_ids_as_text(connection: Connection, app_id: str, as_text: bool) -> None:
+    """Whether a site gets the ids of people as text, or as numbers."""
+    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(ids_as_text=as_text))
 
 
 def allow(connection: Connection, app_id: str, person_id: int) -> None:

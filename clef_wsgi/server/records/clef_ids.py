@@ -1,6 +1,7 @@
 """The number by which one site knows one person: unique per app, kept for ever, telling nothing to other sites.
 
-The wire protocol, section 5: old integer columns are 32 bits wide. Knows nothing of logins.
+The wire protocol, section 5: old integer columns are 32 bits wide, so new ids are; imported ones may be as long as
+every JSON parser reads them (RFC 8259, section 6). Knows nothing of logins.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import clef_ids
 from clef_wsgi.server.errors import Refused
 
-_LIMIT = 2**31
+MAX_ID = 2**53 - 1
 
 
 def clef_id(connection: Connection, app_id: str, person_id: int) -> int:
@@ -25,8 +26,8 @@ def import_id(connection: Connection, app_id: str, person_id: int, old_id: int) 
 
     :raises Refused: it is another person's, or the person has another one already, or no column can hold it.
     """
-    if not 0 < old_id < _LIMIT:
-        raise Refused(f"An id at a site is a number from 1 to {_LIMIT - 1}.")
+    if not 0 < old_id <= MAX_ID:
+        raise Refused(f"An id at a site is a number from 1 to {MAX_ID}.")
     if _known(connection, app_id, person_id) not in (None, old_id):
         raise Refused("This person has another id at that site already.")
     if _owner(connection, app_id, old_id) not in (None, person_id):

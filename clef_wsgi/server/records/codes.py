@@ -16,6 +16,7 @@ from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
+from clef_wsgi.server.database.schema import apps as apps_table
 from clef_wsgi.server.errors import InvalidCode, InvalidToken, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, clef_ids, people
 from clef_wsgi.server.records import sessions as session_records
@@ -29,10 +30,11 @@ TOKEN_LIFETIME = 10 * MINUTE
 
 @dataclass(frozen=True)
 class Info:
-    """The person behind an access token, and the number by which the asking app knows them."""
+    """The person behind an access token, and the number by which the asking app knows them (``as_text`` or not)."""
 
     person: Person
     clef_id: int
+    as_text: bool
 
 
 def issue(connection: Connection, *, session: Session, app: App, now: int, code_challenge: str | None = None) -> str:
@@ -93,13 +95,14 @@ def info(connection: Connection, access_token: str, *, now: int) -> Info:
 
     :raises InvalidToken: unknown, too old, or its session ended.
     """
-    query = select(access_tokens).join(sessions, access_tokens.c.session_id == sessions.c.id)
+    query = select(access_tokens, apps_table.c.ids_as_text).join(sessions, access_tokens.c.session_id == sessions.c.id)
+    query = query.join(apps_table, access_tokens.c.app_id == apps_table.c.id)
     which = (access_tokens.c.token_hash == tokens.digest(access_token), access_tokens.c.expires_at > now)
     row = connection.execute(query.where(*which, session_records.is_living(now))).one_or_none()
     if row is None:
         raise InvalidToken
     person = people.get(connection, row.person_id)
-    return Info(person, clef_ids.clef_id(connection, row.app_id, row.person_id))
+    return Info(person, clef_ids.clef_id(connection, row.app_id, row.person_id), row.ids_as_text)
 
 
 def _spent(connection: Connection, app_id: str, code: str, now: int) -> Row[Any] | None:

@@ -150,13 +150,18 @@ def _info() -> dict[str, Any]:
             known = codes.info(connection, token, now=server().clock())
         except Unknown:  # removed just now
             raise InvalidToken from None
-    return {"info": {"id": known.clef_id, **_profile(known.person)}}
+    return {"info": {"id": _id(known.clef_id, known.as_text), **_profile(known.person)}}
 
 
 def _logout() -> dict[str, Any]:
     with server().database.reading() as connection:
         app = _app(connection)
-        return {"clef_id": outbox.read_token(connection, app.id, _field("logout_token"))}
+        return {"clef_id": _id(outbox.read_token(connection, app.id, _field("logout_token")), app.ids_as_text)}
+
+
+def _id(number: int, as_text: bool) -> int | str:
+    """As the app wants it: a site with ids in a text column can't compare a number (wire protocol, section 5)."""
+    return str(number) if as_text else number
 
 
 def _app(connection: Connection) -> App:
