@@ -138,7 +138,7 @@ class Processes:
         )
 
     def _wait_until_served(self) -> None:
-        with closing(Wire(self.ports)) as wire:
+        with closing(HTTPWire(self.ports)) as wire:
             for number in range(len(self.ports)):
                 assert wire.ask(number, "/", {}).status == 200
 
@@ -154,10 +154,13 @@ class Processes:
 
 @dataclass(frozen=True)
 class Answer:
+    """``status`` is 0 when the process died meanwhile; ``place`` names the process, where that is known."""
+
     status: int
     location: str | None
     body: bytes
     cookies: Mapping[str, str]
+    place: int | None = None
 
     @property
     def json(self) -> Any:
@@ -172,7 +175,25 @@ class Approves(Protocol):
 
 
 class Wire:
-    """Keeps one connection to each process, for one thread."""
+    """One thread's way to the processes."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def ask(self, number: int, path: str, cookies: Mapping[str, str], form: Mapping[str, str] | None = None) -> Answer:
+        self.send(number, path, cookies, form)
+        return self.receive(number)
+
+    def send(self, number: int, path: str, cookies: Mapping[str, str], form: Mapping[str, str] | None = None) -> None:
+        """Sends a request and waits for nothing: another process may be asked before :meth:`receive`."""
+        raise NotImplementedError
+
+    def receive(self, number: int) -> Answer:
+        raise NotImplementedError
+
+
+class HTTPWire(Wire):
+    """Keeps one connection to each process."""
 
     def __init__(self, ports: list[int]) -> None:
         self._ports = ports
@@ -183,12 +204,7 @@ class Wire:
             connection.close()
         self._connections.clear()
 
-    def ask(self, number: int, path: str, cookies: Mapping[str, str], form: Mapping[str, str] | None = None) -> Answer:
-        self.send(number, path, cookies, form)
-        return self.receive(number)
-
     def send(self, number: int, path: str, cookies: Mapping[str, str], form: Mapping[str, str] | None = None) -> None:
-        """Sends a request and waits for nothing: another process may be asked before :meth:`receive`."""
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items()), "Accept": "text/html"}
         body = None
         if form is not None:
@@ -200,10 +216,13 @@ class Wire:
 
     def receive(self, number: int) -> Answer:
         response = self._connections[number].getresponse()
-        found: dict[str, str] = {}
-        for header in response.headers.get_all("Set-Cookie") or ():
-            found.update({name: morsel.coded_value for name, morsel in SimpleCookie(header).items()})
+        found = cookies_of(response.headers.get_all("Set-Cookie") or ())
         return Answer(response.status, response.headers["Location"], response.read(), found)
+
+
+def cookies_of(headers: Iterable[str]) -> dict[str, str]:
+    """What ``Set-Cookie`` headers set, as it is to be sent back."""
+    return {name: morsel.coded_value for header in headers for name, morsel in SimpleCookie(header).items()}
 
 
 class Browser:

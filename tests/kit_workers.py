@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import clef_wsgi
-from clef_wsgi import CachedLogoutStore, LogoutStore, RedisLogoutStore, SQLAlchemyLogoutStore
+from clef_wsgi import (
+    CachedLogoutStore,
+    LogoutStore,
+    MemoryLogoutStore,
+    RedisLogoutStore,
+    SQLAlchemyLogoutStore,
+    SQLiteLogoutStore,
+)
 
 PATIENCE_SECONDS = 30.0
 SETTINGS = "CLEF_TEST_WORKERS"
@@ -48,10 +55,17 @@ def make_app() -> Callable[..., Iterable[bytes]]:
     return signed
 
 
-def make_store(url: str, prefix: str, max_staleness: float | None) -> LogoutStore:
+def make_store(
+    url: str, prefix: str, max_staleness: float | None, clock: Callable[[], float] = time.time
+) -> LogoutStore:
+    """The store at an address; ``memory:`` and ``file:PATH`` are those that take a clock."""
     store: LogoutStore
     limits = {"connect_timeout_seconds": 5.0, "read_timeout_seconds": 5.0}
-    if url.startswith("redis:"):
+    if url == "memory:":
+        store = MemoryLogoutStore(clock=clock)
+    elif url.startswith("file:"):
+        store = SQLiteLogoutStore(url.removeprefix("file:"), clock=clock)
+    elif url.startswith("redis:"):
         store = RedisLogoutStore(url, prefix=prefix, **limits)
     else:
         store = SQLAlchemyLogoutStore(url, table_prefix=prefix, **limits)
