@@ -1,0 +1,119 @@
+"""Every version opens what an older one left: who was signed in stays so, who was logged out stays out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+import redis
+from kit_databases import (
+    CALM,
+    MARIADB_URL,
+    POSTGRESQL_URL,
+    REDIS_URL,
+    drop_tables,
+    redis_store,
+    require_at,
+    unique_prefix,
+)
+from kit_old_stores import FIXTURES, fill, load_redis, load_sql, load_sqlite_file
+
+from clef_wsgi import (
+    CachedLogoutStore,
+    LogoutStore,
+    MemoryLogoutStore,
+    RedisLogoutStore,
+    SQLAlchemyLogoutStore,
+    SQLiteLogoutStore,
+)
+
+VERSIONS = sorted(folder.name for folder in FIXTURES.iterdir())
+KINDS = [
+    "sqlite_file",
+    "sqlite",
+    "fakeredis",
+    *(pytest.param(name, marks=pytest.mark.services) for name in ("postgresql", "mariadb", "redis")),
+]
+
+
+@contextmanager
+def opened(folder: Path, kind: str, directory: Path) -> Iterator[LogoutStore]:
+    """What the fixture holds, put back where it belongs, and opened by the code of today."""
+    with ExitStack() as at_end:
+        yield at_end.enter_context(closing(_open(folder, kind, directory, at_end)))
+
+
+def _open(folder: Path, kind: str, directory: Path, at_end: ExitStack) -> Any:
+    if kind == "sqlite_file":
+        load_sqlite_file(folder, directory / "logouts.db")
+        return SQLiteLogoutStore(directory / "logouts.db")
+    if kind == "fakeredis":
+        client = fakeredis.FakeRedis(server=fakeredis.FakeServer(), socket_timeout=5)
+        load_redis(folder, client, "clef:")
+        return RedisLogoutStore(client)
+    if kind == "redis":
+        require_at(REDIS_URL)
+        store = at_end.enter_context(redis_store())
+        with redis.Redis.from_url(REDIS_URL) as client:
+            load_redis(folder, client, store.prefix)
+        return store
+    url = {"sqlite": f"sqlite:///{directory}/logouts.db", "postgresql": POSTGRESQL_URL, "mariadb": MARIADB_URL}[kind]
+    if kind != "sqlite":
+        require_at(url)
+    prefix = unique_prefix()
+    at_end.callback(drop_tables, url, prefix)
+    load_sql(folder, url, prefix)
+    return SQLAlchemyLogoutStore(url, table_prefix=prefix, **CALM)
+
+
+def said(folder: Path, kind: str) -> dict[str, Any]:
+    """What the older version knew of its records."""
+    found: dict[str, Any] = json.loads((folder / "logins.json").read_text())[kind.replace("fakeredis", "redis")]
+    return found
+
+
+def living(store: LogoutStore, logins: list[dict[str, Any]]) -> list[bool]:
+    return [store.newest_logout(login["keys"]) < login["started"] for login in logins]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path) -> None:
+    """Living logins live, ended ones are ended, a notice is known; the order of stamps goes on from there."""
+    folder = FIXTURES / version
+    known = said(folder, kind)
+    logins, expected = known["logins"], [login["lives"] for login in known["logins"]]
+    assert set(expected) == {True, False}
+    with opened(folder, kind, tmp_path) as store:
+        assert living(store, logins) == expected
+        assert living(CachedLogoutStore(store, 60), logins) == expected
+        repeated = [store.record_logout(logins[1]["keys"], once=notice) for notice in known["notices"]]
+        assert repeated == [False] * len(known["notices"])
+        assert living(store, logins) == expected
+        started = store.tick()
+        assert started > max(login["started"] for login in logins)
+        assert store.newest_logout(logins[1]["keys"]) < started
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_versions_tables_are_written_on(version: str, kind: str, tmp_path: Path) -> None:
+    """The first call may be a write, which ends whom it names and nobody else."""
+    folder = FIXTURES / version
+    logins = said(folder, kind)["logins"]
+    with opened(folder, kind, tmp_path) as store:
+        ann = next(login for login in logins if login["lives"])
+        assert store.record_logout(ann["keys"], once="a new notice") is True
+        assert living(store, logins) == [login["lives"] and login is not ann for login in logins]
+
+
+def test_what_is_written_down_is_what_a_store_says() -> None:
+    """The expectations of a fixture are a store's own at the time when it is made."""
+    store = MemoryLogoutStore()
+    made = fill(store)
+    assert living(store, made["logins"]) == [login["lives"] for login in made["logins"]]
