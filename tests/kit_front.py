@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from socketserver import ThreadingMixIn
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from waitress.server import create_server
@@ -112,7 +112,9 @@ def _ask(port: int, environ: Environ, more: Mapping[str, str]) -> Passing:
     body = environ["wsgi.input"].read(length) if length else None
     if environ.get("CONTENT_TYPE"):
         headers["Content-Type"] = environ["CONTENT_TYPE"]
-    path = environ["PATH_INFO"] + (f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else "")
+    path = quote(environ["PATH_INFO"].encode("latin-1")) + (
+        f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+    )
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(environ["REQUEST_METHOD"], path, body, {**headers, **more, "Connection": "close"})

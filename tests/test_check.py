@@ -517,6 +517,20 @@ def test_an_app_that_builds_http_addresses(settings: Settings, tls: Certificate)
     ]
 
 
+def test_row_68_own_paths_outside_ascii(settings: Settings, tls: Certificate) -> None:
+    """Row 68: every look finds them, from inside and from outside."""
+    here: Settings = {**settings, **{f"{name}_path": f"/über/{name}" for name in ("login", "callback", "webhook")}}
+
+    def make_app(url: str) -> Any:
+        here["base_url"] = url
+        return from_settings(links_home, here)
+
+    with deployed(make_app, tls.context):
+        many = list(findings(here, is_live=True, ca_file=tls.ca_file))
+    assert [one.sentence for one in many if one.severity != OK and one.about != "store"] == []
+    assert len([one for one in many if one.about == "site"]) == 7
+
+
 def _mounted(app: Any, *, sets_script_name: bool, times: int) -> Any:
     """What stands in front of a mounted site: it takes /app off the path so many times."""
 

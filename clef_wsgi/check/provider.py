@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from clef_wsgi._canonical import to_native
 from clef_wsgi._paths import parse_site
 from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
 from clef_wsgi.errors import LoginRefused, ProviderUnavailable
@@ -27,7 +28,7 @@ _REMEDIES = {
 def findings(deployment: Deployment) -> Iterator[Finding]:
     """Yield what there is to say of the login service."""
     callback = str(deployment.options.get("callback_path", "/clef/callback"))
-    redirect_url = parse_site(deployment.options["base_url"]).url(callback)
+    redirect_url = parse_site(deployment.options["base_url"]).url(to_native(callback))
     look = _checked if hasattr(deployment.provider, "check_peer") else _unproven
     try:
         yield from look(deployment.provider, redirect_url)

@@ -15,6 +15,7 @@ from wsgiref.util import setup_testing_defaults
 from beaker.session import SessionObject
 
 from clef_wsgi import login_session
+from clef_wsgi._canonical import to_native
 from clef_wsgi.check.findings import About, Finding
 from clef_wsgi.check.patience import within
 from clef_wsgi.settings import Deployment
@@ -46,7 +47,7 @@ def findings(
 
 def _session_of(deployment: Deployment) -> SessionObject:
     """A new session, as a request gets it."""
-    environ: dict[str, Any] = {"PATH_INFO": deployment.options.get("webhook_path", "/clef/webhook")}
+    environ: dict[str, Any] = {"PATH_INFO": to_native(deployment.options.get("webhook_path", "/clef/webhook"))}
     setup_testing_defaults(environ)  # a GET, which the webhook answers without asking anybody
     for _ in deployment.wrap(_no_app)(environ, lambda status, headers, exc_info=None: lambda body: None):
         pass
