@@ -9,12 +9,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
 
 _SIGNATURE_LENGTH = 40
 _MAX_VALUE_LENGTH = 256
-_MAX_TRIED = 50
-"""Cookies of our name whose signature is computed, the last ones: a header is 8 KiB or more."""
 
 
 class SessionCookie:
@@ -32,8 +29,7 @@ class SessionCookie:
         """The session id of the last cookie of this name whose signature verifies, or None (RFC 6265, section 4.2)."""
         if not header or self._start not in header:
             return None
-        values = islice(self._values(header), _MAX_TRIED)
-        return next((value[_SIGNATURE_LENGTH:] for value in values if self._is_ours(value)), None)
+        return next((value[_SIGNATURE_LENGTH:] for value in self._values(header) if self._is_ours(value)), None)
 
     def _values(self, header: str) -> Iterator[str]:
         """What has this name and could be signed, the last one first."""

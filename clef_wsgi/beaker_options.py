@@ -30,10 +30,18 @@ _MORE = {
 }
 
 
-def session_options(*, base_url: str, **beaker: Any) -> dict[str, Any]:
+def session_options(
+    *,
+    base_url: str,
+    max_login_age: timedelta | float = timedelta(days=30),
+    state_lifetime: timedelta | float = timedelta(hours=1),
+    **beaker: Any,
+) -> dict[str, Any]:
     """Beaker's options for ``SessionMiddleware``, with defaults that are safe for a login.
 
     :param base_url: the site's public origin and mount prefix, as for ``ClefMiddleware``.
+    :param max_login_age: as for ``ClefMiddleware``: so long a session is kept, and a day.
+    :param state_lifetime: as for ``ClefMiddleware``: so long what holds no login is kept, and an hour.
     :param beaker: Beaker's own options (``secret``, ``type``, ``data_dir``, ``url`` ...), which win.
     :returns: a dict whose keys begin with ``session.``: Beaker silently ignores a dict without them.
     :raises ConfigurationError: with every fault.
@@ -44,7 +52,11 @@ def session_options(*, base_url: str, **beaker: Any) -> dict[str, Any]:
     faults = Faults()
     site = faults.site(base_url)
     given = {re.sub(r"^(beaker\.)?session\.", "", name): value for name, value in beaker.items()}
-    options = {**_defaults(site, given), **given}
+    ages = {
+        "max_login_age": faults.seconds("max_login_age", max_login_age),
+        "state_lifetime": faults.seconds("state_lifetime", state_lifetime),
+    }
+    options = {**_defaults(site, given), "cookie_expires": timedelta(seconds=ages["max_login_age"]), **ages, **given}
     for fault in unsafe_options(options, site):
         faults.add(fault)
     faults.raise_all()
@@ -68,8 +80,6 @@ def _defaults(site: Site, given: Mapping[str, Any]) -> dict[str, Any]:
         "secure": site.is_https,
         # Strict would keep the cookie from the callback, which is a navigation from another site.
         "samesite": "Lax",
-        # Beaker's default cookie dies with the browser; this one lives as long as a login by default.
-        "cookie_expires": timedelta(days=30),
         # Rewriting the access time at each request costs 400 against 69 microseconds with files, 2,172 against
         # 240 with a database, and widens the window in which a slow request writes old content back.
         "save_accessed_time": bool(given.get("timeout")),

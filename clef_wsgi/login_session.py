@@ -20,9 +20,8 @@ from beaker.session import SessionObject
 from ._session_cookie import SessionCookie, session_cookie
 from .errors import StoreUnavailable
 from .interfaces import MAX_USER_ID_LENGTH
-from .session_class import EARLIER, back_end_is_asked
+from .session_class import EARLIER, ENTRY_PREFIX, back_end_is_asked
 
-ENTRY_PREFIX = "clef.login."
 _OLD_RECORD = "clef.record"
 """A login of before 0.2, which named no site and no provider: it is over."""
 LOGIN_KEY_PREFIX = "login:"

@@ -119,7 +119,7 @@ class ClefMiddleware:
         self._callback_path = faults.path("callback_path", callback_path)
         self._webhook_path = faults.path("webhook_path", webhook_path)
         self._rules = faults.path_rules(protect, public, ignore)
-        self._state_lifetime = faults.seconds("state_lifetime", state_lifetime)
+        self.state_lifetime = faults.seconds("state_lifetime", state_lifetime)
         self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
         self._on_login = on_login if on_login is None else faults.function("on_login", on_login)
         self._on_refusal = on_refusal if on_refusal is None else faults.function("on_refusal", on_refusal)
@@ -129,7 +129,7 @@ class ClefMiddleware:
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         self._issuer = faults.issuer(self.provider)
         self._entry = login_session.entry_name(self.site.url(""), self._issuer)
-        self._started = StartedLogins(entry=self._entry, lifetime=self._state_lifetime, clock=self._clock)
+        self._started = StartedLogins(entry=self._entry, lifetime=self.state_lifetime, clock=self._clock)
         self._logins = Logins(
             self.logout_store, entry=self._entry, started=self._started, max_age=self.max_login_age, clock=self._clock
         )
@@ -544,8 +544,8 @@ def wrap(
 
 
 def _with_cookie_age(session: Any, inner: ClefMiddleware | None) -> dict[str, Any]:
-    """Beaker's options with a cookie that lives as long as a login can."""
+    """Beaker's options, with records and a cookie that live as long as a login can."""
     if not isinstance(session, Mapping):
         raise ConfigurationError('session must be a dict of Beaker\'s options, such as {"secret": "..."}.')
-    age = {"cookie_expires": timedelta(seconds=inner.max_login_age)} if inner else {}
-    return {**age, **{name.removeprefix("session."): value for name, value in session.items()}}
+    ages = {"max_login_age": inner.max_login_age, "state_lifetime": inner.state_lifetime} if inner else {}
+    return {**ages, **{name.removeprefix("session."): value for name, value in session.items()}}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 from beaker.container import NamespaceManager
@@ -15,6 +17,14 @@ from ._session_cookie import session_cookie
 from .errors import StoreUnavailable
 from .session_places import PLACES
 
+DAY = 24 * 3600.0
+MARGIN_SECONDS = 3600.0
+"""How long what holds nothing but started logins is kept after their time: a late one still leads to its page."""
+TIMEOUT_MARGIN_SECONDS = 120.0
+"""Beaker's own: a record must not end while it is read."""
+MAX_COOKIE_AGE = 400 * DAY
+"""The longest that browsers keep a cookie (RFC 6265bis, section 5.5)."""
+ENTRY_PREFIX = "clef.login."
 EARLIER = "clef.earlier"
 """The one entry of a session that all middlewares share: the ids that it had, for logins under way in other tabs."""
 UNDECODABLE = (
@@ -37,6 +47,8 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
 
     :param secret: signs new cookies.
     :param old_secrets: verify cookies, too. ``session_options`` takes all of them as one list.
+    :param max_login_age: seconds for which a login may live.
+    :param state_lifetime: seconds for which a started login may live.
     """
 
     def __init__(
@@ -50,8 +62,12 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
         key: str = "beaker.session.id",
         secret: str | None = None,
         old_secrets: tuple[str, ...] = (),
+        max_login_age: float = 30 * DAY,
+        state_lifetime: float = 3600.0,
         **options: Any,
     ) -> None:
+        self._max_login_age = max_login_age
+        self._state_lifetime = state_lifetime
         header = request.pop("cookie", None)
         session_id = session_cookie(key, (secret, *old_secrets)).session_id(header) if secret else None
         kind = type or ("file" if data_dir else "memory")
@@ -64,10 +80,47 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
         except UNDECODABLE:
             self.invalidate()
 
+    def save(self, accessed_only: bool = False) -> None:
+        """Each write says anew when the record ends, to a back-end that can end it."""
+        self.namespace_args["timeout"] = int(self._seconds())
+        if hasattr(self, "namespace"):
+            self.namespace.timeout = self.namespace_args["timeout"]
+        super().save(accessed_only)
+
+    def _seconds(self) -> float:
+        if not any(map(is_content, self)):
+            return self._state_lifetime + MARGIN_SECONDS
+        if self.timeout:
+            return float(self.timeout) + TIMEOUT_MARGIN_SECONDS
+        return max(self._max_login_age, cookie_age(self.cookie_expires), *_ages_of_logins(self)) + DAY
+
     def beside(self, name: str, seconds: float) -> NamespaceManager:
         """The place of another record in the same back-end, which ends ``seconds`` after it was written."""
         options = {**self.namespace_args, "timeout": int(seconds)}
         return self.namespace_class(name, data_dir=self.data_dir, digest_filenames=False, **options)
+
+
+def is_content(name: str) -> bool:
+    """Whether an entry is more than Beaker's times and what a session has for started logins."""
+    return not name.startswith("_") and name != EARLIER
+
+
+def cookie_age(expires: Any) -> float:
+    """Seconds for which a browser keeps a cookie by Beaker's ``cookie_expires``; 0 for one that dies with it."""
+    if isinstance(expires, datetime):
+        expires = expires - datetime.now(expires.tzinfo)
+    if isinstance(expires, timedelta):
+        return expires.total_seconds()
+    return MAX_COOKIE_AGE if expires is False else 0.0
+
+
+def _ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
+    """Each login's own, where it may live longer than these options say; anything may stand in a record."""
+    yield 0.0
+    for name, record in session.items():
+        ends = record.get("expires_at") if name.startswith(ENTRY_PREFIX) and isinstance(record, dict) else None
+        if type(ends) is float and ends < time.time() + MAX_COOKIE_AGE:
+            yield ends - time.time()
 
 
 @contextmanager

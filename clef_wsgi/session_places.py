@@ -5,15 +5,28 @@ A namespace manager of Beaker's is one record. Beaker's other back-ends are used
 
 from __future__ import annotations
 
+import dbm
+import hashlib
 import heapq
+import os
 import pickle
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from beaker.container import MemoryNamespaceManager
+from beaker.container import (
+    DBMNamespaceManager,
+    FileNamespaceManager,
+    MemoryNamespaceManager,
+)
+from beaker.exceptions import MissingCacheParameter
 from beaker.ext.redisnm import RedisNamespaceManager
+from beaker.synchronization import FileSynchronizer, _synchronizer
+from beaker.util import ThreadLocal
+
+_OWNER_ALONE = 0o600
 
 
 class MemoryPlace(MemoryNamespaceManager):  # type: ignore[misc]  # Beaker ships no types
@@ -62,5 +75,128 @@ class RedisPlace(RedisNamespaceManager):  # type: ignore[misc]
         self.client.set(self._format_key(key), pickle.dumps(value), ex=None if seconds is None else int(seconds))
 
 
-PLACES: Mapping[str, type] = {"memory": MemoryPlace, "ext:redis": RedisPlace}
+class FilePlace(FileNamespaceManager):  # type: ignore[misc]
+    """A record in a file that only its owner can open, below directories of the same kind.
+
+    It is read without a lock, since it is replaced as a whole: so reading what is not there makes no file either.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        data_dir: str | None = None,
+        file_dir: str | None = None,
+        lock_dir: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.file_dir, self.lock_dir = directories(data_dir, file_dir, lock_dir)
+        super(FileNamespaceManager, self).__init__(namespace)
+        self.file = _path(self.file_dir, namespace, ".cache")
+        self.hash: dict[str, Any] = {}
+        self.flags: str | None = None
+
+    def get_access_lock(self) -> FileSynchronizer:
+        return _synchronizer(self.namespace, PrivateLock, lock_dir=self.lock_dir)
+
+    def acquire_read_lock(self) -> None:
+        self.open("r", checkcount=True)
+
+    def release_read_lock(self) -> None:
+        self.close(checkcount=True)
+
+    def do_close(self) -> None:
+        if self.flags in ("c", "w"):
+            make_private(os.path.dirname(self.file))
+            _replace(self.file, pickle.dumps(self.hash))
+        self.hash, self.flags = {}, None
+
+    def do_remove(self) -> None:
+        super().do_remove()
+        with suppress(OSError):
+            os.remove(self.access_lock.filename)
+
+
+class DBMPlace(DBMNamespaceManager):  # type: ignore[misc]
+    """A record in a file of the ``dbm`` module that only its owner can open."""
+
+    def __init__(
+        self,
+        namespace: str,
+        data_dir: str | None = None,
+        dbm_dir: str | None = None,
+        lock_dir: str | None = None,
+        **options: Any,
+    ) -> None:
+        files, locks = directories(data_dir, dbm_dir, lock_dir, kind="dbm")
+        make_private(os.path.dirname(_path(files, namespace, "")))
+        make_private(locks)
+        super().__init__(namespace, **{"dbmmodule": _PrivateDBM, **options, "dbm_dir": files, "lock_dir": locks})
+
+    def get_access_lock(self) -> FileSynchronizer:
+        return _synchronizer(self.namespace, PrivateLock, lock_dir=self.lock_dir)
+
+
+class _PrivateDBM:
+    @staticmethod
+    def open(file: str, flag: str) -> Any:
+        return dbm.open(file, "c" if flag == "c" else "r", _OWNER_ALONE)
+
+
+class PrivateLock(FileSynchronizer):  # type: ignore[misc]
+    """A lock file that only its owner can open."""
+
+    def __init__(self, identifier: str, lock_dir: str) -> None:
+        super(FileSynchronizer, self).__init__()
+        self._filedescriptor = ThreadLocal()
+        self.filename = lock_path(lock_dir, identifier)
+        self.lock_dir = os.path.dirname(self.filename)
+
+    def _open(self, mode: int) -> int:
+        if self._filedesc is None:
+            make_private(self.lock_dir)
+            self._filedescriptor.put(os.open(self.filename, mode | os.O_CLOEXEC, _OWNER_ALONE))
+        descriptor: int = self._filedesc
+        return descriptor
+
+
+def directories(
+    data_dir: str | None, own_dir: str | None, lock_dir: str | None, *, kind: str = "file"
+) -> tuple[str, str]:
+    """Where Beaker keeps session files and their locks, by its options."""
+    if not data_dir and not (own_dir and lock_dir):
+        raise MissingCacheParameter(f"data_dir is required, or {kind}_dir and lock_dir")
+    base = os.path.join(data_dir or "", f"container_{kind}")
+    return own_dir or base, lock_dir or f"{base}_lock"
+
+
+def lock_path(lock_dir: str, session_id: str) -> str:
+    """Where Beaker locks a session: by the SHA-1 of its id."""
+    return _path(lock_dir, hashlib.sha1(session_id.encode(), usedforsecurity=False).hexdigest(), ".lock")
+
+
+def make_private(directory: str) -> None:
+    """Makes the directory, and those above it that are missing, for its owner alone."""
+    if directory and not os.path.isdir(directory):
+        make_private(os.path.dirname(directory))
+        with suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+
+
+def _path(root: str, name: str, extension: str) -> str:
+    """As Beaker lays files out. A name is an id or a digest; what else a cookie holds leads nowhere else."""
+    name = os.path.basename(name).replace(".", "")
+    return os.path.join(root, name[:1], name[:2], name + extension)
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Writes the file under another name first, so that readers see the old content or the new. The lock is held."""
+    draft = f"{path}.temp"
+    with suppress(FileNotFoundError):
+        os.remove(draft)  # of a process that was killed
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _OWNER_ALONE), "wb") as file:
+        file.write(content)
+    os.replace(draft, path)
+
+
+PLACES: Mapping[str, type] = {"memory": MemoryPlace, "file": FilePlace, "dbm": DBMPlace, "ext:redis": RedisPlace}
 """By the type of session."""

@@ -19,13 +19,11 @@ from beaker.container import NamespaceManager, OpenResourceNamespaceManager
 from beaker.session import SessionObject
 from beaker.synchronization import NameLock
 
-from .session_class import EARLIER, UNDECODABLE, back_end_is_asked
+from .session_class import EARLIER, MARGIN_SECONDS, UNDECODABLE, back_end_is_asked
 
 MAX_STARTED = 20
 MAX_NEXT_LENGTH = 2048
 """What the return addresses of one session may take together."""
-MARGIN_SECONDS = 3600.0
-"""How long a started login is kept after its time, so that starting over keeps its return address."""
 _CLOCK_SLACK = 2 * 24 * 3600
 _LOGIN, _NEXT, _LIST = "login", "next", "started"
 _FIRST = ""

@@ -171,23 +171,24 @@ def session_id(cookie: str) -> str:
 
 
 @contextmanager
-def _redis_records(_directory: Path) -> Iterator[Records]:
+def redis_records(_directory: Path = Path()) -> Iterator[Records]:
     require("redis-py", find_spec("redis") is not None, "pip install redis")
-    written: set[str] = set()
 
     class Client(import_module("redis").Redis):  # type: ignore[misc]
         """Notes what it wrote, so that it is removed, and nothing of anybody else."""
 
+        written: set[str] = set()  # noqa: RUF012
+
         def execute_command(self, *args: Any, **options: Any) -> Any:
             if args[0] in ("SET", "SETEX"):
-                written.add(args[1])
+                self.written.add(args[1])
             return super().execute_command(*args, **options)
 
     client = Client.from_url(REDIS_URL, socket_connect_timeout=0.5)
     require("Redis", _answers(client), "start redis-server on 127.0.0.1:6379.")
     yield RedisRecords(client)
-    if written:
-        client.delete(*written)
+    if client.written:
+        client.delete(*client.written)
     client.close()
 
 
@@ -211,7 +212,7 @@ BACK_ENDS = [
     pytest.param(_memory_records, id="memory"),
     pytest.param(_file_records, id="file"),
     pytest.param(
-        _redis_records,
+        redis_records,
         id="redis",
         # Beaker's back-end uses a name that redis-py would like to see gone.
         marks=[pytest.mark.services, pytest.mark.filterwarnings("ignore:Call to deprecated setex")],

@@ -216,6 +216,8 @@ def test_what_beaker_is_refused() -> None:
         "httponly": [{"httponly": False}],
         "secure": [{"secure": False}],
         "samesite": [{"samesite": "Strict"}, {"samesite": "None"}],
+        "session_class": [{"session_class": None}],
+        "use_cookies": [{"use_cookies": False}],
     }
     names = [row[0].strip("`") for row in rows]
     assert set(names) == {*bad, "type"}
@@ -245,7 +247,8 @@ class TestWithBeakerAlready:
 
     def test_the_cookies_name_can_be_kept(self) -> None:
         """The name comes from base_url unless it is given."""
-        names = [session_options(base_url=BASE_URL, secret=SECRET, **more)["session.key"] for more in ({}, OLD_NAME)]
+        given: list[dict[str, Any]] = [{}, {**OLD_NAME}]
+        names = [session_options(base_url=BASE_URL, secret=SECRET, **more)["session.key"] for more in given]
         assert names == ["__Host-clef-www-example-com", "beaker.session.id"]
 
     def test_objects_raise_when_they_are_saved(self) -> None:

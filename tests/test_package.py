@@ -36,7 +36,19 @@ FLOORS = (
     ("middleware",),
     ("settings",),
     ("",),  # clef_wsgi itself: the public names
-    ("paste", "cli", "check", "upkeep", "_settings_file", "demo", "metrics", "testing", "examples", "__main__"),
+    (
+        "paste",
+        "cli",
+        "check",
+        "upkeep",
+        "session_upkeep",
+        "_settings_file",
+        "demo",
+        "metrics",
+        "testing",
+        "examples",
+        "__main__",
+    ),
 )
 """The rooms, from the ground up. An import points to a floor below, or stays in its room."""
 

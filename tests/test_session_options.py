@@ -233,7 +233,7 @@ def test_all_faults_are_told_together() -> None:
     for word in ("base_url", "login_path", "32 bytes", "httponly"):
         assert len([fault for fault in faults if word in fault]) == 1, word
     assert len(faults) == 4
-    beaker = {"secret": "short", "httponly": False, "data_serializer": "pickle"}
+    beaker: dict[str, Any] = {"secret": "short", "httponly": False, "data_serializer": "pickle"}
     assert len(faults_of(lambda: session_options(base_url=BASE_URL, **beaker))) == 3
 
 

@@ -15,7 +15,7 @@ import pytest
 from beaker.container import MemoryNamespaceManager
 from cases import each
 from kit import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, WSGIApp, ask, browser, make_app, state_of
-from kit_sessions import BACK_ENDS, BackEnd, MemoryRecords, Records, StartedLogin, names
+from kit_sessions import BACK_ENDS, BackEnd, MemoryRecords, Records, StartedLogin, names, redis_records
 from services import require
 
 from clef_wsgi.session_places import MemoryPlace
@@ -170,9 +170,7 @@ def test_row_76_a_thousand_starts_with_long_addresses_take_three_kib_each(tmp_pa
 @pytest.mark.services
 def test_row_76_in_redis_too() -> None:
     """Row 76: what Redis itself says that the keys take."""
-    require("redis-py", find_spec("redis") is not None, "pip install redis")
-    redis_end: BackEnd = BACK_ENDS[2].values[0]  # type: ignore[assignment]
-    with redis_end(Path()) as records:
+    with redis_records() as records:
         client = records.options["url"]
         before = set(client.scan_iter("beaker_cache:*", count=1000))
         app = make_app(session=records.options, validated=False)
