@@ -93,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_check(commands)
-    description = "Drops records of logouts and session files that are older than any login may live."
+    description = "Drops records of logouts and of sessions that are older than any login may live."
     _add(commands, "prune", _prune, "drop what no living login can need", description)
     description = "Ends logins at their next request, in every browser."
     command = _add(commands, "sign-out", _sign_out, "end one person's logins, or everyone's", description)

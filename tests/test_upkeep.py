@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
+import json
 import os
+import pickle
+import sqlite3
 import subprocess
 import sys
 import time
+import zlib
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import webtest
+from beaker.cache import CacheManager
 from kit import echo
+from kit_sessions import REDIS_URL, redis_records
 
 import clef_wsgi
 from clef_wsgi import SQLiteLogoutStore, from_settings
@@ -131,11 +140,11 @@ def _age(path: Path, days: float) -> None:
     os.utime(path, (moment, moment))
 
 
-def _visit(settings: Settings) -> tuple[Path, Path]:
-    """Somebody's session: its file and its lock."""
+def _visit(settings: Settings, path: str = "/session?a=1") -> tuple[Path, Path]:
+    """Somebody's session, or with ``/clef/login`` a started login: its file and its lock."""
     folder = Path(settings["session.data_dir"])
     before = set(folder.rglob("*.*"))
-    webtest.TestApp(from_settings(echo, settings)).get("/clef/login", status=303)
+    webtest.TestApp(from_settings(echo, settings)).get(path)
     made = set(folder.rglob("*.*")) - before
     (file,) = [path for path in made if path.suffix == ".cache"]
     (lock,) = [path for path in made if path.suffix == ".lock"]
@@ -169,6 +178,160 @@ def test_session_files(environ: Settings, capsys: pytest.CaptureFixture[str]) ->
     assert main(["prune", "--environ"]) == 0
     assert "1 session files older than 31 days were removed." in capsys.readouterr().out
     assert [path.exists() for path in (*old, *young, orphan)] == [False, False, True, True, False]
+
+
+def test_row_76_what_holds_no_login_goes_sooner(environ: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 76: started logins, their lists, emptied sessions: ``state_lifetime``, an hour, and a day for the clocks."""
+    old, young, kept = _visit(environ, "/clef/login"), _visit(environ, "/clef/login"), _visit(environ)
+    site = webtest.TestApp(from_settings(echo, environ), extra_environ={"wsgi.url_scheme": "https"})
+    before = set(Path(environ["session.data_dir"]).rglob("*.cache"))
+    for _ in range(3):
+        site.get("/clef/login", status=303)
+    several = set(Path(environ["session.data_dir"]).rglob("*.cache")) - before
+    for path in (*old, *kept, *several):
+        _age(path, 26.1 / 24)
+    for path in young:
+        _age(path, 25.9 / 24)
+    assert main(["prune", "--environ"]) == 0
+    assert "5 that hold no login, older than 1.083 days, were removed." in capsys.readouterr().out
+    assert [path.exists() for path in (*old, *young, *kept)] == [False, False, True, True, True, True]
+    assert [path for path in several if path.exists()] == []
+
+
+def test_row_76_a_session_whose_login_ended_goes_sooner(environ: Settings) -> None:
+    """Row 76: a session that was emptied at a sign-out, and one whose content is another's kind of garbage."""
+    file, _ = _visit(environ)
+    content = pickle.loads(file.read_bytes())
+    empty = base64.b64encode(zlib.compress(json.dumps({"_accessed_time": 1.0, "clef.earlier": []}).encode()))
+    file.write_bytes(pickle.dumps({**content, "session": empty.decode()}))
+    cut, _ = _visit(environ)
+    cut.write_bytes(cut.read_bytes()[:20])
+    for path in (file, cut):
+        _age(path, 2)
+    assert main(["prune", "--environ"]) == 0
+    assert (file.exists(), cut.exists()) == (False, True)
+    _age(cut, 32)
+    assert main(["prune", "--environ"]) == 0
+    assert not cut.exists()
+
+
+def test_drafts_of_killed_processes(environ: Settings) -> None:
+    """A ``.temp`` file goes after a day, while its session's lock is held; a younger one may be written right now."""
+    file, _ = _visit(environ)
+    old, young = file.with_name(f"{file.name}.temp"), file.with_name(f"{'0' * 32}.cache.temp")
+    for path, days in ((old, 1.1), (young, 0.9)):
+        path.write_bytes(b"half")
+        _age(path, days)
+    assert main(["prune", "--environ"]) == 0
+    assert (old.exists(), young.exists(), file.exists()) == (False, True, True)
+
+
+class Poison:
+    """Leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> Any:
+        return self.trace.touch, ()
+
+
+def test_records_of_a_cache_stay(environ: Settings, tmp_path: Path) -> None:
+    """A ``beaker.cache`` in the same directory: neither its records nor any lock go, and nothing is unpickled."""
+    directory = environ["session.data_dir"]
+    cache = CacheManager(type="file", data_dir=directory).get_cache("templates")
+    cache.put("page", "content")
+    trace = tmp_path / "executed"
+    session, lock = _visit(environ)
+    for name, content in (
+        (f"{'a' * 32}.cache", {"session": Poison(trace)}),
+        (f"{'b' * 32}.cache", {"x": (1, None, 2)}),
+    ):
+        (session.parent / name).write_bytes(pickle.dumps(content))
+    before = set(Path(directory).rglob("*.*"))
+    orphan = lock.with_name("0" * 40 + ".lock")
+    orphan.touch()
+    for path in (*before, orphan):
+        _age(path, 400)
+    assert main(["prune", "--environ"]) == 0
+    assert before - set(Path(directory).rglob("*.*")) == {session, lock}
+    assert orphan.exists()
+    assert not trace.exists()
+    assert cache.get("page") == "content"
+    pickle.loads(pickle.dumps(Poison(trace)))
+    assert trace.exists(), "the poison itself is no good"
+
+
+@pytest.fixture
+def database(environ: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The same deployment with its sessions in a database that it shares with a cache."""
+    changed = {name: text for name, text in environ.items() if name != "session.data_dir"}
+    changed |= {"session.type": "ext:database", "session.url": f"sqlite:///{tmp_path / 'sessions.db'}"}
+    _put(changed, monkeypatch)
+    return changed
+
+
+def test_row_76_sessions_in_a_database(database: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 76: rows of ended sessions and started logins go; young ones, a cache's and other tables stay, in steps."""
+    assert main(["prune", "--environ"]) == 0  # nobody has been here: there is no table
+    site = from_settings(echo, database)
+    trace = tmp_path / "executed"
+    for path in ("/session?a=1", "/session?a=2", "/clef/login", "/clef/login"):
+        webtest.TestApp(site).get(path)
+    options = {"type": "ext:database", "url": database["session.url"], "data_dir": str(tmp_path / "cache")}
+    for name in ("templates", "d" * 32):
+        CacheManager(**options).get_cache(name).put("session", "content")
+    long_ago, rows = "2026-01-01 00:00:00.000000", []
+    with sqlite3.connect(tmp_path / "sessions.db") as connection:
+        for name in ("e" * 32, "f" * 32):
+            content = pickle.dumps({"session": Poison(trace)} if name[0] == "e" else {"session": "%"})
+            rows.append((name, long_ago, long_ago, content))
+        rows += [(f"{number:032x}", long_ago, long_ago, pickle.dumps({"login": b"x"})) for number in range(500)]
+        connection.executemany(
+            "INSERT INTO beaker_cache (namespace, accessed, created, data) VALUES (?, ?, ?, ?)", rows
+        )
+        ages = {1: 32, 2: 30.5, 3: 1.1, 4: 1.0, 5: 400, 6: 400}
+        for number, days in ages.items():
+            moment = datetime.now() - timedelta(days=days)  # noqa: DTZ005  as Beaker writes it
+            written = f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+            connection.execute("UPDATE beaker_cache SET accessed = ? WHERE id = ?", (written, number))
+    capsys.readouterr()
+    assert main(["prune", "--environ"]) == 0
+    said = capsys.readouterr().out
+    assert "2 sessions in the database older than 31 days were removed." in said
+    assert "501 that hold no login, older than 1.083 days, were removed." in said
+    with sqlite3.connect(tmp_path / "sessions.db") as connection:
+        left = [row[0] for row in connection.execute("SELECT id FROM beaker_cache ORDER BY id")]
+        assert left == [2, 4, 5, 6, 7]
+    assert not trace.exists()
+
+
+def test_a_database_that_cant_be_asked(
+    database: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 1, one sentence, no address."""
+    _put({**database, "session.url": "postgresql+psycopg://user:a-secret@127.0.0.1:1/none"}, monkeypatch)
+    assert main(["prune", "--environ"]) == 1
+    assert capsys.readouterr().err == "clef-wsgi: The session can't be read or written right now.\n"
+
+
+@pytest.mark.services
+def test_row_77_sessions_in_redis_of_before(
+    environ: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row 77: those that were written without an end get one; a cache's keys and others are left alone."""
+    with redis_records() as records:
+        client = records.options["url"]
+        mine = f"beaker_cache:{'a' * 32}:session"
+        others = ["beaker_cache:templates:session", f"beaker_cache:{'a' * 32}:page", "session"]
+        for key in (mine, *others):
+            client.set(key, b"x")
+        changed = {name: text for name, text in environ.items() if name != "session.data_dir"}
+        _put({**changed, "session.type": "ext:redis", "session.url": REDIS_URL}, monkeypatch)
+        assert main(["prune", "--environ"]) == 0
+        assert "sessions in Redis had no end, and have one now." in capsys.readouterr().out
+        assert 30 * DAY < client.ttl(mine) <= 31 * DAY
+        assert [client.ttl(key) for key in others] == [-1, -1, -1]
 
 
 def test_longer_lives(environ: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
