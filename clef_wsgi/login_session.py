@@ -20,7 +20,7 @@ from beaker.session import SessionObject
 from ._session_cookie import SessionCookie, session_cookie
 from .errors import StoreUnavailable
 from .interfaces import MAX_USER_ID_LENGTH
-from .session_class import EARLIER, ENTRY_PREFIX, back_end_is_asked
+from .session_class import BACK_END, EARLIER, ENTRY_PREFIX
 
 _OLD_RECORD = "clef.record"
 """A login of before 0.2, which named no site and no provider: it is over."""
@@ -62,7 +62,7 @@ def cookie(options: Mapping[str, Any]) -> SessionCookie:
 
 def read(session: SessionObject, entry: str) -> Record | None:
     """The login in this session, dead or alive, or None: a record that is not exactly of the shape is no login."""
-    with back_end_is_asked():
+    with BACK_END:
         record = session.get(entry)
     return record if record is not None and _is_record(record) else None
 
@@ -116,8 +116,8 @@ def forget(session: SessionObject) -> None:
 def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, more: Mapping[str, Any]) -> None:
     """Writes a login under a new session id, and leaves nothing under the old one.
 
-    ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id. What
-    other middlewares have stays there, too: a cookie that is theirs as well must not lose its login.
+    ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id. Only
+    where another middleware has a login in it, that and what the apps keep stay: the cookie is theirs as well.
 
     :param keep: whether the content of before goes along: what an anonymous visitor had does, what another
         person had does not.
@@ -172,7 +172,7 @@ def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
 def _written(session: SessionObject) -> Iterator[None]:
     """Writes the session at once: Beaker would in ``start_response``, where a failure can't be answered."""
     try:
-        with back_end_is_asked():
+        with BACK_END:
             yield
             session.save()
             session.persist()

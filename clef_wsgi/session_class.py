@@ -6,7 +6,6 @@ import pickle
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -123,12 +122,17 @@ def _ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
             yield ends - time.time()
 
 
-@contextmanager
-def back_end_is_asked() -> Iterator[None]:
+class _BackEnd:
     """Every trouble of a session's back-end leaves as :class:`StoreUnavailable`: each raises errors of its own."""
-    try:
-        yield
-    except Exception as error:
-        raise StoreUnavailable(
-            "The session can't be read or written right now.", reason="session_unavailable"
-        ) from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, Exception):
+            raise StoreUnavailable(
+                "The session can't be read or written right now.", reason="session_unavailable"
+            ) from error
+
+
+BACK_END = _BackEnd()

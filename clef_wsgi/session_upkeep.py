@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from clef_wsgi.session_class import (
+    BACK_END,
     DAY,
     MARGIN_SECONDS,
     TIMEOUT_MARGIN_SECONDS,
-    back_end_is_asked,
     cookie_age,
     is_content,
 )
@@ -203,7 +203,7 @@ def prune_table(session: Mapping[str, Any], ages: Ages) -> Removed:
     """
     import sqlalchemy as sa  # an extra, which these sessions need too
 
-    with back_end_is_asked():
+    with BACK_END:
         engine = sa.create_engine(session["url"])
         try:
             schema = session.get("schema_name")
@@ -268,7 +268,7 @@ def end_keys(session: Mapping[str, Any], ages: Ages) -> int:
     """
     import redis  # an extra, which these sessions need too
 
-    with back_end_is_asked():
+    with BACK_END:
         client: Any = redis.Redis.from_url(session["url"], decode_responses=True)
         try:
             keys = (

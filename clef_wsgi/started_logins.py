@@ -19,7 +19,7 @@ from beaker.container import NamespaceManager, OpenResourceNamespaceManager
 from beaker.session import SessionObject
 from beaker.synchronization import NameLock
 
-from .session_class import EARLIER, MARGIN_SECONDS, UNDECODABLE, back_end_is_asked
+from .session_class import BACK_END, EARLIER, MARGIN_SECONDS, UNDECODABLE
 
 MAX_STARTED = 20
 MAX_NEXT_LENGTH = 2048
@@ -59,7 +59,7 @@ class StartedLogins:
         :raises StoreUnavailable: the back-end can't be asked.
         """
         login = {"state": _digest(state), "memo": dict(memo), "at": float(self._clock())}
-        with back_end_is_asked():
+        with BACK_END:
             owner, is_first = _digest(session.id), session.is_new and not session.request["set_cookie"]
             name = self._name(owner, _FIRST if is_first else state)
             with _written(self._place(session, name)) as place:
@@ -76,7 +76,7 @@ class StartedLogins:
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
-        with back_end_is_asked():
+        with BACK_END:
             taken = (self._taken(session, owner, state) for owner in (_digest(session.id), *self._earlier(session)))
             return next(filter(None, taken), None)
 
@@ -138,18 +138,22 @@ class StartedLogins:
 
     def _drop_next(self, session: SessionObject, name: str) -> None:
         place = self._place(session, name)
-        with _read(place):
-            is_there = _NEXT in place
-        if is_there:  # writing makes a file, and this one may be spent
-            with _written(place), suppress(KeyError):
-                del place[_NEXT]
+        with suppress(*UNDECODABLE):
+            with _read(place):
+                is_there = _NEXT in place
+            if is_there:  # writing makes a file, and this one may be spent
+                with _written(place):
+                    del place[_NEXT]
 
     def _change_list(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
         with _one_thread(_digest(owner, self._entry)):
             try:
                 return self._changed(session, owner, change)
-            except Exception:  # noqa: BLE001  another process made the list in the same moment, if no worse
-                return self._changed(session, owner, change)
+            except UNDECODABLE:
+                _remove(self._place(session, _digest(owner, self._entry)))
+            except Exception:  # noqa: BLE001, S110  another process made the list in the same moment, if no worse
+                pass
+            return self._changed(session, owner, change)
 
     def _changed(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
         place = self._place(session, _digest(owner, self._entry))

@@ -280,3 +280,16 @@ def test_row_76_reading_makes_no_record_in_memory() -> None:
         assert ann.user is None
         ann.come_back(f"r.unknown{number}", status=400)
     assert names() == before
+
+
+@pytest.mark.parametrize("garbage", [b"", b"garbage", b"\x80\x05N."])
+def test_a_garbled_file_keeps_nobody_from_starting(tmp_path: Path, garbage: bytes) -> None:
+    """The list or a started login in a file that a bad disk garbled: starts go on, and what is whole finishes."""
+    ann = browser(make_app(session={"type": "file", "data_dir": str(tmp_path)}))
+    for _ in range(3):
+        ann.start_login(incompressible(900, 1))
+    for path in tmp_path.rglob("*.cache"):
+        path.write_bytes(garbage)
+    states = [ann.start_login(incompressible(900, number)) for number in range(3)]
+    assert ann.come_back(states[-1], status=303).location == BASE_URL + incompressible(900, 2)
+    assert ann.user["id"] == "ann"
