@@ -91,7 +91,7 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
             return self._state_lifetime + MARGIN_SECONDS
         if self.timeout:
             return float(self.timeout) + TIMEOUT_MARGIN_SECONDS
-        return max(self._max_login_age, cookie_age(self.cookie_expires), *_ages_of_logins(self)) + DAY
+        return max(self._max_login_age, cookie_age(self.cookie_expires), *ages_of_logins(self)) + DAY
 
     def beside(self, name: str, seconds: float) -> NamespaceManager:
         """The place of another record in the same back-end, which ends ``seconds`` after it was written."""
@@ -113,8 +113,8 @@ def cookie_age(expires: Any) -> float:
     return MAX_COOKIE_AGE if expires is False else 0.0
 
 
-def _ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
-    """Each login's own, where it may live longer than these options say; anything may stand in a record."""
+def ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
+    """Seconds that each login has left, by its own record, and 0 for none. Anything may stand in a record."""
     yield 0.0
     for name, record in session.items():
         ends = record.get("expires_at") if name.startswith(ENTRY_PREFIX) and isinstance(record, dict) else None

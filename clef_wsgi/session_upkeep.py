@@ -29,6 +29,7 @@ from clef_wsgi.session_class import (
     DAY,
     MARGIN_SECONDS,
     TIMEOUT_MARGIN_SECONDS,
+    ages_of_logins,
     cookie_age,
     is_content,
 )
@@ -74,8 +75,8 @@ class Ages:
         """
         if not isinstance(content, dict) or not all(isinstance(value, str | bytes) for value in content.values()):
             return ""
-        if content.keys() == {"session"} and _holds_content(content["session"]):
-            return SESSION if age > self.session else ""
+        if content.keys() == {"session"} and _holds_content(session := _unpacked(content["session"])):
+            return SESSION if age > self.session and not _may_live(session) else ""
         return STARTED if content.keys() <= _OF_STARTED_LOGINS and age > self.started else ""
 
 
@@ -98,12 +99,21 @@ def _content_of(data: bytes) -> Any:
         return GARBAGE
 
 
-def _holds_content(packed: str | bytes) -> bool:
-    """What can't be read (it may be encrypted) may be a login."""
+def _unpacked(packed: str | bytes) -> Any:
+    """A session's content, or None where that can't be read: it may be encrypted."""
     try:
-        return any(map(is_content, json.loads(zlib.decompress(base64.b64decode(packed)))))
-    except Exception:  # noqa: BLE001  as in content_of
-        return True
+        return json.loads(zlib.decompress(base64.b64decode(packed)))
+    except Exception:  # noqa: BLE001  as in _content_of
+        return None
+
+
+def _holds_content(session: Any) -> bool:
+    return any(map(is_content, session)) if isinstance(session, dict) else True
+
+
+def _may_live(session: Any) -> bool:
+    """Whether a login in it has time left: another site in the same place may let them live longer."""
+    return isinstance(session, dict) and max(ages_of_logins(session)) > 0
 
 
 # -- files --------------------------------------------------------------------------------------------------

@@ -274,6 +274,8 @@ def test_what_postgresql_may_lose(settings: Settings) -> None:
         ({"session.cookie_expires": "true"}, OK, "until it is closed"),
         ({}, OK, "The cookie __Host-clef-localhost-1 is Secure, HttpOnly, SameSite=Lax, json."),
         ({}, OK, "secret has 32 bytes"),
+        ({"session.secret": SECRET + "\n" + SECRET[::-1]}, OK, "older ones that still verify cookies: 1"),
+        ({"session.secret": SECRET + "\n" + "ab" * 20}, WARNING, "repeats itself"),
         ({}, OK, "was kept, and read back"),
     ],
     ids=str,

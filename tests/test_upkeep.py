@@ -215,6 +215,18 @@ def test_row_76_a_session_whose_login_ended_goes_sooner(environ: Settings) -> No
     assert not cut.exists()
 
 
+def test_a_login_of_another_site_that_may_live_longer_stays(environ: Settings) -> None:
+    """Two sites in one directory: a login that has time left by its own record goes with nobody's prune."""
+    file, _ = _visit(environ)
+    for days, stays in ((10, True), (-10, False)):
+        session = {"a": 1, "clef.login.other": {"expires_at": time.time() + days * DAY}}
+        packed = base64.b64encode(zlib.compress(json.dumps(session).encode())).decode()
+        file.write_bytes(pickle.dumps({"session": packed}))
+        _age(file, 50)
+        assert main(["prune", "--environ"]) == 0
+        assert file.exists() is stays
+
+
 def test_drafts_of_killed_processes(environ: Settings) -> None:
     """A ``.temp`` file goes after a day, while its session's lock is held; a younger one may be written right now."""
     file, _ = _visit(environ)

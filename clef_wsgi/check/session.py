@@ -64,7 +64,7 @@ def _secret(secrets: Sequence[str]) -> Finding:
             "The session's secret repeats itself: it does not look random.",
             'Make one: python -c "import secrets; print(secrets.token_urlsafe(32))".',
         )
-    older = f", and {len(secrets) - 1} older ones still count" if len(secrets) > 1 else ""
+    older = f" (older ones that still verify cookies: {len(secrets) - 1})" if len(secrets) > 1 else ""
     return SESSION.ok(f"The session's secret has {len(secrets[0].encode())} bytes{older}.")
 
 
