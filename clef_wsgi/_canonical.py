@@ -14,7 +14,7 @@ STEERING_HEADERS = ("HTTP_X_VHM_ROOT",)
 """Headers that a router puts in front of the path: Pyramid's ``ResourceTreeTraverser`` (pyramid/traversal.py)."""
 
 _PLAIN = re.compile(r"/(?:[\w~-][\w.~@+,=:-]*(?:/|\Z))*\Z", re.ASCII)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?")
+_SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?")
 _CONTROLS = dict.fromkeys([*range(0x20), 0x7F])
 # Bytes that are not UTF-8, as the error handler "surrogateescape" shows them (PEP 383).
 _DROPPED = {**_CONTROLS, **dict.fromkeys(range(0xDC80, 0xDD00))}
@@ -89,13 +89,36 @@ def glued(path: str, header: str, depth: int) -> set[str]:
     return {reading for kept, text in texts for reading in _resolutions(text, (kept,))}
 
 
+def decoded_again(path: str, depth: int) -> set[str]:
+    """Return what a Bottle that is mounted in a Bottle reads behind the mount, since it decodes once more.
+
+    ``/sub/admÿin`` is ``/sub/admin``.
+    """
+    texts = [text for once in _texts(path) if not once.isascii() for text in _decoded_behind(once, depth)]
+    return {reading for text in texts for reading in _resolutions(text, (0,))}
+
+
+def _decoded_behind(text: str, depth: int) -> Iterator[str]:
+    segments = text.split("/")
+    for kept in range(2, depth + 1):
+        rest = "/".join(segments[kept:])
+        while is_native(rest) and not rest.isascii():
+            rest = _decoded(rest, _DROPPED)
+            yield "/".join([*segments[:kept], rest])
+
+
 def _texts(path: str) -> Iterator[str]:
     """Yield the path decoded by each way, also without the scheme and host of an absolute request target."""
-    starts = {path} if path.startswith("/") else {path, _SCHEME.sub("", path, count=1)}
+    starts = {path} if path.startswith("/") else {path, _SCHEME.sub("", path), _without_first_segment(path)}
     if "%" in path:
         starts |= {unquote_to_bytes(start.encode("latin-1", "ignore")).decode("latin-1") for start in starts}
     for start in starts:
         yield from _forms(start)
+
+
+def _without_first_segment(path: str) -> str:
+    """Cut what Werkzeug's ``DispatcherMiddleware`` loses of ``x/admin``: it hands over ``/admin``."""
+    return path[path.find("/") :] if "/" in path else path
 
 
 def _behind_route(header: str, path: str, kept: int) -> Iterator[tuple[str, list[str]]]:
@@ -125,6 +148,22 @@ def _resolutions(text: str, kept_names: Iterable[int]) -> Iterator[str]:
         yield _resolved(_names(text), kept)
         # Pyramid resolves dots first, and looks for a view's name then: what becomes a dot segment by it is a name.
         yield to_native("/" + "/".join(filter(None, _names(_joined(text.split("/"), kept)))))
+        if ".." in text:
+            yield _through_parents(_names(text), kept)
+
+
+def _through_parents(segments: Iterable[str], kept: int) -> str:
+    """Resolve dots as Bottle and Django do for files: ``/files/../static/x`` is ``/files/x`` in a folder ``static``."""
+    names = [segment for segment in segments if segment not in ("", ".")]
+    climbed, found = 0, list[str]()
+    for name in names[kept:]:
+        if name != "..":
+            found.append(name)
+        elif found:
+            found.pop()
+        else:
+            climbed += 1
+    return to_native("/" + "/".join([*names[:kept], *found[climbed:]]))
 
 
 def _names(text: str) -> list[str]:

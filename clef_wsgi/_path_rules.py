@@ -56,9 +56,11 @@ class PathRules:
         if not _canonical.is_native(path) or len(path) + sum(map(len, steering)) > _MAX_ODD_LENGTH:
             return ()
         readings = _canonical.readings(path, steering, self._depth)
-        # What is glued together leads somewhere by chance or by intent: it counts where it hits what was named.
-        glued = [reading for header in steering for reading in _canonical.glued(path, header, self._depth)]
-        return (*readings, *filter(self._named.hold, glued))
+        # What is glued together, or decoded twice, leads somewhere by chance or by intent: it counts where it hits
+        # what was named.
+        far = [reading for header in steering for reading in _canonical.glued(path, header, self._depth)]
+        far += _canonical.decoded_again(path, self._depth)
+        return (*readings, *filter(self._named.hold, far))
 
     def ignore(self, readings: Collection[str]) -> bool:
         return bool(readings) and all(map(self._ignore.hold, readings))

@@ -211,6 +211,41 @@ def test_row_66_dots_that_end_at_a_route(path: str) -> None:
     is_asked_to_log_in(path, protect=["/"], public=["/secret"])
 
 
+@each(
+    "path",
+    ["x/admin", "|/admin", "public/admin", "@@/admin", "\xff/admin", "x//admin", "x/./admin", "public/../x/admin"],
+)
+def test_row_66_a_first_segment_without_its_slash(path: str) -> None:
+    """Row 66: Werkzeug's ``DispatcherMiddleware`` makes ``/admin`` of ``x/admin``."""
+    is_asked_to_log_in(path)
+    is_asked_to_log_in(path, protect=["/"], public=["/public", "/x"])
+
+
+@each(
+    "path",
+    [
+        "/files/../static/secret",
+        "/files/x/../../static/secret/y",
+        "/files/../a/../static/secret",
+        "/files/..\\s/secret",
+    ],
+)
+def test_row_66_dots_that_come_back_by_a_folder_name(path: str) -> None:
+    """Row 66: what Bottle and Django serve of a folder ``static`` at ``/files`` may leave it, and enter it again."""
+    is_asked_to_log_in(path, protect=["/files/secret"])
+    is_asked_to_log_in(path, protect=["/"], public=["/files/static", "/static", "/s"])
+
+
+def test_row_67_text_that_a_mounted_router_decodes_again() -> None:
+    """Row 67: a Bottle mounted in a Bottle drops ``ÿ``, which is well-formed for the outer one; elsewhere it counts."""
+    for path in ("/sub/adm\xc3\xbfin", "/sub/\xc3\xbfadmin/x", "/sub/adm\xc3\x83\xc2\xbfin", "/sub/admin\xc2\x80"):
+        is_asked_to_log_in(path, protect=["/sub/admin"])
+        is_asked_to_log_in(path, protect=["/sub/admin"], public=["/sub"])
+        is_free(path, protect=["/admin"])
+    is_asked_to_log_in("/sub/\xc3\x83\xc2\xbcber", protect=["/sub/über"])
+    is_free("/sub/\xc3\xbcber", protect=["/"], public=["/sub/über"])
+
+
 def test_rows_66_to_69_for_somebody_signed_in() -> None:
     """The decision reads a path in many ways; the app gets it as it came."""
     app = bare(protect=["/admin"])
