@@ -409,15 +409,19 @@ def test_an_engine_of_ones_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}", "postgresql://u@127.0.0.1:{}/d", "mariadb://u@127.0.0.1:{}/d"])
 def test_row_43_a_server_that_never_answers(url: str) -> None:
-    """Connections are taken, by the kernel, and then there is silence: each call ends with the default time-out."""
+    """Connections are taken, by the kernel, and then there is silence: each call ends with the default time-out.
+
+    A write to MariaDB takes a second more: so long may it wait for others, in whole seconds.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = url.format(listener.getsockname()[1])
         store = RedisLogoutStore(address) if url.startswith("redis") else SQLAlchemyLogoutStore(address)
         verbs: list[Callable[[], object]] = [
             store.tick,
-            lambda: store.newest_logout(["ann"]),
             lambda: store.record_logout(["ann"]),
+            lambda: store.newest_logout(["ann"]),
         ]
+        limits = [2.5, 2.5, 1.5] if url.startswith("mariadb") else [1.5, 1.5, 1.5]
 
         def seconds(verb: Callable[[], object]) -> float:
             began = time.monotonic()
@@ -427,8 +431,10 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
             assert took > 0.4
             return took
 
-        for verb in verbs:  # a busy machine may hold up one call, and not each of three
-            assert any(seconds(verb) < 1.5 for _ in range(3))
+        for verb, limit in zip(
+            verbs, limits, strict=True
+        ):  # a busy machine may hold up one call, and not each of three
+            assert any(seconds(verb) < limit for _ in range(3))
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ def test_row_43_the_cache_covers_for_its_time_and_no_longer(redis_server: Privat
 FileStore = SQLiteLogoutStore | SQLAlchemyLogoutStore
 FILE_STORES: dict[str, Callable[[Path], FileStore]] = {
     "SQLite": lambda path: SQLiteLogoutStore(path, write_timeout_seconds=TIMEOUT_SECONDS),
-    "SQLAlchemy": lambda path: SQLAlchemyLogoutStore(f"sqlite:///{path}"),
+    "SQLAlchemy": lambda path: SQLAlchemyLogoutStore(f"sqlite:///{path}", write_timeout_seconds=TIMEOUT_SECONDS),
 }
 
 
@@ -388,7 +388,8 @@ def waiting_for(url: str, table_prefix: str) -> int:
 def test_a_process_that_stands_still_while_it_holds_the_mark(url: str) -> None:
     """Writers wait for no longer than their time-out, look-ups go on, and it heals."""
     require_at(url)
-    with sql_store(url, read_timeout_seconds=TIMEOUT_SECONDS) as store, engine_at(url).connect() as other:
+    limits = {"read_timeout_seconds": TIMEOUT_SECONDS, "write_timeout_seconds": TIMEOUT_SECONDS}
+    with sql_store(url, **limits) as store, engine_at(url).connect() as other:
         store.tick()
         other.execute(sqlalchemy.text(f"UPDATE {store.table_prefix}mark SET version = version"))
         began = time.monotonic()

@@ -23,9 +23,9 @@ def findings(url: str) -> Iterator[Finding]:
     """What there is to say of the database behind a URL, asked through a connection of its own."""
     from sqlalchemy.exc import SQLAlchemyError  # an extra, which the store needs too
 
-    from clef_wsgi.stores._sql_databases import engine_of
+    from clef_wsgi.stores._sql_databases import engines_of
 
-    engine = engine_of(url, TIMEOUT_SECONDS, TIMEOUT_SECONDS)
+    engine = engines_of(url, TIMEOUT_SECONDS, TIMEOUT_SECONDS).read
     kind = engine.dialect.name
     if kind == "sqlite":
         yield from sqlite_file.findings(engine.url.database or "", journal_mode="")

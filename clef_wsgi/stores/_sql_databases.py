@@ -5,8 +5,9 @@ This file knows nothing of logins and logouts, nor when the store says what.
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,7 +16,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from clef_wsgi.errors import ConfigurationError
 
+from ._waiting import is_locked
+
 _STOPPED_WRITER_MS = 5000
+_BUSY = frozenset({"55P03", "40P01", "40001", 1205, 1213})
+"""Waited too long for a lock; or two waited for each other, and this one was chosen to go.
+
+https://www.postgresql.org/docs/current/errcodes-appendix.html, https://mariadb.com/kb/en/mariadb-error-code-reference/
+"""
 
 
 @dataclass(frozen=True)
@@ -79,58 +87,87 @@ DATABASES = {
 }
 
 
-def engine_of(url: str | Engine, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engine:
-    """The engine that was given, or one whose connections give up in time. Nothing is asked of the server yet.
+@dataclass(frozen=True)
+class Engines:
+    """One for look-ups, and one for writes, of which one is under way in a process at a time."""
 
-    Every statement of its connections stands for itself; transactions are begun and committed in plain SQL.
+    read: Engine
+    write: Engine
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds. An answer takes ``answer`` beyond what the statement waits for a lock, which is ``lock`` at most."""
+
+    connect: float
+    answer: float
+    lock: float = 0.0
+
+
+def engines_of(url: str | Engine, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engines:
+    """The engine that was given, or two whose connections give up in time. Nothing is asked of the server yet.
+
+    Every statement of their connections stands for itself; transactions are begun and committed in plain SQL.
 
     :raises ConfigurationError: an address that makes no sense, or of a driver that is not there.
     """
     if isinstance(url, Engine):
         if url.dialect.name not in DATABASES:
             raise _fault("url must be an Engine for PostgreSQL, MariaDB, MySQL or SQLite")
-        return url.execution_options(isolation_level="AUTOCOMMIT")
+        own = url.execution_options(isolation_level="AUTOCOMMIT")
+        return Engines(own, own)
     if not isinstance(url, str):
         raise _fault("url must be a str, or an Engine of SQLAlchemy")
     checked = _checked(url)
     make = {"sqlite": _make_sqlite, "postgresql": _make_postgresql}.get(checked.get_backend_name(), _make_mysql)
-    return make(checked, connect_timeout_seconds, read_timeout_seconds)
+    reading = Limits(connect_timeout_seconds, read_timeout_seconds)
+    return Engines(make(checked, reading), make(checked, replace(reading, lock=read_timeout_seconds), pool_size=1))
 
 
-def _make_sqlite(url: URL, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engine:
-    # A file that is opened for each call can be replaced, and does not go along with a fork.
-    return _make(url, poolclass=NullPool, connect_args={"timeout": read_timeout_seconds})
+def _make_sqlite(url: URL, limits: Limits, **_: Any) -> Engine:
+    # A file that is opened for each call can be replaced, and does not go along with a fork. SQLite does not wait
+    # by itself: who finds it locked asks again.
+    return _make(url, poolclass=NullPool, connect_args={"timeout": limits.lock})
 
 
-def _make_mysql(url: URL, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engine:
+def _make_mysql(url: URL, limits: Limits, **pool: Any) -> Engine:
+    # In whole seconds: it frees the server from waits that nobody waits for any more.
+    lock = max(1, math.ceil(limits.lock))
+    answer = limits.answer + (lock if limits.lock else 0.0)
     arguments = {
-        "connect_timeout": connect_timeout_seconds,
-        "read_timeout": read_timeout_seconds,
-        "write_timeout": read_timeout_seconds,
-        # In whole seconds: it frees the server from waits that nobody waits for any more.
-        "init_command": "SET SESSION innodb_lock_wait_timeout = 1",
+        "connect_timeout": limits.connect,
+        "read_timeout": answer,
+        "write_timeout": answer,
+        "init_command": f"SET SESSION innodb_lock_wait_timeout = {lock}",
     }
-    return _make(url, pool_timeout=connect_timeout_seconds, connect_args=arguments)
+    return _make(url, pool_timeout=limits.connect, connect_args=arguments, **pool)
 
 
-def _make_postgresql(url: URL, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engine:
+def _make_postgresql(url: URL, limits: Limits, **pool: Any) -> Engine:
     from ._psycopg_in_time import connection_class
 
     # The server must not wait on either: for a lock when the client is gone, or for a client that was stopped
     # while it held the mark.
-    limits = (
-        f"-c statement_timeout={read_timeout_seconds * 1000:.0f} "
+    answer = limits.answer + limits.lock
+    settings = (
+        f"-c statement_timeout={answer * 1000:.0f} -c lock_timeout={limits.lock * 1000:.0f} "
         f"-c idle_in_transaction_session_timeout={_STOPPED_WRITER_MS}"
     )
-    options = " ".join([limits, *filter(None, [_text(url.query.get("options"))])])
-    engine = _make(url, pool_timeout=connect_timeout_seconds, connect_args={"options": options})
-    connections = connection_class(connect_timeout_seconds, read_timeout_seconds)
+    options = " ".join([settings, *filter(None, [_text(url.query.get("options"))])])
+    engine = _make(url, pool_timeout=limits.connect, connect_args={"options": options}, **pool)
+    connections = connection_class(limits.connect, answer)
 
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
         return connections.connect(*arguments, **options)
 
     return engine
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether the database refused because of others, so that the same may go well in a moment."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return is_locked(cause) or not _BUSY.isdisjoint([getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]])
 
 
 def _text(value: str | tuple[str, ...] | None) -> str | None:

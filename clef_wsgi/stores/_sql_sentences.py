@@ -26,7 +26,6 @@ class Sentences:
         everyone = f"SELECT stamp FROM {logout} WHERE digest = :everyone"
         next_stamp = say.told.format(f"{say.greatest}({say.now}, stamp + 1)")
         self._prefix = prefix
-        # Everything that is said next writes, so SQLite too takes its lock then, and waits for it.
         self.begin = text("BEGIN")
         self.commit = text("COMMIT")
         self.stamp = text(

@@ -18,11 +18,12 @@ from urllib.parse import quote
 
 from clef_wsgi.errors import ConfigurationError, StoreUnavailable
 
+from ._waiting import POLL_SECONDS, Line, begin_immediate
+
 FileIdentity = tuple[int, int]
 """Device and inode."""
 
 _FORK_WAIT_SECONDS = 5.0
-_POLL_SECONDS = 0.001
 
 
 class GuardedConnection:
@@ -35,13 +36,22 @@ class GuardedConnection:
     :param path: absolute; the file is made with mode 0600 when missing. SQLite gives -wal and -shm the same.
     :param limit_seconds: the longest that one use waits, for other threads and other processes together.
     :param prepare: called with each new connection; raises ``ConfigurationError`` to refuse the file.
+    :param lock: makes what threads wait at; a :class:`Line` where many do.
     """
 
-    def __init__(self, path: str, *, limit_seconds: float, prepare: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        limit_seconds: float,
+        prepare: Callable[[sqlite3.Connection], None],
+        lock: Callable[[], threading.Lock | Line] = threading.Lock,
+    ) -> None:
         self._path = path
         self._limit_seconds = limit_seconds
         self._prepare = prepare
-        self._lock = threading.Lock()
+        self._new_lock = lock
+        self._lock = lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._busy_seconds = 0.0
@@ -68,12 +78,9 @@ class GuardedConnection:
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begins a write transaction on the lent connection, waiting for other writers up to the limit."""
-        # SQLite waits in steps that grow to 100 ms: beside a process that writes one record after the other it
-        # hardly ever gets a turn. So its own waiting is off, and it is asked every millisecond.
         deadline = time.monotonic() + self._busy_seconds
-        self._set_busy_seconds(connection, 0.0)
-        while not _try_to_begin(connection, deadline):
-            time.sleep(_POLL_SECONDS)  # SQLite tells nobody when it is free
+        self._busy_seconds = 0.0
+        begin_immediate(connection, deadline)
 
     def check_in_place(self) -> None:
         """Raises ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
@@ -173,7 +180,7 @@ class GuardedConnection:
         self._lock.release()
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = self._new_lock()
 
 
 def _identity(path: str) -> FileIdentity | None:
@@ -206,17 +213,6 @@ def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
     )
 
 
-def _try_to_begin(connection: sqlite3.Connection, deadline: float) -> bool:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        # The text of SQLITE_BUSY: Python 3.10 does not hand out the code.
-        if str(error) != "database is locked" or time.monotonic() > deadline:
-            raise
-        return False
-    return True
-
-
 @contextmanager
 def _directory_lock(directory: str, deadline: float) -> Iterator[None]:
     """One opener at a time, among threads and processes: of two that create or clean up, one would harm the other.
@@ -235,7 +231,7 @@ def _lock(handle: int, deadline: float) -> None:
     while not _try_lock(handle):
         if time.monotonic() > deadline:
             raise TimeoutError("another process is opening the database file")
-        time.sleep(_POLL_SECONDS)  # flock can wait, but not up to a deadline
+        time.sleep(POLL_SECONDS)  # flock can wait, but not up to a deadline
 
 
 def _try_lock(handle: int) -> bool:

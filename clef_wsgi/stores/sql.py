@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,9 @@ from clef_wsgi.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
 
 from ._keys import digest, digests, microseconds
-from ._sql_databases import engine_of, errors_of_driver
+from ._sql_databases import engines_of, errors_of_driver, is_busy
 from ._sql_sentences import PRUNED_AT_ONCE, Sentences
+from ._waiting import POLL_SECONDS, Line, begin_immediate
 
 T = TypeVar("T")
 
@@ -34,9 +36,9 @@ class SQLAlchemyLogoutStore:
     """Keeps stamps in three tables of a database, shared by all machines that reach it.
 
     Stamps are the database's time. Each change is one transaction that locks the mark, the row of the greatest
-    stamp, first; a look-up is one statement. The tables are made when they are missing. When records are lost,
-    because a table was emptied or dropped, or the database is older than this process has seen it, everybody
-    has to sign in again.
+    stamp, first; a look-up is one statement. Writers wait in line, those of one process in the order in which they
+    came. The tables are made when they are missing. When records are lost, because a table was emptied or dropped,
+    or the database is older than this process has seen it, everybody has to sign in again.
 
     Nothing is asked of the database before the first call. Every method raises ``StoreUnavailable`` when the
     database can't be asked in time; the cause is attached, and the next call tries again. All methods may be
@@ -47,7 +49,10 @@ class SQLAlchemyLogoutStore:
     :param table_prefix: begins the tables' names.
     :param connect_timeout_seconds: the longest that connecting takes, and waiting for a free connection. For a
         URL only.
-    :param read_timeout_seconds: the longest that an answer takes. For a URL only.
+    :param read_timeout_seconds: the longest that an answer takes, and that a statement waits for others. For a URL
+        only; an Engine's own limits hold there.
+    :param write_timeout_seconds: the longest that any method but ``newest_logout`` waits for other writers: its
+        place in the line is kept so long, and a transaction that the database refused for a lock is tried again.
     :raises ConfigurationError: an argument is wrong, or a driver is missing; ``faults`` has the sentences.
     """
 
@@ -58,25 +63,31 @@ class SQLAlchemyLogoutStore:
         table_prefix: str = "clef_",
         connect_timeout_seconds: float = 0.5,
         read_timeout_seconds: float = 0.5,
+        write_timeout_seconds: float = 5.0,
     ) -> None:
         faults = Faults()
         limits = (
             faults.seconds("connect_timeout_seconds", connect_timeout_seconds),
             faults.seconds("read_timeout_seconds", read_timeout_seconds),
         )
+        self._read_seconds = limits[1]
+        self._write_seconds = faults.seconds("write_timeout_seconds", write_timeout_seconds)
         if not isinstance(table_prefix, str) or not re.fullmatch("[a-z_][a-z0-9_]{0,31}", table_prefix):
             faults.add("table_prefix must be 1 to 32 lowercase letters, digits and underscores.")
         try:
-            engine = engine_of(url, *limits)
+            engines = engines_of(url, *limits)
         except ConfigurationError as error:
             faults.add(error.message)
         faults.raise_all()
         # Public, like the prefix, for who looks after the tables.
-        self.engine = engine
+        self.engine = engines.read
         self.table_prefix = table_prefix
-        self._sql = Sentences(engine.dialect.name, table_prefix)
+        self._engines = engines
+        self._line = Line()
+        self._sql = Sentences(self.engine.dialect.name, table_prefix)
+        self._is_file = self.engine.dialect.name == "sqlite"
         # What happens while a connection is taken from the pool, SQLAlchemy lets through as it is.
-        self._faults = (SQLAlchemyError, ConfigurationError, _NotBornError, errors_of_driver(engine))
+        self._faults = (SQLAlchemyError, ConfigurationError, _NotBornError, errors_of_driver(self.engine))
         self._pid = os.getpid()
         self._is_born = False
         self._seen = 0
@@ -87,7 +98,7 @@ class SQLAlchemyLogoutStore:
 
     def tick(self) -> int:
         """A new stamp in microseconds, greater than all that anybody got from this database."""
-        stamp = self._run(self._new_stamp)
+        stamp = self._write(self._tick)
         self._saw(stamp)
         return stamp
 
@@ -101,7 +112,7 @@ class SQLAlchemyLogoutStore:
         """
         wanted = dict.fromkeys(digests(keys))
         notice = None if once is None else digest(once)
-        return self._run(lambda connection: self._record(connection, wanted, notice))
+        return self._write(lambda connection: self._record(connection, wanted, notice))
 
     def newest_logout(self, keys: Iterable[str]) -> int:
         """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
@@ -109,7 +120,7 @@ class SQLAlchemyLogoutStore:
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = digests(keys)
-        return self._run(lambda connection: self._look_up(connection, wanted))
+        return self._read(lambda connection: self._look_up(connection, wanted))
 
     def prune(self, older_than: float) -> int:
         """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
@@ -122,15 +133,21 @@ class SQLAlchemyLogoutStore:
         age = microseconds(older_than)
         total, is_more = 0, True
         while is_more:
-            dropped, is_more = self._run(lambda connection: self._drop_old(connection, age))
+            dropped, is_more = self._write(lambda connection: self._drop_old(connection, age))
             total += dropped
         return total
 
     def close(self) -> None:
         """Closes this process's idle connections. The next call of any method opens new ones."""
-        self.engine.dispose(close=self._pid == os.getpid())
+        self._dispose(close=self._pid == os.getpid())
 
     # -- the verbs, with a connection --------------------------------------------------------------------------
+
+    def _tick(self, connection: Connection) -> int:
+        if not self._is_file:
+            return self._new_stamp(connection)  # one statement, hence one transaction
+        with self._transaction(connection):
+            return self._new_stamp(connection)
 
     def _new_stamp(self, connection: Connection) -> int:
         found = connection.execute(self._sql.stamp, {"seen": self._seen, "everyone": _EVERYONE})
@@ -201,29 +218,58 @@ class SQLAlchemyLogoutStore:
 
     # -- connections -------------------------------------------------------------------------------------------
 
-    def _run(self, work: Callable[[Connection], T]) -> T:
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        engine, seconds = self._engines.read, self._read_seconds
+        if not self._is_born:  # which is one thread's work
+            self._in_line(engine, seconds, lambda _: None)
+        return self._run(engine, time.monotonic() + seconds, work)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        return self._in_line(self._engines.write, self._write_seconds, work)
+
+    def _in_line(self, engine: Engine, seconds: float, work: Callable[[Connection], T]) -> T:
+        """Does the work when it is this thread's turn."""
+        deadline = time.monotonic() + seconds
+        self._notice_fork()
+        line = self._line
+        if not line.acquire(timeout=seconds):
+            raise StoreUnavailable()
+        try:
+            return self._run(engine, deadline, work)
+        finally:
+            line.release()
+
+    def _run(self, engine: Engine, deadline: float, work: Callable[[Connection], T]) -> T:
+        """Does the work, again and again while others hold what it needs."""
+        while True:
+            try:
+                return self._heal(engine, work)
+            except self._faults as error:
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise StoreUnavailable() from error
+            time.sleep(POLL_SECONDS)
+
+    def _heal(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """Does the work; once more when the store had to be born first, or its connection was an old, dead one."""
         began = time.monotonic()
         try:
-            return self._try(work)
+            return self._try(engine, work)
         except self._faults as error:
             # What took long was a time-out: a second one would be too long.
             if time.monotonic() - began > _AT_ONCE_SECONDS or not _may_go_better(error):
-                raise StoreUnavailable() from error
+                raise
         self._is_born = False
-        try:
-            return self._try(work)
-        except self._faults as error:
-            raise StoreUnavailable() from error
+        return self._try(engine, work)
 
-    def _try(self, work: Callable[[Connection], T]) -> T:
+    def _try(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         self._notice_fork()
         try:
-            with self.engine.connect() as connection:
+            with engine.connect() as connection:
                 return self._use(connection, work)
-        except BaseException:
+        except BaseException as error:
             # The idle ones beside it are no better: each would cost somebody a time-out.
-            self.engine.dispose()
+            if not is_busy(error):
+                self._dispose()
             raise
 
     def _use(self, connection: Connection, work: Callable[[Connection], T]) -> T:
@@ -240,14 +286,28 @@ class SQLAlchemyLogoutStore:
     def _notice_fork(self) -> None:
         # https://docs.sqlalchemy.org/en/20/core/pooling.html#using-connection-pools-with-multiprocessing-or-os-fork
         if self._pid != os.getpid():
-            self.engine.dispose(close=False)
+            self._dispose(close=False)
+            self._line = Line()  # a thread of the parent may have had the turn
             self._pid = os.getpid()
+
+    def _dispose(self, *, close: bool = True) -> None:
+        for engine in {self._engines.read, self._engines.write}:
+            engine.dispose(close=close)
 
     @contextmanager
     def _transaction(self, connection: Connection) -> Iterator[None]:
-        connection.execute(self._sql.begin)
+        self._begin(connection)
         yield
         connection.execute(self._sql.commit)
+
+    def _begin(self, connection: Connection) -> None:
+        file = connection.connection.driver_connection
+        if isinstance(file, sqlite3.Connection):
+            begin_immediate(file, time.monotonic() + self._read_seconds)
+            # Outside of WAL mode a commit waits for those who read, and no new ones come in meanwhile.
+            file.execute(f"PRAGMA busy_timeout = {self._read_seconds * 1000:.0f}")
+        else:
+            connection.execute(self._sql.begin)
 
     def _saw(self, stamp: int) -> None:
         # Not under a lock: what another thread saw may be forgotten, which only makes the check less sharp.

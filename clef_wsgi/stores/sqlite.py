@@ -22,6 +22,7 @@ from clef_wsgi.interfaces import EVERYONE
 from ._keys import age, digest, digests, listed
 from ._sqlite_connection import GuardedConnection
 from ._sqlite_schema import prepare
+from ._waiting import Line
 
 _MEMO_SIZE = 4096
 _MARK = "SELECT stamp FROM mark"
@@ -71,7 +72,7 @@ class SQLiteLogoutStore:
         # The writer is apart from the readers, so that no look-up waits for a disk that writes, and so that
         # PRAGMA data_version tells a reader of all writes: it leaves out those of its own connection.
         self._new_reader = partial(_Connection, place, limit_seconds=read_timeout_seconds, prepare=prepare)
-        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare)
+        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare, lock=Line)
         self._connections = [self._writer]
         self._idle_readers: list[_Connection] = []
         weakref.finalize(self, _close, self._connections)
@@ -212,8 +213,8 @@ class _Connection(GuardedConnection):
 
     seen = 0
 
-    def __init__(self, path: str, *, limit_seconds: float, prepare: Callable[[sqlite3.Connection], None]) -> None:
-        super().__init__(path, limit_seconds=limit_seconds, prepare=prepare)
+    def __init__(self, path: str, **options: Any) -> None:
+        super().__init__(path, **options)
         self._known: dict[tuple[str, ...], int] = {}
         self._known_at: tuple[sqlite3.Connection, int] | None = None
 
