@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +32,20 @@ from kit_databases import (
 )
 
 import clef_wsgi
-from clef_wsgi import CachedLogoutStore, ConfigurationError, LogoutStore, RedisLogoutStore, SQLAlchemyLogoutStore
+from clef_wsgi import (
+    EVERYONE,
+    CachedLogoutStore,
+    ConfigurationError,
+    LogoutStore,
+    RedisLogoutStore,
+    SQLAlchemyLogoutStore,
+)
 from clef_wsgi.stores import _sql_databases
 from clef_wsgi.testing.store_contract import (
     DAY,
     FakeClock,
+    KeptLogoutStoreContract,
     LogoutStoreContract,
-    SharedLogoutStoreContract,
     in_threads,
 )
 
@@ -48,7 +57,7 @@ class RealClock(FakeClock):
         threading.Event().wait(0.005)
 
 
-class OwnTimeContract(SharedLogoutStoreContract):
+class OwnTimeContract(KeptLogoutStoreContract):
     """A store that several instances share, and that has its own time."""
 
     url = ""
@@ -82,6 +91,9 @@ class OwnTimeContract(SharedLogoutStoreContract):
         """Makes the greatest stamp a day newer than the server's time: as when its clock is set back a day."""
         raise NotImplementedError
 
+    def set_clock_back(self, store: LogoutStore, clock: FakeClock) -> None:
+        self.put_mark_ahead()
+
     def test_row_49_the_servers_clock_set_back_a_day(self, store: LogoutStore) -> None:
         """The order of logins and logouts goes on from the greatest stamp, at instances that never saw it too."""
         started = store.tick()
@@ -112,44 +124,61 @@ class SQLContract(OwnTimeContract):
         return self.at_end.enter_context(closing(store))
 
     def put_mark_ahead(self) -> None:
+        self.execute("UPDATE {}mark SET stamp = stamp + :day", day=int(DAY) * 1_000_000)
+
+    def execute(self, *statements: str, **values: object) -> None:
+        """``{}`` stands for the tables' prefix."""
         with engine_at(self.url).begin() as connection:
-            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET stamp = stamp + {int(DAY)}000000"))
+            for statement in statements:
+                connection.execute(sqlalchemy.text(statement.format(self.prefix)), values)
 
-    def test_dropped_tables(self, store: LogoutStore) -> None:
-        """With its tables dropped under it a store is born again: logins of before are dead, new ones live."""
-        for verb in (store.tick, lambda: store.newest_logout([]), lambda: store.record_logout(["bob"])):
-            started = store.tick()
-            drop_tables(self.url, self.prefix)
-            verb()
-            assert store.newest_logout(["ann"]) > started
-            assert store.newest_logout(["ann"]) < store.tick()
-
-    @pytest.mark.parametrize("table", ["mark", "logout"])
-    @pytest.mark.parametrize("how", ["DROP TABLE", "DELETE FROM"])
-    def test_one_lost_table(self, store: LogoutStore, table: str, how: str) -> None:
-        """One lost table is enough to be born again; a lost logout is never a login that lives again (row 47)."""
-        dead = store.tick()
-        store.record_logout(["ann"])
-        verbs: list[Callable[[LogoutStore], object]] = [lambda of: of.tick(), lambda of: of.newest_logout([])]
-        for verb, of in [(verb, of) for verb in verbs for of in (store, self.another())]:
-            with engine_at(self.url).begin() as connection:
-                connection.execute(sqlalchemy.text(f"{how} {self.prefix}{table}"))
-            verb(of)
-            started = store.tick()
-            assert dead < store.newest_logout(["ann"]) < started
-            dead = started
-
-    def test_older_state(self, store: LogoutStore) -> None:
-        """A database that was put back, behind what this process saw, signs everybody out (row 47)."""
-        store.record_logout(["ann"])
-        started = store.tick()
+    def lose(self, store: LogoutStore) -> None:
         drop_tables(self.url, self.prefix)
-        other = self.another()
-        other.tick()
-        with engine_at(self.url).begin() as connection:
-            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET stamp = 1000"))
-            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}logout SET stamp = 999"))
-        assert store.newest_logout(["bob"]) > started
+
+    def save(self, store: LogoutStore) -> Callable[[], None]:
+        with engine_at(self.url).connect() as connection:
+            kept = {
+                table: connection.execute(sqlalchemy.text(f"SELECT * FROM {self.prefix}{table}")).mappings().all()
+                for table in ("mark", "logout", "notice")
+            }
+
+        def put_back() -> None:
+            with engine_at(self.url).begin() as connection:
+                for table, rows in kept.items():
+                    connection.execute(sqlalchemy.text(f"DELETE FROM {self.prefix}{table}"))
+                    for row in map(dict, rows):
+                        values = ", ".join(f":{name}" for name in row)
+                        sql = f"INSERT INTO {self.prefix}{table} ({', '.join(row)}) VALUES ({values})"
+                        connection.execute(sqlalchemy.text(sql), row)
+
+        return put_back
+
+    def parts(self, store: LogoutStore) -> dict[str, Callable[[], None]]:
+        everyone = sha256(EVERYONE.encode()).digest()
+        statements = [f"{how} {{}}{table}" for how in ("DROP TABLE", "DELETE FROM") for table in ("mark", "logout")]
+        parts = {statement: partial(self.execute, statement) for statement in statements}
+        one = "DELETE FROM {}logout WHERE digest = :everyone"
+        return {**parts, "everyone": partial(self.execute, one, everyone=everyone)}
+
+    def test_lost_notices(self, store: LogoutStore) -> None:
+        """Without the table of notices they count once more, and no login of before lives again."""
+        started = store.tick()
+        store.record_logout(["ann"], once="digest")
+        self.execute("DROP TABLE {}notice")
+        assert store.newest_logout(["ann"]) > started
+        assert [store.record_logout(["ann"], once="digest") for _ in range(2)] == [True, False]
+
+    def test_prune_goes_on_until_all_is_done(self, store: LogoutStore) -> None:
+        """Records and notices are dropped in steps, and more than one step is made, for either."""
+        for table in ("logout", "notice"):
+            store.tick()
+            with engine_at(self.url).begin() as connection:
+                sql = sqlalchemy.text(f"INSERT INTO {self.prefix}{table} (digest, stamp) VALUES (:digest, 1)")
+                connection.execute(sql, [{"digest": sha256(b"%d" % number).digest()} for number in range(1001)])
+            assert store.prune(60) == (1001 if table == "logout" else 0)
+            with engine_at(self.url).connect() as connection:
+                left = connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {self.prefix}{table} WHERE stamp = 1"))
+                assert left.scalar_one() == 0
 
     def test_several_processes_start_at_once(self, store: LogoutStore) -> None:
         """Of several that find no tables, all get a stamp: none fails because another was quicker."""
@@ -162,8 +191,7 @@ class SQLContract(OwnTimeContract):
         """Tables of a version that this one does not know are left alone."""
         store.tick()
         other = self.another()
-        with engine_at(self.url).begin() as connection:
-            connection.execute(sqlalchemy.text(f"UPDATE {self.prefix}mark SET version = 99"))
+        self.execute("UPDATE {}mark SET version = 99")
         with pytest.raises(clef_wsgi.StoreUnavailable) as caught:
             other.tick()
         assert "upgrade" in str(caught.value.__cause__)
@@ -192,23 +220,28 @@ class RedisContract(OwnTimeContract):
     def put_mark_ahead(self) -> None:
         self.client().zincrby(self.key, int(DAY) * 1_000_000, "m")
 
-    def test_flushed(self, store: LogoutStore) -> None:
-        """With its records flushed under it a store is born again: logins of before are dead, new ones live."""
-        for verb in (store.tick, lambda: store.newest_logout([]), lambda: store.record_logout(["bob"])):
-            started = store.tick()
-            self.client().delete(self.key)
-            verb()
-            assert store.newest_logout(["ann"]) > started
-            assert store.newest_logout(["ann"]) < store.tick()
-
-    def test_older_state(self, store: LogoutStore) -> None:
-        """A server that came back behind what this process saw signs everybody out (row 47)."""
-        started = store.tick()
-        before = self.client().zrange(self.key, 0, -1, withscores=True)
-        store.record_logout(["ann"])
+    def lose(self, store: LogoutStore) -> None:
         self.client().delete(self.key)
-        self.client().zadd(self.key, dict(before))
-        assert store.newest_logout(["ann"]) > started
+
+    def save(self, store: LogoutStore) -> Callable[[], None]:
+        kept = dict(self.client().zrange(self.key, 0, -1, withscores=True))
+
+        def put_back() -> None:
+            self.client().delete(self.key)
+            self.client().zadd(self.key, kept)
+
+        return put_back
+
+    def parts(self, store: LogoutStore) -> dict[str, Callable[[], None]]:
+        members = {"mark": b"m", "everyone": b"k" + sha256(EVERYONE.encode()).digest()}
+        return {name: partial(self.client().zrem, self.key, member) for name, member in members.items()}
+
+    def test_prune_goes_on_until_all_is_done(self, store: LogoutStore) -> None:
+        """Records are dropped in steps, and more than one step is made."""
+        store.tick()
+        self.client().zadd(self.key, {b"k" + sha256(b"%d" % number).digest(): 1 for number in range(5001)})
+        assert store.prune(60) == 5001
+        assert self.client().zcount(self.key, 0, 1) == 0
 
     def test_records_have_no_end(self, store: LogoutStore) -> None:
         """Nothing expires by itself: a record that went away by its time would be a login that lives again."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -19,7 +23,7 @@ from clef_wsgi.stores.sqlite import SQLiteLogoutStore
 from clef_wsgi.testing.store_contract import (
     ClockedLogoutStoreContract,
     FakeClock,
-    SharedLogoutStoreContract,
+    KeptLogoutStoreContract,
     check_history,
 )
 
@@ -29,7 +33,7 @@ class TestMemoryLogoutStore(ClockedLogoutStoreContract):
         return MemoryLogoutStore(clock=clock)
 
 
-class TestSQLiteLogoutStore(ClockedLogoutStoreContract, SharedLogoutStoreContract):
+class TestSQLiteLogoutStore(ClockedLogoutStoreContract, KeptLogoutStoreContract):
     @pytest.fixture(autouse=True)
     def remember(self, tmp_path: Path, clock: FakeClock) -> None:
         self.path, self.clock_of_both = tmp_path / "logouts.db", clock
@@ -39,6 +43,28 @@ class TestSQLiteLogoutStore(ClockedLogoutStoreContract, SharedLogoutStoreContrac
 
     def make_second(self, store: LogoutStore) -> SQLiteLogoutStore:
         return SQLiteLogoutStore(self.path, clock=self.clock_of_both)
+
+    def lose(self, store: LogoutStore) -> None:
+        self.path.unlink()
+
+    def save(self, store: LogoutStore) -> Callable[[], None]:
+        copy = sqlite3.connect(":memory:")
+        with closing(sqlite3.connect(self.path)) as file:
+            file.backup(copy)
+
+        def put_back() -> None:
+            with closing(copy), closing(sqlite3.connect(self.path)) as file:
+                copy.backup(file)
+
+        return put_back
+
+    def parts(self, store: LogoutStore) -> dict[str, Callable[[], None]]:
+        statements = ("DELETE FROM mark", "DELETE FROM logout", "DELETE FROM logout WHERE key = x'{everyone}'")
+        return {statement: partial(self.execute, statement) for statement in statements}
+
+    def execute(self, statement: str) -> None:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as file:
+            file.execute(statement.format(everyone=sha256(EVERYONE.encode()).hexdigest()))
 
 
 def test_memory_store_is_for_one_process() -> None:

@@ -43,11 +43,16 @@ local function new_stamp()
 end
 
 if not found[1] or not found[2] or mark < seen then
+  local newest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+  mark = math.max(mark, tonumber(newest[2] or '0'))
   everyone = new_stamp()
   redis.call('ZADD', key, text(everyone), everyone_name)
 end
 """
-"""Born, or born again when records were lost; lost is also a mark below a stamp that this process saw."""
+"""Born, or born again when records were lost; lost is also a mark below a stamp that this process saw.
+
+Everyone's new record is above all that is left: the mark may have gone alone, and the clock may be behind.
+"""
 
 _TICK = f"{_BEGIN} return {{text(new_stamp())}}"
 

@@ -182,12 +182,13 @@ class SQLAlchemyLogoutStore:
     def _drop_old(self, connection: Connection, age: int) -> tuple[int, bool]:
         """One step: how many logouts it dropped, and whether there may be more."""
         with self._transaction(connection):
-            self._new_stamp(connection)
+            stamp = self._new_stamp(connection)
             cut = connection.execute(self._sql.cut, {"age": age}).scalar_one()
             # The mark goes along: a stamp below everyone's would be a login that is dead at birth.
             connection.execute(self._sql.raise_mark, {"cut": cut})
             connection.execute(self._sql.raise_everyone, {"cut": cut, "everyone": _EVERYONE})
             logouts, notices = (connection.execute(sql, {"cut": cut}).rowcount for sql in self._sql.drops)
+        self._saw(max(stamp, cut))
         return logouts, PRUNED_AT_ONCE in (logouts, notices)
 
     def _be_born(self, connection: Connection) -> None:

@@ -27,6 +27,7 @@ from ._waiting import Line
 _MEMO_SIZE = 4096
 _MARK = "SELECT stamp FROM mark"
 _STAMP = "SELECT stamp FROM logout WHERE key = ?"
+_NEWEST = "SELECT coalesce(max(stamp), 0) FROM logout"
 _EVERYONE = digest(EVERYONE)
 _NOTICE = "SELECT stamp FROM notice WHERE digest = ?"
 _RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
@@ -184,12 +185,14 @@ class SQLiteLogoutStore:
 
         Lost is also what a file forgot whose mark is below a stamp that this process saw committed.
         """
-        mark = _number(connection, _MARK) or 0
-        if _number(connection, _STAMP, _EVERYONE) is None or mark < self._seen():
-            connection.execute(_RECORD, (_EVERYONE, self._new_stamp(connection)))
+        mark = _number(connection, _MARK)
+        if mark is None or mark < self._seen() or _number(connection, _STAMP, _EVERYONE) is None:
+            # Above all that is left: the mark may have gone alone, and the clock may be behind.
+            left = _number(connection, _NEWEST) or 0
+            connection.execute(_RECORD, (_EVERYONE, self._new_stamp(connection, above=left)))
 
-    def _new_stamp(self, connection: sqlite3.Connection) -> int:
-        greatest = max(_number(connection, _MARK) or 0, self._seen())
+    def _new_stamp(self, connection: sqlite3.Connection, above: int = 0) -> int:
+        greatest = max(_number(connection, _MARK) or 0, self._seen(), above)
         stamp = max(int(self._clock() * 1_000_000), greatest + 1)
         connection.execute("INSERT OR REPLACE INTO mark VALUES (1, ?)", (stamp,))
         return stamp

@@ -1,6 +1,6 @@
 """The contract of a logout store, as tests that every store inherits.
 
-For a store of your own, subclass one of the three classes in a test module and say how a store is made::
+For a store of your own, subclass one of the classes in a test module and say how a store is made::
 
     from clef_wsgi.testing.store_contract import SharedLogoutStoreContract
 
@@ -12,8 +12,9 @@ For a store of your own, subclass one of the three classes in a test module and 
             return MyStore(store.path)
 
 ``LogoutStoreContract`` is for any store, ``SharedLogoutStoreContract`` for one whose records several instances
-share, and ``ClockedLogoutStoreContract`` for one that takes its time from a ``clock`` it is given. A store that
-is both inherits from both. Needs pytest. With ``pytest.register_assert_rewrite`` of this module in a
+share, ``KeptLogoutStoreContract`` for one of these whose records may be lost under it, or put back from a backup, and
+``ClockedLogoutStoreContract`` for one that takes its time from a ``clock`` it is given. A store that is both
+inherits from both. Needs pytest. With ``pytest.register_assert_rewrite`` of this module in a
 ``conftest.py``, failures show the values.
 
 A label in brackets, such as (row 49), is the number of a case in the project's list of cases. This file knows
@@ -89,12 +90,27 @@ def in_threads(*works: Callable[[], T]) -> list[T]:
         return [future.result() for future in [pool.submit(run, work) for work in works]]
 
 
+VERBS: dict[str, Callable[[LogoutStore], object]] = {
+    "tick": lambda store: store.tick(),
+    "newest_logout": lambda store: store.newest_logout(["carl"]),
+    "record_logout": lambda store: store.record_logout(["carl"]),
+    "prune": lambda store: store.prune(1000 * DAY),
+}
+"""Each way to ask a store, without an effect on anybody but carl."""
+
+every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+
+
 class LogoutStoreContract:
     """What holds for every store."""
 
     def make_store(self, tmp_path: Path, clock: FakeClock) -> LogoutStore:
         """A new, empty store. Files go to ``tmp_path``. A store with a time of its own ignores ``clock``."""
         raise NotImplementedError
+
+    def set_clock_back(self, store: LogoutStore, clock: FakeClock) -> None:
+        """Sets the store's time back by a day. Where that is another's, its greatest stamp may be raised as much."""
+        clock.advance(-DAY)
 
     @pytest.fixture
     def clock(self) -> FakeClock:
@@ -263,6 +279,33 @@ class LogoutStoreContract:
         assert [store.prune(0), store.prune(0)] == [0, 0]
         assert store.newest_logout([]) > 0
 
+    def test_prune_keeps_the_end_of_everyone(self, store: LogoutStore) -> None:
+        """Whom everyone's record ended is dead after a prune that reaches back further than the record (row 47)."""
+        started = store.tick()
+        store.record_logout([EVERYONE])
+        ended = store.newest_logout([])
+        store.prune(3600)
+        assert store.newest_logout([]) == ended > started
+
+    def test_prune_with_the_clock_set_back(self, store: LogoutStore, clock: FakeClock) -> None:
+        """Under a clock that was set back, prune lowers neither everyone's record nor the next stamp (row 49)."""
+        store.tick()
+        self.set_clock_back(store, clock)
+        store.record_logout([EVERYONE])
+        ended, started = store.newest_logout([]), store.tick()
+        store.prune(3600)
+        assert store.newest_logout(["ann"]) == ended < started
+        store.record_logout(["ann"])
+        assert started < store.newest_logout(["ann"]) < store.tick()
+
+    def test_a_notice_is_no_key(self, store: LogoutStore) -> None:
+        """A notice and a person of the same text have nothing to do with each other."""
+        started = store.tick()
+        store.record_logout([], once="ann")
+        assert store.newest_logout(["ann"]) < started
+        store.record_logout(["bob"])
+        assert store.record_logout(["carl"], once="bob") is True
+
     @pytest.mark.parametrize("age", [-1, -0.001, float("nan"), float("inf"), float("-inf")])
     def test_prune_refuses_what_is_no_age(self, store: LogoutStore, age: float) -> None:
         """An age that is negative or no finite number is refused, and nothing is dropped."""
@@ -389,6 +432,105 @@ class SharedLogoutStoreContract(LogoutStoreContract):
     def test_history_of_two(self, store: LogoutStore, second: LogoutStore) -> None:
         """No look-up at either that began after an acknowledged logout sees an older login alive (row 51)."""
         assert check_history([store, second] * 2) == []
+
+
+class KeptLogoutStoreContract(SharedLogoutStoreContract):
+    """What holds besides for a store whose records may be lost under it, or put back to an older state."""
+
+    def lose(self, store: LogoutStore) -> None:
+        """Removes all that the store has kept, behind its back."""
+        raise NotImplementedError
+
+    def save(self, store: LogoutStore) -> Callable[[], None]:
+        """Copies all that the store has kept. What is returned puts the copy back, behind the store's back."""
+        raise NotImplementedError
+
+    def parts(self, store: LogoutStore) -> dict[str, Callable[[], None]]:
+        """What removes one thing alone that a store is born with, such as a table, by its name."""
+        return {}
+
+    @every_verb
+    def test_lost_records(self, store: LogoutStore, verb: Callable[[LogoutStore], object]) -> None:
+        """Whichever verb comes first, the store is born again: logins of before are dead, new ones live (row 47)."""
+        started = store.tick()
+        self.lose(store)
+        self.check_new_birth(store, verb, started)
+
+    @every_verb
+    def test_lost_records_with_the_clock_set_back(
+        self, store: LogoutStore, clock: FakeClock, verb: Callable[[LogoutStore], object]
+    ) -> None:
+        """What was lost was ahead of the clock: born again is newer than all that this process saw (rows 47, 49)."""
+        store.tick()
+        self.set_clock_back(store, clock)
+        started = store.tick()
+        self.lose(store)
+        self.check_new_birth(store, verb, started)
+
+    @every_verb
+    def test_older_state(self, store: LogoutStore, verb: Callable[[LogoutStore], object]) -> None:
+        """Records that were put back, behind what this process saw, are noticed by whichever verb comes first."""
+        store.tick()
+        put_back = self.save(store)
+        store.record_logout(["ann"])
+        started = store.tick()
+        put_back()
+        self.check_new_birth(store, verb, started)
+
+    @every_verb
+    def test_each_verb_sees(
+        self, store: LogoutStore, second: LogoutStore, verb: Callable[[LogoutStore], object]
+    ) -> None:
+        """Records that are older than what any verb has seen last were put back."""
+        store.tick()
+        put_back = self.save(store)
+        started = second.tick()
+        verb(store)
+        put_back()
+        assert store.newest_logout(["ann"]) > started
+
+    def test_a_prune_that_was_put_back(self, store: LogoutStore, clock: FakeClock) -> None:
+        """A login that a prune had ended does not live again where the state of before it was put back."""
+        started = store.tick()
+        put_back = self.save(store)
+        clock.advance(60)
+        store.prune(0)
+        assert store.newest_logout(["ann"]) > started
+        put_back()
+        assert store.newest_logout(["ann"]) > started
+
+    @pytest.mark.parametrize("is_set_back", [False, True], ids=["", "clock set back"])
+    @pytest.mark.parametrize("is_new", [False, True], ids=["", "new process"])
+    @every_verb
+    def test_one_lost_part(
+        self,
+        store: LogoutStore,
+        clock: FakeClock,
+        verb: Callable[[LogoutStore], object],
+        is_new: bool,
+        is_set_back: bool,
+    ) -> None:
+        """One thing lost is enough to be born again, for a process too that never saw it (row 47)."""
+        store.tick()
+        if is_set_back:
+            self.set_clock_back(store, clock)
+        for lose in self.parts(store).values():
+            started = store.tick()
+            store.record_logout(["ann", EVERYONE])
+            lose()
+            of = self.make_second(store) if is_new else store
+            verb(of)
+            born = of.newest_logout(["ann"])
+            assert started < of.newest_logout(["bob"]) <= born < of.tick()
+            _close(of)
+
+    def check_new_birth(self, store: LogoutStore, verb: Callable[[LogoutStore], object], started: int) -> None:
+        found = verb(store)
+        newest = store.newest_logout(["bob"])
+        assert newest > started
+        living = found if verb is VERBS["tick"] else store.tick()
+        assert isinstance(living, int)
+        assert newest < living
 
 
 def check_history(stores: Sequence[LogoutStore], *, rounds: int = 60, seed: int = 20_170_606) -> list[str]:
