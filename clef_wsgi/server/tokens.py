@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import secrets
+from collections.abc import Iterable
 
 
 def new_token() -> str:
@@ -19,6 +21,14 @@ def new_token() -> str:
 def digest(token: str) -> bytes:
     """What is stored of a token: 32 bytes. Any text will do, bytes that were no UTF-8 included."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+
+
+def signed(body: str, keys: Iterable[bytes]) -> str:
+    """``BODY.SIG[.SIG...]``: an HMAC-SHA256 of ``body`` for each key. Who has one of them can tell a forged token.
+
+    :param keys: for an app's logout tokens the digests of its living secrets, the newest first.
+    """
+    return ".".join([body, *(_base64url(hmac.digest(key, body.encode(), "sha256")) for key in keys)])
 
 
 def derived(token: str, purpose: str) -> str:

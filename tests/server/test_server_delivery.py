@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_kit import PATIENCE_SECONDS, QUICK, eventually, working
+from delivery_kit import PATIENCE_SECONDS, QUICK, RealClock, eventually, working
 from passkey_kit import Visitor, enrolled
 from server_kit import HOOK, Server, Site, make_server, postgresql, sent_back_to
+from sqlalchemy import Connection, select
 
 from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring
+from clef_wsgi.server.database import engine
 from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
 from clef_wsgi.server.delivery.call import Outcome
-from clef_wsgi.server.delivery.worker import Worker
+from clef_wsgi.server.delivery.exchange import AFTERWARDS_SECONDS
+from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
-from clef_wsgi.server.records import departures, logouts, outbox, people
+from clef_wsgi.server.records import answers, departures, logouts, outbox, people
 from clef_wsgi.server.records.outbox import Notice
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.context import KEY
@@ -88,21 +92,26 @@ def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list
 def fail(server: Server, notice: Notice, *, next_at: int | None) -> bool:
     now = server.clock()
     with server.database.writing() as connection:
-        return outbox.fail(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
+        return answers.failed(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
 
 
-def confirm(server: Server, notice: Notice) -> bool:
+def answer(server: Server, notice: Notice) -> str | None:
+    """The site answers; what became of the row, if that is news."""
     with server.database.writing() as connection:
-        return outbox.confirm(connection, notice, status=204, now=server.clock())
+        return answers.answered(connection, notice, status=204, now=server.clock())
 
 
 def reads(server: Server, site: Site, token: str) -> bool:
-    """Whether a logout token still works."""
-    with server.database.reading() as connection:
-        try:
-            return outbox.read_token(connection, site.app_id, token) > 0
-        except InvalidLogoutToken:
-            return False
+    """The site asks who logged out; whether the token still works."""
+    try:
+        return answers.exchange(server.database, site.app_id, token, now=server.clock()).clef_id > 0
+    except InvalidLogoutToken:
+        return False
+
+
+def confirm(server: Server, site: Site, notice: Notice) -> bool:
+    """The site asks, then answers."""
+    return reads(server, site, notice.token) and answer(server, notice) == "confirmed"
 
 
 def only(server: Server) -> Any:
@@ -126,8 +135,8 @@ def test_a_row_is_claimed_by_one_while_its_lease_lasts(server: Server) -> None:
     assert (first.token, first.attempts, second.attempts) == (second.token, 1, 2)
     assert not fail(server, first, next_at=None)
     assert only(server).claimed_by == "b"
-    assert confirm(server, first)
-    assert not confirm(server, second)
+    assert confirm(server, site, first)
+    assert not confirm(server, site, second)
     assert not fail(server, second, next_at=None)
     assert (only(server).state, only(server).token, only(server).claimed_by) == ("confirmed", None, None)
 
@@ -166,7 +175,7 @@ def test_two_who_claim_at_once_share_the_rows(server: Server) -> None:
 
 
 def test_a_failure_waits_for_its_time_with_the_same_token(server: Server) -> None:
-    """The token works until the row is confirmed."""
+    """The token works until the row is confirmed, and ten minutes longer: some sites ask in a job of their own."""
     site = server.add_site()
     logged_out(server, site)
     (first,) = claim(server, site)
@@ -177,20 +186,26 @@ def test_a_failure_waits_for_its_time_with_the_same_token(server: Server) -> Non
     (second,) = claim(server, site)
     assert second.token == first.token
     assert reads(server, site, first.token)
-    confirm(server, second)
+    assert confirm(server, site, second)
+    done_at = server.clock()
+    server.clock.advance(599)
+    assert reads(server, site, first.token)
+    server.clock.advance(1)
     assert not reads(server, site, first.token)
-    assert (only(server).failure, only(server).done_at) == (None, server.clock())
+    assert (only(server).failure, only(server).done_at) == (None, done_at)
 
 
 def test_what_was_given_up_stays_and_can_be_sent_again(server: Server) -> None:
-    """Its token does not work meanwhile, and is the same afterwards; it gets three more days."""
+    """Its token works ten minutes longer, and again once it is sent; it gets three more days."""
     site = server.add_site()
     logged_out(server, site)
     (first,) = claim(server, site)
     fail(server, first, next_at=None)
     assert (only(server).state, only(server).done_at) == ("given_up", server.clock())
-    server.clock.advance(100 * 86400)
+    assert reads(server, site, first.token)
+    server.clock.advance(600)
     assert (claim(server, site), reads(server, site, first.token)) == ([], False)
+    assert only(server).state == "given_up"
     with server.database.writing() as connection:
         assert outbox.retry(connection, now=server.clock()) == 1
     assert reads(server, site, first.token)
@@ -216,7 +231,8 @@ def test_a_restored_database_is_not_confirmed_by_an_older_call(server: Server) -
     site = server.add_site()
     logged_out(server, site)
     (notice,) = claim(server, site)
-    assert not confirm(server, replace(notice, token="another"))
+    assert reads(server, site, notice.token)
+    assert answer(server, replace(notice, token="another")) is None
     assert only(server).state == "pending"
 
 
@@ -224,11 +240,12 @@ def test_a_restored_database_is_not_confirmed_by_an_older_call(server: Server) -
 
 
 class FakeSites:
-    """Takes the place of all calls: what each site says, and what it was sent."""
+    """Takes the place of all calls: what each site says, and what it was sent. One that answers 2xx asked before."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self.says: dict[str, Callable[[], Outcome]] = {}
+        self.app_ids: dict[str, str] = {}
         self.heard: list[tuple[str, str]] = []
         self.busy = 0
         self.busiest = 0
@@ -237,14 +254,19 @@ class FakeSites:
     def add(self, name: str, says: Callable[[], Outcome] = lambda: HEARD) -> Site:
         url = f"https://{name}.example.com/hook"
         self.says[url] = says
-        return self._server.add_site(name, callback=f"https://{name}.example.com/cb", hooks=[url])
+        site = self._server.add_site(name, callback=f"https://{name}.example.com/cb", hooks=[url])
+        self.app_ids[url] = site.app_id
+        return site
 
     def call(self, url: str, token: str, **options: Any) -> Outcome:
         with self._lock:
             self.busy += 1
             self.busiest = max(self.busiest, self.busy)
         try:
-            return self.says[url]()
+            outcome = self.says[url]()
+            if outcome == HEARD:
+                answers.exchange(self._server.database, self.app_ids[url], token, now=self._server.clock())
+            return outcome
         finally:
             with self._lock:
                 self.busy -= 1
@@ -277,36 +299,126 @@ def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None
         held.set()
 
 
-def test_a_site_that_hears_is_told_several_at_once(lite: Server) -> None:
-    """As many as a site is given, and no more; before it has heard one, one."""
-    fake = FakeSites(lite)
-    all_there = threading.Barrier(QUICK.calls_of_a_site)
-    first, go_on = threading.Event(), threading.Event()
+def test_a_site_that_answers_is_told_two_at_once(server: Server) -> None:
+    """Two and no more, by two workers together; before it has answered one, each worker sends one."""
+    fake, go_on = FakeSites(server), threading.Event()
 
-    def say_first() -> Outcome:
-        first.set()
+    def hold() -> Outcome:
         go_on.wait(PATIENCE_SECONDS)
         return HEARD
 
-    def say() -> Outcome:
-        all_there.wait(PATIENCE_SECONDS)  # breaks unless so many come together
+    site = fake.add("well")
+    with working(server, call=fake.call) as worker, working(server, call=fake.call) as other:
+        for each in (worker, other):  # each knows the site from now on
+            with working_alone(each, worker, other):
+                logged_out(server, site)
+                each.wake()
+                eventually(lambda: server.count(deliveries, deliveries.c.state == "pending") == 0)
+        fake.says["https://well.example.com/hook"], fake.busiest = hold, 0
+        for _ in range(8):
+            logged_out(server, site)
+        for each in (worker, other, worker, other):
+            each.wake()
+            threading.Event().wait(3 * QUICK.poll_seconds)  # time to take more, if they would
+        assert (fake.busy, fake.busiest) == (2, 2)
+        go_on.set()
+        eventually(lambda: server.count(deliveries, deliveries.c.state == "confirmed") == 10)
+    assert fake.busiest == 2
+
+
+@contextmanager
+def working_alone(one: Worker, *all_of_them: Worker) -> Iterator[None]:
+    """The others rest meanwhile."""
+    others = [each for each in all_of_them if each is not one]
+    for each in others:
+        each.stop(PATIENCE_SECONDS)
+    yield
+    for each in others:
+        each.start()
+
+
+def test_a_site_that_has_answered_nothing_yet_is_sent_one(lite: Server) -> None:
+    """It may be dead, and hold what it is given for as long as a call takes."""
+    fake, go_on = FakeSites(lite), threading.Event()
+
+    def hold() -> Outcome:
+        go_on.wait(PATIENCE_SECONDS)
         return HEARD
 
-    site = fake.add("well", say_first)
-    logged_out(lite, site)
-    logged_out(lite, site)
-    with working(lite, call=fake.call) as worker:
-        assert first.wait(PATIENCE_SECONDS)
+    site = fake.add("new", hold)
+    for _ in range(3):
+        logged_out(lite, site)
+    with working(lite, call=fake.call):
+        eventually(lambda: fake.busy)
         threading.Event().wait(3 * QUICK.poll_seconds)
         assert fake.busiest == 1
         go_on.set()
-        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 2)
-        fake.says["https://well.example.com/hook"] = say
-        for _ in range(2 * QUICK.calls_of_a_site):
-            logged_out(lite, site)
-        worker.wake()
-        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 10)
-    assert fake.busiest == QUICK.calls_of_a_site
+        eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 3)
+
+
+def test_what_a_killed_process_sent_holds_no_place_for_longer_than_a_call(server: Server) -> None:
+    """Its rows wait for the end of the lease; others of that site need not."""
+    site = server.add_site()
+    for _ in range(3):
+        logged_out(server, site)
+    assert len(claim(server, site, limit=2)) == 2
+
+    def free() -> int:
+        with server.database.writing() as connection:
+            now = server.clock()
+            return outbox.free_calls(connection, site.app_id, at_most=2, call_us=10 * SECOND, now=now)
+
+    assert free() == 0
+    server.clock.advance(10)
+    assert (free(), len(claim(server, site))) == (2, 1)
+
+
+@pytest.mark.services
+def test_whoever_claims_waits_for_nobody(on_postgresql: Server) -> None:
+    """While another transaction holds rows, or counts the calls of a site, nothing is claimed, and at once."""
+    on_postgresql.clear()
+    site = on_postgresql.add_site()
+    logged_out(on_postgresql, site)
+    logged_out(on_postgresql, site)
+    took: list[float] = []
+    with on_postgresql.database.writing() as holding:
+        first = select(deliveries).order_by(deliveries.c.id).limit(1).with_for_update()
+        held = holding.execute(first).one()
+        began = time.monotonic()
+        assert [notice.id for notice in claim(on_postgresql, site)] == [held.id + 1]
+        took.append(time.monotonic() - began)
+        now = on_postgresql.clock()
+
+        def free(connection: Connection) -> int:
+            return outbox.free_calls(connection, site.app_id, at_most=2, call_us=SECOND, now=now)
+
+        assert free(holding) == 1
+        with on_postgresql.database.writing() as other:
+            began = time.monotonic()
+            assert free(other) == 0
+            took.append(time.monotonic() - began)
+    assert max(took) < engine.BUSY_SECONDS / 2
+
+
+def test_the_lease_outlasts_the_call() -> None:
+    """Else a second process would send what the first one still sends."""
+    pace = Pace()
+    assert pace.lease_seconds >= pace.call_seconds + AFTERWARDS_SECONDS + engine.BUSY_SECONDS
+
+
+def test_a_try_that_failed_is_made_again_when_it_is_due(tmp_path: Path) -> None:
+    """A second after the first one, however seldom the worker looks: what has ended is written down before it rests."""
+    server = make_server(tmp_path / "clef.db", clock=RealClock())
+    fake, times = FakeSites(server), list[float]()
+
+    def say() -> Outcome:
+        times.append(time.monotonic())
+        return HEARD if len(times) > 1 else Outcome(500, "http_500")
+
+    logged_out(server, fake.add("sick", say))
+    with closing(server), working(server, pace=replace(QUICK, poll_seconds=PATIENCE_SECONDS), call=fake.call):
+        eventually(lambda: len(times) == 2)
+    assert 1 <= times[1] - times[0] < PATIENCE_SECONDS / 2
 
 
 def test_s12_the_worker_keeps_the_schedule_and_gives_up(lite: Server) -> None:
@@ -489,6 +601,7 @@ def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
     site = lite.add_site()
     own = "https://photos.example.com/hooks/7"
     fake.says |= {HOOK: lambda: HEARD, own: lambda: HEARD}
+    fake.app_ids |= {HOOK: site.app_id, own: site.app_id}
     browser = lite.browser(signed_in=(person := lite.add_person()))
     lite.log_in(site, browser)
     lite.log_in(site, browser, logout_hook=own)

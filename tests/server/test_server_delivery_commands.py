@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from delivery_kit import PATIENCE_SECONDS, eventually
 from kit_commands import Desk
-from peers import Peer, answer, says
-from server_kit import ORIGIN
+from peers import Peer, Talk, answer
+from server_kit import ORIGIN, Site
 
 import clef_wsgi
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.database.schema import audit, deliveries
-from clef_wsgi.server.records import logouts, outbox
+from clef_wsgi.server.records import answers, logouts, outbox
 from clef_wsgi.server.records.people import Person
 
 ROOT = Path(clef_wsgi.__file__).parents[1]
@@ -33,14 +33,16 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
         yield desk
 
 
-def log_out(desk: Desk, person: Person, *hooks: str) -> None:
+def log_out(desk: Desk, person: Person, *hooks: str) -> list[Site]:
     """Somebody logs out who was logged in at sites with these hooks."""
-    browser = desk.server.browser(signed_in=person)
+    browser, sites = desk.server.browser(signed_in=person), list[Site]()
     for hook in hooks:
         name = f"Site {len(desk.server.rows(deliveries)) + hooks.index(hook) + 1}"
-        desk.server.log_in(desk.server.add_site(name, hooks=[hook], allow_private=True), browser)
+        sites.append(desk.server.add_site(name, hooks=[hook], allow_private=True))
+        desk.server.log_in(sites[-1], browser)
     with desk.server.database.writing() as connection:
         logouts.log_out_everywhere(connection, person.id, now=system_clock())
+    return sites
 
 
 def fail(desk: Desk, number: int, failure: str, *, next_at: int | None) -> None:
@@ -49,7 +51,7 @@ def fail(desk: Desk, number: int, failure: str, *, next_at: int | None) -> None:
         now = system_clock()
         taken = {"app_id": row.app_id, "worker": "w", "now": now, "lease_us": 10**6, "limit": 1}
         (notice,) = outbox.claim(connection, **taken)
-        outbox.fail(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
+        answers.failed(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
 
 
 def three_rows(desk: Desk) -> None:
@@ -121,6 +123,21 @@ def test_retry_of_nothing(desk: Desk) -> None:
 
 
 @contextmanager
+def understanding(desk: Desk) -> Iterator[Peer]:
+    """A site that Ann has logged out of, and that asks who it was when it is told."""
+    sites: list[Site] = []
+
+    def script(talk: Talk) -> None:
+        form = {"logout_token": peer.requests[-1].form["logout_token"][0], **sites[0].credentials}
+        assert desk.server.browser().post("/api/v1/logout", form).status_int == 200
+        talk.send(answer(b"", "204 No Content"))
+
+    with Peer(script) as peer:
+        sites += log_out(desk, desk.server.add_person("Ann"), f"{peer.url}/hook")
+        yield peer
+
+
+@contextmanager
 def started(*words: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-W", "ignore", "-m", "clef_wsgi", "server", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRON) as process:
@@ -137,8 +154,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str, int]:
 
 def test_deliver_beside_a_server_that_does_not(desk: Desk) -> None:
     """``run --no-deliver`` leaves the rows alone, ``deliver`` sends them, and both end at SIGTERM."""
-    with Peer(says(answer(b"", "204 No Content"))) as peer:
-        log_out(desk, desk.server.add_person("Ann"), f"{peer.url}/hook")
+    with understanding(desk) as peer:
         socket = f"unix:{Path(desk.place).parent / 'socket'}"
         where: list[str] = ["--database", desk.place]
         with started("run", "--origin", ORIGIN, "--listen", socket, "--no-deliver", *where) as server:
@@ -157,8 +173,7 @@ def test_deliver_beside_a_server_that_does_not(desk: Desk) -> None:
 
 def test_a_server_that_starts_sends_what_waits(desk: Desk) -> None:
     """``run`` needs nobody's visit to begin; the site is sent what was left over."""
-    with Peer(says(answer(b""))) as peer:
-        log_out(desk, desk.server.add_person("Ann"), f"{peer.url}/hook")
+    with understanding(desk) as peer:
         listen = ["--listen", f"unix:{Path(desk.place).parent / 'socket'}"]
         with started("run", "--origin", ORIGIN, *listen, "--database", desk.place) as server:
             eventually(lambda: desk.server.rows(deliveries)[0].state == "confirmed")

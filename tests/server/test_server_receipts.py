@@ -259,7 +259,19 @@ def test_a_notice_that_joins_an_earlier_one(server: Server, browser: Browser) ->
             {"failure": "refused_address", "next_at": NOON + 60 * SECOND},
             ("trying again in 60 s", "its address is not permitted; tell whoever runs this server"),
         ),
-        ({"failure": "redirect", "next_at": NOON + SECOND}, ("trying again in 1 s", "answers with an error since")),
+        ({"failure": "answer", "next_at": NOON + SECOND}, ("trying again in 1 s", "answers with an error since")),
+        (
+            {"waits_until": NOON + 10 * SECOND, "next_at": NOON - SECOND},
+            ("answered; waiting for it to ask whom to log out", ""),
+        ),
+        (
+            {"failure": "not_asked", "next_at": NOON + SECOND},
+            ("trying again in 1 s", "answered, but did not ask whom to log out"),
+        ),
+        (
+            {"failure": "not_asked", "state": "given_up"},
+            ("given up: log out there yourself", "answered, but did not ask whom to log out"),
+        ),
         ({"failure": "a code of tomorrow", "next_at": NOON + SECOND}, ("trying again in 1 s", "unreachable since")),
     ],
 )
@@ -271,7 +283,8 @@ def test_words(server: Server, browser: Browser, values: dict[str, Any], line: t
     tell(server, site, attempts=2, first_tried_at=NOON, tried_at=NOON, **values)
     assert said(browser) == {"Photos": line}
     (found,) = states(browser)["lines"]
-    assert found["since"] == (None if values["failure"] == "refused_address" else "2027-01-15T08:00:00Z")
+    without = (None, "refused_address", "not_asked")
+    assert found["since"] == (None if values.get("failure") in without else "2027-01-15T08:00:00Z")
     page = browser.get("/receipts")
     assert all(words in page.text for words in line)
     assert ("2027-01-15, 08:00 UTC" in page.text) == (found["since"] is not None)

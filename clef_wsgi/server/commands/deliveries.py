@@ -93,15 +93,18 @@ def _retry(connection: Connection, arguments: argparse.Namespace) -> int:
 
 
 def _for_programs(row: Row) -> dict[str, Any]:
-    times = {name: iso(getattr(row, name)) for name in ("made_at", "next_at", "first_tried_at", "tried_at", "done_at")}
+    names = ("made_at", "next_at", "first_tried_at", "tried_at", "waits_until", "done_at")
+    times = {name: iso(getattr(row, name)) for name in names}
     return {**vars(row), **times, "next_at": None if row.state == outbox.GIVEN_UP else times["next_at"]}
 
 
 def _cells(row: Row, now: int) -> list[str]:
     is_over = row.state == outbox.GIVEN_UP
     state = "given up" if is_over else "pending"
-    next_try = "-" if is_over else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
+    waits = row.waits_until is not None
+    next_try = "-" if is_over or waits else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
     reason = failures.sentence("en", row.failure) if row.failure else "-"
+    reason = "It answered; waiting for the site to ask." if waits else reason
     since = f"{_span(now - row.made_at)} ago"
     return [str(row.id), row.site, row.person, state, since, str(row.attempts), next_try, reason]
 

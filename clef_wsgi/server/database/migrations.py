@@ -20,7 +20,26 @@ from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
 
 Step = Callable[[Connection], object]
 
-STEPS: Mapping[int, Step] = {2: step_ids.widen}
+
+def _count_calls(connection: Connection) -> None:
+    """Deliveries are confirmed by the site's exchange: what that needs to know of each call.
+
+    A redirect is an answer from here on. A row that was confirmed by its status alone stays confirmed.
+    """
+    for column in (
+        "calls INTEGER NOT NULL DEFAULT 0",
+        "asked_call INTEGER",
+        "answered_call INTEGER",
+        "waits_until BIGINT",
+        "hurried_at BIGINT",
+    ):
+        connection.execute(text(f"ALTER TABLE deliveries ADD COLUMN {column}"))
+    connection.execute(text("UPDATE deliveries SET calls = attempts"))
+    answered = "UPDATE deliveries SET answered_call = attempts, failure = 'not_asked' WHERE failure = 'redirect'"
+    connection.execute(text(answered))
+
+
+STEPS: Mapping[int, Step] = {2: step_ids.widen, 3: _count_calls}
 """Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
 PATIENCE_SECONDS = 60

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 """The schema that this code was written for. A change here needs a step in ``migrations.STEPS``."""
 
 metadata = MetaData()
@@ -241,8 +241,8 @@ deliveries = Table(
     Column("hook_url", Text, nullable=False),
     Column("token", Text),
     _hash("token_hash"),
-    Column("state", String(16), nullable=False),  # pending, confirmed, given_up
-    Column("attempts", Integer, nullable=False),
+    Column("state", String(16), nullable=False),  # pending, confirmed, given_up; test: of "app test", sent by it alone
+    Column("attempts", Integer, nullable=False),  # those that count for the schedule
     _at("made_at"),
     _at("next_at"),
     Column("claimed_by", Text),
@@ -252,6 +252,11 @@ deliveries = Table(
     Column("status", Integer),
     Column("failure", Text),
     _at("done_at", nullable=True),
+    Column("calls", Integer, nullable=False, server_default="0"),  # all that were begun; none is numbered twice
+    Column("asked_call", Integer),  # the latest call that had begun when the site last asked who logged out
+    Column("answered_call", Integer),  # the latest call that was answered 2xx or 3xx
+    _at("waits_until", nullable=True),  # answered: so long it may ask, and is sent nothing
+    _at("hurried_at", nullable=True),  # somebody waits: to be sent out of turn
     Index("deliveries_due", "state", "next_at"),
 )
 

@@ -1,13 +1,14 @@
 """One notice to one hook: the form ``logout_token=...`` and nothing else (Clef wire protocol, section 4).
 
-Any 2xx is heard; the body means nothing. No redirect is followed, no cookie, proxy or ``.netrc`` is known
-here, and certificates are verified. Knows nothing of when or why.
+2xx and 3xx are answers; the body means nothing. No redirect is followed, no cookie, proxy or ``.netrc`` is known
+here, and certificates are verified. Knows nothing of when or why, nor whether the site understood.
 """
 
 from __future__ import annotations
 
 import functools
 import http.client
+import re
 import ssl
 from collections.abc import Callable
 from contextlib import closing
@@ -35,8 +36,14 @@ class Outcome:
     retry_after: str | None = field(default=None, repr=False)
 
     @property
-    def is_heard(self) -> bool:
+    def is_answered(self) -> bool:
+        """2xx or 3xx. Whether the site understood is told by its exchange."""
         return self.failure is None
+
+    @property
+    def is_busy(self) -> bool:
+        """503, and it has room again in a moment: that is no trouble of the site's."""
+        return self.status == 503 and re.fullmatch("0*[0-2]", (self.retry_after or "").strip()) is not None
 
 
 Call = Callable[..., Outcome]
@@ -119,7 +126,7 @@ def _connected(
 
 def _outcome(response: http.client.HTTPResponse) -> Outcome:
     status = response.status
-    if 200 <= status < 300:
+    if 200 <= status < 400:
         return Outcome(status)
     return Outcome(status, failures.of_status(status), response.headers.get("Retry-After"))
 

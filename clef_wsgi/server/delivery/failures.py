@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from clef_wsgi.server.records import answers
 from clef_wsgi.server.texts import text
 
 TIMEOUT = "timeout"
@@ -14,16 +15,16 @@ CONNECTION = "connection"
 NO_ADDRESS = "no_address"
 REFUSED_ADDRESS = "refused_address"
 TLS = "tls"
-REDIRECT = "redirect"
+NOT_ASKED = answers.NOT_ASKED
 ANSWER = "answer"
 HTTP = "http"
 
-CODES = (TIMEOUT, CONNECTION, NO_ADDRESS, REFUSED_ADDRESS, TLS, REDIRECT, ANSWER, HTTP)
+CODES = (TIMEOUT, CONNECTION, NO_ADDRESS, REFUSED_ADDRESS, TLS, NOT_ASKED, ANSWER, HTTP)
 
 
 def of_status(status: int) -> str:
-    """The code for an answer that was no 2xx."""
-    return REDIRECT if 300 <= status < 400 else f"{HTTP}_{status}"
+    """The code for an answer that was neither 2xx nor 3xx."""
+    return f"{HTTP}_{status}"
 
 
 def sentence(language: str, failure: str) -> str:

@@ -17,6 +17,9 @@ PERIOD = 3 * DAY
 LONGEST_DELAY = HOUR
 """Also the most that a site's ``Retry-After`` is believed."""
 
+BUSY_DELAY = SECOND
+"""When a site is asked again that has no room for a moment; up to half of it more, so that not all come at once."""
+
 _JITTER = 0.2
 _MOST_DOUBLINGS = 10
 
@@ -36,6 +39,12 @@ def next_try(
     :param draw: a number from 0 to 1, so that sites that fell ill together are not asked together for ever.
     """
     at = now + max(_delay(attempts, draw()), wished_delay(retry_after, now))
+    return at if at <= first_tried_at + PERIOD else None
+
+
+def next_try_of_busy(*, now: int, first_tried_at: int, draw: Callable[[], float] = random.random) -> int | None:
+    """When to try a site next that was busy; ``None`` where it was busy for so long that it has to count."""
+    at = now + int(BUSY_DELAY * (1 + draw() / 2))
     return at if at <= first_tried_at + PERIOD else None
 
 

@@ -23,14 +23,15 @@ from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import SECOND, Clock
 from clef_wsgi.server.database.engine import Database
-from clef_wsgi.server.delivery import failures, schedule
+from clef_wsgi.server.delivery import failures, outcomes
 from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
+from clef_wsgi.server.delivery.outcomes import Told
 from clef_wsgi.server.errors import DatabaseUnavailable
-from clef_wsgi.server.records import outbox, timer
+from clef_wsgi.server.records import answers, outbox, timer
 from clef_wsgi.server.records.outbox import Notice
 
 Observe = Callable[[str, float], None]
-"""Takes ``confirmed``, ``failed`` or ``given_up``, and the seconds since the logout."""
+"""Takes ``confirmed``, ``busy``, ``failed`` or ``given_up``, and the seconds since the logout."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,16 +42,18 @@ class Pace:
 
     :param lease_seconds: longer than a call, and than what it takes to write down how it ended.
     :param poll_seconds: how often is looked for what other processes wrote.
+    :param ask_seconds: how long a site that has answered may take to ask who logged out.
     :param calls: how many at the same time, all in all.
-    :param calls_of_a_site: to one that heard the last one; any other gets one.
-    :param calls_in_trouble: to all sites together that did not hear the last one.
+    :param calls_of_a_site: to one that answered the last one, by all processes together; any other gets one.
+    :param calls_in_trouble: to all sites together that did not answer the last one.
     """
 
     call_seconds: float = CALL_SECONDS
     lease_seconds: float = 2 * CALL_SECONDS
     poll_seconds: float = 1.0
+    ask_seconds: float = answers.WAIT_US / SECOND
     calls: int = 64
-    calls_of_a_site: int = 4
+    calls_of_a_site: int = 2
     calls_in_trouble: int = 32
 
 
@@ -155,19 +158,26 @@ class Worker:
         now = self._clock()
         with self._database.reading() as connection:
             due = [app for app in outbox.due_sites(connection, now=now) if self._room(run, app)] if takes_more else []
-            later = outbox.next_due(connection, now=now)
-        if due or run.unsaved:
+            waited = answers.waits_are_over(connection, now=now)
+        if due or run.unsaved or waited:
             self._write(run, due)
         if takes_more and self._end_sessions():
             return 0  # their sites are to be told
+        return self._pause()
+
+    def _pause(self) -> float:
+        """Until the next row is due. Looked for after all is written down: a call that failed is due again soon."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            later = outbox.next_due(connection, now=now)
         seconds = self._pace.poll_seconds
-        return seconds if later is None else min(seconds, max((later - self._clock()) / SECOND, 0.01))
+        return seconds if later is None else min(seconds, max((later - now) / SECOND, 0.01))
 
     def _write(self, run: _Run, due: list[str]) -> None:
         before = run.under_way.copy()
         try:
             with self._database.writing() as connection:
-                told = [self._save(connection, *each) for each in sorted(run.unsaved, key=lambda each: each[0].id)]
+                told = self._note_ends(connection, run)
                 claimed = self._claim(connection, run, due)
         except BaseException:
             run.under_way = before  # nothing of it was committed, or nobody knows: then the leases run out
@@ -175,23 +185,37 @@ class Worker:
         run.unsaved.clear()
         for notice in claimed:
             self._start_sending(run, notice)
-        for outcome, seconds in filter(None, told):
+        for outcome, seconds in told:
             if outcome == outbox.GIVEN_UP:
                 _log.warning("a site did not hear of a logout in three days: see server deliveries list")
             self.observe(outcome, seconds)
+
+    def _note_ends(self, connection: Connection, run: _Run) -> list[Told]:
+        """Of calls, and of waits for sites that answered and never asked."""
+        wait_us = int(self._pace.ask_seconds * SECOND)
+        ended = sorted(run.unsaved, key=lambda each: each[0].id)
+        told = [outcomes.save(connection, *each, now=self._clock(), wait_us=wait_us) for each in ended]
+        return [*filter(None, told), *outcomes.end_waits(connection, now=self._clock())]
 
     def _claim(self, connection: Connection, run: _Run, due: list[str]) -> list[Notice]:
         claimed: list[Notice] = []
         lease_us = int(self._pace.lease_seconds * SECOND)
         for app_id in due:
             room = self._room(run, app_id)
-            if room:
+            if room and (room := min(room, self._free_calls(connection, app_id))):
                 found = outbox.claim(
                     connection, app_id=app_id, worker=self._name, now=self._clock(), lease_us=lease_us, limit=room
                 )
-                run.under_way[app_id] += len(found)
+                if found:  # a count of 0 would stay, and the worker never end
+                    run.under_way[app_id] += len(found)
                 claimed += found
         return claimed
+
+    def _free_calls(self, connection: Connection, app_id: str) -> int:
+        """How many more calls an app may have now, beside those of other processes."""
+        pace = self._pace
+        call_us = int(pace.call_seconds * SECOND)
+        return outbox.free_calls(connection, app_id, at_most=pace.calls_of_a_site, call_us=call_us, now=self._clock())
 
     def _room(self, run: _Run, app_id: str) -> int:
         """How many more calls an app may have now."""
@@ -226,24 +250,11 @@ class Worker:
         run.unsaved.append((notice, outcome))
         run.under_way[notice.app_id] -= 1
         run.under_way += Counter()  # drops those without any
-        better, worse = (self._heard, self._troubled) if outcome.is_heard else (self._troubled, self._heard)
+        if outcome.is_busy:  # it stays what it was
+            return
+        better, worse = (self._heard, self._troubled) if outcome.is_answered else (self._troubled, self._heard)
         better.add(notice.app_id)
         worse.discard(notice.app_id)
-
-    def _save(self, connection: Connection, notice: Notice, outcome: Outcome) -> tuple[str, float] | None:
-        """What there is to observe, if it is news."""
-        now = self._clock()
-        if outcome.failure is None:
-            name, is_news = outbox.CONFIRMED, outbox.confirm(connection, notice, status=outcome.status or 200, now=now)
-        else:
-            next_at = schedule.next_try(
-                notice.attempts, now=now, first_tried_at=notice.first_tried_at, retry_after=outcome.retry_after
-            )
-            name = "failed" if next_at is not None else outbox.GIVEN_UP
-            is_news = outbox.fail(
-                connection, notice, failure=outcome.failure, status=outcome.status, next_at=next_at, now=now
-            )
-        return (name, (now - notice.made_at) / SECOND) if is_news else None
 
     def _end_sessions(self) -> int:
         """How many were ended."""

@@ -95,11 +95,16 @@ def proven(connection: Connection, app_id: str, secret: str) -> App:
     :raises InvalidSecret: the secret is not one of its own.
     """
     app = get(connection, app_id)
-    hashes = connection.execute(select(app_secrets.c.hash).where(app_secrets.c.app_id == app_id)).scalars()
     given = tokens.digest(secret)
-    if not any([hmac.compare_digest(given, known) for known in hashes]):
+    if not any([hmac.compare_digest(given, known) for known in secret_hashes(connection, app_id)]):
         raise InvalidSecret
     return app
+
+
+def secret_hashes(connection: Connection, app_id: str) -> list[bytes]:
+    """The digests of the secrets that work, the newest first."""
+    own = select(app_secrets.c.hash).where(app_secrets.c.app_id == app_id)
+    return list(connection.execute(own.order_by(app_secrets.c.id.desc())).scalars())
 
 
 def all_apps(connection: Connection) -> list[App]:

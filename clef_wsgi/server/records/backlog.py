@@ -35,7 +35,7 @@ def read(connection: Connection, *, now: int) -> Backlog:
     row = deliveries.c
     oldest = select(func.min(row.made_at)).where(row.state == PENDING)
     is_unclaimed = or_(row.claimed_until.is_(None), row.claimed_until < now)
-    due = select(func.min(row.next_at)).where(row.state == PENDING, is_unclaimed)
+    due = select(func.min(func.coalesce(row.waits_until, row.next_at))).where(row.state == PENDING, is_unclaimed)
     return Backlog(
         pending=_count(connection, PENDING),
         given_up=_count(connection, GIVEN_UP),

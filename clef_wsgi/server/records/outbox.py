@@ -3,36 +3,47 @@
 A row is written in the transaction of the logout itself, so that no acknowledged logout is forgotten. Its
 token stands here in the clear until the site has confirmed, since every retry carries the same one. Whoever
 sends it claims it first, for a while: a lease that nobody extends, so that a sender that was killed holds up
-nothing for long. Sending is not done here; what can be seen of it all is in backlog.py.
+nothing for long. Sending is not done here. What an answer and an exchange mean for a row is in answers.py; what
+can be seen of it all, in backlog.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import apps, deliveries
-from clef_wsgi.server.errors import InvalidLogoutToken
 from clef_wsgi.server.records import clef_ids
+from clef_wsgi.server.records.apps import secret_hashes
 
-PENDING, CONFIRMED, GIVEN_UP = "pending", "confirmed", "given_up"
+PENDING, CONFIRMED, GIVEN_UP, TEST = "pending", "confirmed", "given_up", "test"
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A row that was claimed. ``attempts`` counts the one that it was claimed for."""
+    """A row that was claimed. ``calls`` is the number of the call that it was claimed for.
+
+    ``attempts`` counts that call too, unless it is out of turn: then the next one is due when it would have been.
+    """
 
     id: int
     app_id: str
     hook_url: str = field(repr=False)
     token: str = field(repr=False)
     attempts: int
+    calls: int
     made_at: int
+    next_at: int
+    tried_at: int
     first_tried_at: int
     claimed_by: str
     allow_private: bool
+
+    @property
+    def is_out_of_turn(self) -> bool:
+        return self.next_at > self.tried_at
 
 
 def add(connection: Connection, *, person_id: int, app_id: str, hook_url: str, now: int) -> None:
@@ -47,40 +58,19 @@ def add(connection: Connection, *, person_id: int, app_id: str, hook_url: str, n
         deliveries.c.hook_url == hook_url,
         deliveries.c.state == PENDING,
         deliveries.c.attempts == 0,
-        deliveries.c.claimed_until.is_(None),
+        deliveries.c.calls == 0,
     )
     if connection.execute(update(deliveries).where(*same).values(next_at=now)).rowcount:
         return
-    token = tokens.new_token()
-    row = {
-        "person_id": person_id,
-        "app_id": app_id,
-        "clef_id": clef_ids.clef_id(connection, app_id, person_id),
-        "hook_url": hook_url,
-        "token": token,
-        "token_hash": tokens.digest(token),
-        "state": PENDING,
-        "attempts": 0,
-        "made_at": now,
-        "next_at": now,
-    }
-    connection.execute(insert(deliveries).values(row))
+    number = clef_ids.clef_id(connection, app_id, person_id)
+    row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "hook_url": hook_url, "state": PENDING}
+    connection.execute(insert(deliveries).values(**row, **new_token(connection, app_id), **_untried(now)))
 
 
-def read_token(connection: Connection, app_id: str, token: str) -> int:
-    """Who logged out, as the app's own number. It can be asked as often as the app likes.
-
-    :raises InvalidLogoutToken: unknown, of another app, or its delivery was confirmed or given up.
-    """
-    which = (
-        deliveries.c.token_hash == tokens.digest(token),
-        deliveries.c.app_id == app_id,
-        deliveries.c.state == PENDING,
-    )
-    clef_id: int | None = connection.execute(select(deliveries.c.clef_id).where(*which)).scalar()
-    if clef_id is None:
-        raise InvalidLogoutToken
-    return clef_id
+def new_token(connection: Connection, app_id: str) -> dict[str, str | bytes]:
+    """A logout token for an app, signed for each of its living secrets; as columns."""
+    token = tokens.signed(tokens.new_token(), secret_hashes(connection, app_id))
+    return {"token": token, "token_hash": tokens.digest(token)}
 
 
 def due_sites(connection: Connection, *, now: int) -> list[str]:
@@ -90,9 +80,24 @@ def due_sites(connection: Connection, *, now: int) -> list[str]:
 
 
 def next_due(connection: Connection, *, now: int) -> int | None:
-    """When the next row is due that is not due yet."""
-    later = (deliveries.c.state == PENDING, deliveries.c.next_at > now)
-    return connection.execute(select(func.min(deliveries.c.next_at)).where(*later)).scalar()
+    """When the next row is due that is not due yet, be it to be sent or to be given up waiting for."""
+    moment = func.coalesce(deliveries.c.waits_until, deliveries.c.next_at)
+    later = (deliveries.c.state == PENDING, moment > now)
+    return connection.execute(select(func.min(moment)).where(*later)).scalar()
+
+
+def free_calls(connection: Connection, app_id: str, *, at_most: int, call_us: int, now: int) -> int:
+    """How many more calls an app may be sent now, whoever makes them. Others count anew when this transaction ends.
+
+    A process that was killed counts for no longer than a call takes.
+    """
+    app = select(apps.c.id).where(apps.c.id == app_id)
+    if connection.execute(app.with_for_update(skip_locked=True, key_share=True)).scalar() is None:
+        return 0  # somebody else claims rows of it right now
+    under_way = (deliveries.c.claimed_until > now, deliveries.c.tried_at > now - call_us)
+    query = select(func.count()).select_from(deliveries)
+    count = connection.execute(query.where(deliveries.c.app_id == app_id, deliveries.c.state == PENDING, *under_way))
+    return max(0, at_most - int(count.scalar_one()))
 
 
 def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_us: int, limit: int) -> list[Notice]:
@@ -101,14 +106,16 @@ def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_u
     :param worker: who takes them; no two may go by the same name.
     """
     due = select(deliveries.c.id).where(_is_due(now), deliveries.c.app_id == app_id)
-    first = due.order_by(deliveries.c.next_at, deliveries.c.id).limit(limit)
+    first = due.order_by(func.coalesce(deliveries.c.hurried_at, deliveries.c.next_at), deliveries.c.id).limit(limit)
     ids = connection.execute(first.with_for_update(skip_locked=True)).scalars().all()
     if not ids:
         return []
     claimed = {
         "claimed_by": worker,
         "claimed_until": now + lease_us,
-        "attempts": deliveries.c.attempts + 1,
+        "calls": deliveries.c.calls + 1,
+        "attempts": deliveries.c.attempts + case((deliveries.c.next_at <= now, 1), else_=0),
+        "hurried_at": None,
         "tried_at": now,
         "first_tried_at": func.coalesce(deliveries.c.first_tried_at, now),
     }
@@ -119,51 +126,26 @@ def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_u
     return [Notice(**row._mapping) for row in rows]
 
 
-def confirm(connection: Connection, notice: Notice, *, status: int, now: int) -> bool:
-    """The site has heard, whoever else claimed the row meanwhile. The token is forgotten.
-
-    :returns: whether that is news.
-    """
-    open_ = (_is(notice), deliveries.c.state != CONFIRMED)
-    done = {"state": CONFIRMED, "token": None, "status": status, "failure": None, "done_at": now}
-    return bool(connection.execute(update(deliveries).where(*open_).values(**done, **_UNCLAIMED)).rowcount)
-
-
-def fail(
-    connection: Connection, notice: Notice, *, failure: str, status: int | None, next_at: int | None, now: int
-) -> bool:
-    """The site has not heard; does nothing if the lease has gone to somebody else.
-
-    :param failure: a code of ``delivery.failures``.
-    :param next_at: when it is due again; ``None`` gives it up, and its token stops working until :func:`retry`.
-    :returns: whether that is news.
-    """
-    held = (
-        _is(notice),
-        deliveries.c.state == PENDING,
-        deliveries.c.claimed_by == notice.claimed_by,
-        deliveries.c.attempts == notice.attempts,
-    )
-    over = {"state": GIVEN_UP, "done_at": now} if next_at is None else {"next_at": next_at}
-    values = {"failure": failure, "status": status, **over, **_UNCLAIMED}
-    return bool(connection.execute(update(deliveries).where(*held).values(values)).rowcount)
-
-
 def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
     """Makes rows due now that were not heard, given up or not, with the tokens they have; they get as long again.
 
     :param which: conditions on ``deliveries``; none means all.
     :returns: how many.
     """
-    values = {"state": PENDING, "next_at": now, "first_tried_at": None, "done_at": None}
-    unheard = (deliveries.c.state != CONFIRMED, *which)
+    values = {"state": PENDING, "next_at": now, "first_tried_at": None, "done_at": None, "waits_until": None}
+    unheard = (deliveries.c.state.in_((PENDING, GIVEN_UP)), *which)
     return connection.execute(update(deliveries).where(*unheard).values(values)).rowcount
 
 
 def hurry(connection: Connection, person_id: int, app_id: str, *, now: int) -> None:
-    """Makes what a site has not heard of a person due now, unless it is being sent already."""
-    waiting = (*_unheard(person_id, app_id), deliveries.c.next_at > now)
-    connection.execute(update(deliveries).where(*waiting).values(next_at=now))
+    """Has what a site has not heard of a person sent now, out of turn."""
+    connection.execute(update(deliveries).where(*_can_hurry(person_id, app_id, now)).values(hurried_at=now))
+
+
+def can_hurry(connection: Connection, person_id: int, app_id: str, *, now: int) -> bool:
+    """Whether :func:`hurry` would change anything: not what is due, under way, or waited for already."""
+    query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now)).limit(1)
+    return connection.execute(query).scalar() is not None
 
 
 def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
@@ -172,17 +154,23 @@ def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
     return connection.execute(query).scalar() is not None
 
 
-_UNCLAIMED = {"claimed_by": None, "claimed_until": None}
+def _untried(now: int) -> dict[str, int]:
+    return {"attempts": 0, "calls": 0, "made_at": now, "next_at": now}
 
 
-def _is(notice: Notice) -> ColumnElement[bool]:
-    """By its token too: another database may have been restored under a call, with other rows of that number."""
-    return (deliveries.c.id == notice.id) & (deliveries.c.token_hash == tokens.digest(notice.token))
+def _is_free(now: int) -> ColumnElement[bool]:
+    unclaimed = deliveries.c.claimed_until.is_(None) | (deliveries.c.claimed_until <= now)
+    return unclaimed & deliveries.c.waits_until.is_(None)
 
 
 def _is_due(now: int) -> ColumnElement[bool]:
-    free = deliveries.c.claimed_until.is_(None) | (deliveries.c.claimed_until <= now)
-    return (deliveries.c.state == PENDING) & (deliveries.c.next_at <= now) & free
+    its_turn = (deliveries.c.next_at <= now) | deliveries.c.hurried_at.is_not(None)
+    return (deliveries.c.state == PENDING) & its_turn & _is_free(now)
+
+
+def _can_hurry(person_id: int, app_id: str, now: int) -> tuple[ColumnElement[bool], ...]:
+    idle = (deliveries.c.next_at > now, deliveries.c.hurried_at.is_(None), _is_free(now))
+    return *_unheard(person_id, app_id), *idle
 
 
 def _unheard(person_id: int, app_id: str) -> tuple[ColumnElement[bool], ...]:

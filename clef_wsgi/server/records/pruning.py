@@ -17,7 +17,7 @@ from clef_wsgi.server.database.schema import (
     sessions,
     site_logins,
 )
-from clef_wsgi.server.records.outbox import CONFIRMED
+from clef_wsgi.server.records.outbox import CONFIRMED, TEST
 
 SEEN_AFTERWARDS = 30 * DAY
 """How long what has ended can still be looked at."""
@@ -31,6 +31,7 @@ def prune(connection: Connection, *, now: int) -> None:
     connection.execute(delete(codes).where(codes.c.expires_at < now - HOUR))
     connection.execute(delete(enrolments).where(enrolments.c.expires_at < past))
     connection.execute(delete(deliveries).where(deliveries.c.state == CONFIRMED, deliveries.c.done_at < past))
+    connection.execute(delete(deliveries).where(deliveries.c.state == TEST, deliveries.c.made_at < now - HOUR))
     connection.execute(delete(site_logins).where(site_logins.c.ended_at < past))
     untold = exists().where(site_logins.c.session_id == sessions.c.id, site_logins.c.ended_at.is_(None))
     connection.execute(delete(sessions).where(sessions.c.ended_at < past, ~untold))

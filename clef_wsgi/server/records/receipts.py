@@ -22,7 +22,7 @@ from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING
 LIFETIME = HOUR
 EVERYWHERE, SITE, BROWSER = "everywhere", "site", "browser"
 
-_OF_DELIVERY = ("state", "next_at", "claimed_until", "first_tried_at", "failure", "done_at")
+_OF_DELIVERY = ("state", "next_at", "claimed_until", "waits_until", "first_tried_at", "failure", "done_at")
 _OPEN_FIRST = (PENDING, GIVEN_UP, None, CONFIRMED)
 
 
@@ -36,6 +36,7 @@ class Notice:
     state: str | None
     next_at: int | None
     claimed_until: int | None
+    waits_until: int | None
     first_tried_at: int | None
     failure: str | None
     done_at: int | None

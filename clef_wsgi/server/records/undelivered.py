@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from clef_wsgi.server.database.schema import apps, deliveries, people
-from clef_wsgi.server.records.outbox import CONFIRMED
+from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Row:
     next_at: int
     first_tried_at: int | None
     tried_at: int | None
+    waits_until: int | None
     status: int | None
     failure: str | None
     done_at: int | None
@@ -39,7 +40,8 @@ def read(connection: Connection) -> list[Row]:
     own = [deliveries.c[name] for name in Row.__dataclass_fields__ if name in deliveries.c]
     names = (people.c.first_name, people.c.last_name, people.c.email)
     query = select(*own, apps.c.name.label("site"), *names).select_from(deliveries).join(apps).join(people)
-    found = connection.execute(query.where(deliveries.c.state != CONFIRMED).order_by(deliveries.c.id)).mappings()
+    unheard = deliveries.c.state.in_((PENDING, GIVEN_UP))
+    found = connection.execute(query.where(unheard).order_by(deliveries.c.id)).mappings()
     return [_row(dict(row)) for row in found]
 
 

@@ -14,6 +14,7 @@ from flask import Blueprint, Response, g, jsonify, request
 from sqlalchemy import Connection
 from werkzeug.exceptions import HTTPException
 
+from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.errors import (
     DatabaseUnavailable,
     InvalidApp,
@@ -25,7 +26,7 @@ from clef_wsgi.server.errors import (
     Refused,
     Unknown,
 )
-from clef_wsgi.server.records import apps, codes, outbox
+from clef_wsgi.server.records import answers, apps, codes, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web import browser
@@ -154,9 +155,13 @@ def _info() -> dict[str, Any]:
 
 
 def _logout() -> dict[str, Any]:
+    """The site asks who logged out: that it does confirms the delivery, if it answers the notice too."""
     with server().database.reading() as connection:
         app = _app(connection)
-        return {"clef_id": _id(outbox.read_token(connection, app.id, _field("logout_token")), app.ids_as_text)}
+    found = answers.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
+    if found.confirmed_after_us is not None:
+        server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)
+    return {"clef_id": _id(found.clef_id, app.ids_as_text)}
 
 
 def _id(number: int, as_text: bool) -> int | str:

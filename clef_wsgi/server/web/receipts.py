@@ -49,6 +49,8 @@ class Line:
             return cls(*about, "done", t("receipts.confirmed", span=moments.span(took, t)))
         if notice.state == GIVEN_UP:
             return cls(*about, "bad", t("receipts.given_up"), *_why(notice, t))
+        if notice.waits_until is not None:
+            return cls(*about, "busy", t("receipts.asking"))
         if notice.failure is None:  # nobody has tried, or the first try is under way
             return cls(*about, "busy", t("receipts.telling"))
         return cls(*about, "busy", _next_try(notice, now, t), *_why(notice, t))
@@ -130,8 +132,10 @@ def _why(notice: Notice, t: Texts) -> tuple[str, int | None]:
     failure = notice.failure or ""
     if failure == failures.REFUSED_ADDRESS:
         return t("receipts.refused_address"), None
+    if failure == failures.NOT_ASKED:
+        return t("receipts.not_asked"), None
     if notice.first_tried_at is None:
         return "", None
-    if failure in (failures.REDIRECT, failures.ANSWER) or failure.startswith(failures.HTTP):
+    if failure == failures.ANSWER or failure.startswith(failures.HTTP):
         return t("receipts.answers_badly"), notice.first_tried_at
     return t("receipts.unreachable"), notice.first_tried_at

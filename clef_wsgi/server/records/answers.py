@@ -1,0 +1,155 @@
+"""How a call of the outbox ended, and what a site asks back: the two halves of a confirmation.
+
+A site has understood when a call was answered 2xx or 3xx **and** the app asked who logged out after that same
+call had begun (Clef wire protocol, section 4): several old clients answer 200 although their exchange failed.
+Which comes first does not matter; both may be seen by different processes. So each is written down by the number
+of the call, under the row's lock, and the later of the two confirms. No clock is compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+
+from clef_wsgi.server import tokens
+from clef_wsgi.server.clock import MINUTE, SECOND
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.errors import InvalidLogoutToken
+from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notice
+
+NOT_ASKED = "not_asked"
+"""The failure of a site that answered, and never asked who logged out."""
+
+WAIT_US = 10 * SECOND
+"""How long a site that has answered may take to ask, before that counts as a failure."""
+
+READABLE_US = 10 * MINUTE
+"""How long a token can still be read when its delivery was confirmed or given up: some sites ask in a job."""
+
+_UNCLAIMED = {"claimed_by": None, "claimed_until": None}
+
+
+@dataclass(frozen=True)
+class Exchanged:
+    """Who logged out, as the app's own number. ``confirmed_after_us``: the exchange confirmed the delivery."""
+
+    clef_id: int
+    confirmed_after_us: int | None = None
+
+
+def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchanged:
+    """An app asks who logged out, as often as it likes, and is told the same.
+
+    :raises InvalidLogoutToken: unknown, of another app, or over for more than ten minutes.
+    """
+    with database.reading() as connection:
+        row = _readable(connection, app_id, token, now)
+    if row.state == CONFIRMED:
+        return Exchanged(row.clef_id)
+    with database.writing() as connection:
+        row = _readable(connection, app_id, token, now, lock=True)
+        connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(asked_call=row.calls))
+        if row.answered_call != row.calls or row.state not in (PENDING, GIVEN_UP):
+            return Exchanged(row.clef_id)
+        _confirm(connection, row.id, now)
+    return Exchanged(row.clef_id, now - row.made_at)
+
+
+def answered(connection: Connection, notice: Notice, *, status: int, now: int, wait_us: int = WAIT_US) -> str | None:
+    """The site answered 2xx or 3xx. Without an exchange the row waits for one, and is not sent meanwhile.
+
+    :returns: ``confirmed`` or ``pending``, if that is news.
+    """
+    row = connection.execute(select(deliveries).where(_is(notice)).with_for_update()).one_or_none()
+    if row is None or row.state == CONFIRMED:
+        return None
+    this_row = update(deliveries).where(deliveries.c.id == row.id)
+    if (row.asked_call or 0) >= notice.calls:
+        connection.execute(this_row.values(answered_call=notice.calls, status=status))
+        _confirm(connection, row.id, now)
+        return CONFIRMED
+    if not _is_held(row, notice):
+        return None
+    waits = {"answered_call": notice.calls, "status": status, "waits_until": now + wait_us}
+    connection.execute(this_row.values(**waits, **_UNCLAIMED))
+    return PENDING
+
+
+def failed(
+    connection: Connection, notice: Notice, *, failure: str, status: int | None, next_at: int | None, now: int
+) -> bool:
+    """The site has not heard; does nothing if the lease has gone to somebody else.
+
+    :param failure: a code of ``delivery.failures``.
+    :param next_at: when it is due again; ``None`` gives it up.
+    :returns: whether that is news.
+    """
+    values = {"failure": failure, "status": status, **_later(next_at, now), **_UNCLAIMED}
+    return bool(connection.execute(update(deliveries).where(*_held(notice)).values(values)).rowcount)
+
+
+def busy(connection: Connection, notice: Notice, *, next_at: int) -> bool:
+    """The site has no room right now, and said so: no attempt. Does nothing if the lease has gone to somebody else.
+
+    :returns: whether that is news.
+    """
+    values = {} if notice.is_out_of_turn else {"attempts": deliveries.c.attempts - 1, "next_at": next_at}
+    held = update(deliveries).where(*_held(notice))
+    return bool(connection.execute(held.values(**values, **_UNCLAIMED)).rowcount)
+
+
+def waits_are_over(connection: Connection, *, now: int) -> bool:
+    """Whether :func:`unasked` finds anything."""
+    return connection.execute(select(deliveries.c.id).where(_waited(now)).limit(1)).scalar() is not None
+
+
+def unasked(connection: Connection, *, now: int, limit: int = 100) -> list[Row[Any]]:
+    """Rows that a site answered, and has not asked about in time; locked. What others hold is left to them."""
+    query = select(deliveries).where(_waited(now)).order_by(deliveries.c.id).limit(limit)
+    return list(connection.execute(query.with_for_update(skip_locked=True)))
+
+
+def never_asked(connection: Connection, row_id: int, *, next_at: int | None, now: int) -> None:
+    """One of :func:`unasked` has failed, in its own way."""
+    values = {"failure": NOT_ASKED, "waits_until": None, **_later(next_at, now)}
+    connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(values))
+
+
+def _readable(connection: Connection, app_id: str, token: str, now: int, *, lock: bool = False) -> Row[Any]:
+    query = select(deliveries).where(deliveries.c.token_hash == tokens.digest(token), deliveries.c.app_id == app_id)
+    still = deliveries.c.state.in_((PENDING, TEST)) | (deliveries.c.done_at > now - READABLE_US)
+    row = connection.execute((query.with_for_update() if lock else query).where(still)).one_or_none()
+    if row is None:
+        raise InvalidLogoutToken
+    return row
+
+
+def _confirm(connection: Connection, row_id: int, now: int) -> None:
+    """The token is forgotten; its digest still finds the row."""
+    done = {"state": CONFIRMED, "token": None, "failure": None, "done_at": now, "waits_until": None}
+    connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(**done, **_UNCLAIMED))
+
+
+def _later(next_at: int | None, now: int) -> dict[str, Any]:
+    return {"state": GIVEN_UP, "done_at": now} if next_at is None else {"next_at": next_at}
+
+
+def _waited(now: int) -> ColumnElement[bool]:
+    return (deliveries.c.state == PENDING) & (deliveries.c.waits_until <= now)
+
+
+def _is(notice: Notice) -> ColumnElement[bool]:
+    """By its token too: another database may have been restored under a call, with other rows of that number."""
+    return (deliveries.c.id == notice.id) & (deliveries.c.token_hash == tokens.digest(notice.token))
+
+
+def _held(notice: Notice) -> tuple[ColumnElement[bool], ...]:
+    ours = (deliveries.c.claimed_by == notice.claimed_by, deliveries.c.calls == notice.calls)
+    return _is(notice), deliveries.c.state == PENDING, *ours
+
+
+def _is_held(row: Row[Any], notice: Notice) -> bool:
+    return bool(row.state == PENDING and row.claimed_by == notice.claimed_by and row.calls == notice.calls)

@@ -1,0 +1,136 @@
+"""A database that an older version wrote, with people signed in and notices under way: it goes on where it was.
+
+The files in ``fixtures`` hold what the code of that version made: ``server-v1`` of schema 1.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from server_kit import NOON, Browser, Server, Site, make_server, postgresql
+from sqlalchemy import inspect
+
+from clef_wsgi.server.clock import MINUTE, SECOND
+from clef_wsgi.server.database import schema
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.records import answers, outbox
+
+FIXTURES = Path(__file__).parent / "fixtures"
+PHOTOS = Site("1" * 32, "secret-of-photos-of-old")
+WIKI = Site("2" * 32, "secret-of-wiki-of-old", "https://wiki.example.com/cb")
+
+
+def padded(text: str) -> str:
+    """A secret of the fixtures: as long as any, and readable."""
+    return text.ljust(43, "x")
+
+
+def old_token(number: int) -> str:
+    """The logout token of Bo's logout of that number."""
+    return padded(f"old-token-number-{number}-which-has-43-characters"[:43])
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a database of version 1 is."""
+    if request.param == "sqlite":
+        with closing(sqlite3.connect(tmp_path / "clef.db")) as connection:
+            connection.executescript((FIXTURES / "server-v1.sqlite.sql").read_text(encoding="utf-8"))
+        yield str(tmp_path / "clef.db")
+        return
+    with postgresql() as url:
+        import psycopg
+
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute((FIXTURES / "server-v1.postgresql.sql").read_bytes())
+        yield url
+
+
+@pytest.fixture
+def server(old: str) -> Iterator[Server]:
+    server = make_server(old)
+    yield server
+    server.close()
+
+
+def exchange(server: Server, site: Site, token: str) -> int:
+    answer = server.browser().post("/api/v1/logout", {**site.credentials, "logout_token": token})
+    return int(answer.status_int)
+
+
+def returning(server: Server, session: str) -> Browser:
+    browser = server.browser()
+    browser.web.set_cookie("__Host-clef-session", session)
+    return browser
+
+
+def test_the_tables_are_those_of_a_new_one(old: str, tmp_path: Path) -> None:
+    """The steps lead to the same columns, indexes and keys as ``create_all``, and the second start takes none."""
+    make_server(old).close()
+    server, new = make_server(old), make_server(tmp_path / "new.db", copied=False)
+    found = [{name: _columns(each, name) for name in schema.metadata.tables} for each in (server, new)]
+    assert found[0] == found[1]
+    assert server.rows(schema.schema_version) == [(schema.VERSION,)]
+    for each in (server, new):
+        each.close()
+
+
+def _columns(server: Server, table: str) -> tuple[dict[str, bool], set[str | None]]:
+    with server.database.reading() as connection:
+        inspector = inspect(connection)
+        columns = {each["name"]: bool(each["nullable"]) for each in inspector.get_columns(table)}
+        return columns, {each["name"] for each in inspector.get_indexes(table) if not each.get("duplicates_constraint")}
+
+
+def test_logins_live_on(server: Server) -> None:
+    """Sessions, codes and access tokens work, and a logout afterwards writes its notices, to the hooks of before."""
+    ann = returning(server, padded("session-of-ann"))
+    assert "Log out everywhere" in ann.get("/").text
+    assert ann.get(f"/api/v1/info?access_token={padded('access-token-of-ann')}").json["info"]["first_name"] == "Ann"
+    assert ann.post("/api/v1/authorize", {**PHOTOS.credentials, "code": padded("code-of-ann")}).status_int == 200
+    before = {row.id for row in server.rows(deliveries)}
+    assert ann.submit(ann.get("/")).status_int == 303
+    new = [row for row in server.rows(deliveries) if row.id not in before]
+    assert sorted((row.app_id[0], row.hook_url) for row in new) == [
+        ("1", "https://photos.example.com/clef/webhook"),
+        ("2", "https://wiki.example.com/hook?ann=1"),
+    ]
+    assert [row.token.count(".") for row in new] == [1, 1]  # signed
+
+
+def test_a_receipt_of_before_is_read(server: Server) -> None:
+    """By the browser that has it."""
+    bo = server.browser()
+    bo.web.set_cookie("__Host-clef-receipt", padded("receipt-of-bo"))
+    assert [line["name"] for line in bo.get("/receipts/states").json["lines"]] == ["Photos"]
+
+
+def test_notices_of_before_go_on(server: Server) -> None:
+    """With the token and the time of before; what was confirmed stays so; a redirect is an answer from here on."""
+    rows = {row.id: row for row in server.rows(deliveries)}
+    assert [(row.state, row.attempts, row.calls, row.failure) for row in rows.values()] == [
+        ("pending", 1, 1, "timeout"),
+        ("pending", 2, 2, "not_asked"),
+        ("given_up", 80, 80, "http_500"),
+        ("confirmed", 1, 1, None),
+        ("pending", 1, 1, None),
+        ("pending", 0, 0, None),
+    ]
+    assert [exchange(server, PHOTOS, old_token(number)) for number in range(1, 7)] == [200] * 6
+    assert exchange(server, WIKI, old_token(1)) == 400
+    states = [row.state for row in server.rows(deliveries)]
+    assert states == ["pending", "confirmed", "given_up", "confirmed", "pending", "pending"]
+    server.clock.now = NOON + 21 * SECOND
+    with server.database.writing() as connection:
+        claimed = outbox.claim(
+            connection, app_id=PHOTOS.app_id, worker="w", now=server.clock(), lease_us=MINUTE, limit=9
+        )
+        assert [(notice.id, notice.token) for notice in claimed] == [(each, old_token(each)) for each in (1, 5, 6)]
+        for notice in claimed:  # asked before this call: that proves nothing of it
+            assert answers.answered(connection, notice, status=200, now=server.clock()) == "pending"
+    assert [exchange(server, PHOTOS, notice.token) for notice in claimed] == [200] * 3
+    assert [row.state for row in server.rows(deliveries)] == [*["confirmed"] * 2, "given_up", *["confirmed"] * 3]
