@@ -1,6 +1,7 @@
-"""A site that has yet to hear of a logout is told at once, because somebody waits for it.
+"""A site that has yet to hear of a logout is told out of turn, because somebody is about to sign in there.
 
-Whoever delivers does the telling, in this process or elsewhere. Knows nothing of who waits, and why.
+Few wait for that in their request, since each holds a thread of the server; all others are told at once that the
+site has not heard, and their page asks. Whoever delivers does the telling, in this process or elsewhere.
 """
 
 from __future__ import annotations
@@ -9,11 +10,17 @@ import threading
 import time
 from collections.abc import Callable
 
-from clef_wsgi.server.clock import Clock
+from clef_wsgi.server.clock import SECOND, Clock
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.records import outbox
 
 WAIT_SECONDS = 2.0
+PLACES = 2
+"""How many wait at a time, in one process."""
+
+REST_US = 5 * SECOND
+"""How long a site is left alone after a try, while a page asks and asks."""
+
 _LOOK_SECONDS = 0.05
 
 
@@ -24,23 +31,48 @@ def heard(
     *,
     clock: Clock,
     wake: Callable[[], None],
+    places: threading.Semaphore,
     seconds: float = WAIT_SECONDS,
 ) -> bool:
-    """Whether a site has heard of all logouts of a person, for which it is given a moment.
+    """Whether a site has heard of all logouts of a person, for which it is given a moment if there is a place.
 
     :param wake: tells the worker that there is something to do.
     """
     if not _is_unheard(database, person_id, app_id):
         return True
-    until = time.monotonic() + seconds
-    with database.writing() as connection:
-        outbox.hurry(connection, person_id, app_id, now=clock())
-    wake()
-    while time.monotonic() < until:
-        threading.Event().wait(_LOOK_SECONDS)
-        if not _is_unheard(database, person_id, app_id):
-            return True
+    if not places.acquire(blocking=False):
+        return False
+    try:
+        _hurry(database, person_id, app_id, clock, wake)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            threading.Event().wait(_LOOK_SECONDS)
+            if not _is_unheard(database, person_id, app_id):
+                return True
+        return False
+    finally:
+        places.release()
+
+
+def has_heard(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
+    """The same without waiting, for a page that asks again and again: the site is tried again now and then."""
+    if not _is_unheard(database, person_id, app_id):
+        return True
+    _hurry(database, person_id, app_id, clock, wake, rest_us=REST_US)
     return False
+
+
+def _hurry(
+    database: Database, person_id: int, app_id: str, clock: Clock, wake: Callable[[], None], rest_us: int = 0
+) -> None:
+    """Writes only where that changes anything: many may press at once."""
+    now = clock()
+    with database.reading() as connection:
+        if not outbox.can_hurry(connection, person_id, app_id, now=now, tried_before=now - rest_us):
+            return
+    with database.writing() as connection:
+        outbox.hurry(connection, person_id, app_id, now=now, tried_before=now - rest_us)
+    wake()
 
 
 def _is_unheard(database: Database, person_id: int, app_id: str) -> bool:

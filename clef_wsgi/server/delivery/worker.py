@@ -13,6 +13,7 @@ import platform
 import queue
 import secrets
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -67,6 +68,7 @@ class _Run:
     under_way: Counter[str] = field(default_factory=Counter)
     unsaved: list[tuple[Notice, Outcome]] = field(default_factory=list)
     thread: threading.Thread | None = None
+    looked_at: float = 0.0
 
 
 class Worker:
@@ -154,31 +156,40 @@ class Worker:
             while True:
                 notice, outcome = run.ended.get_nowait()
                 self._note_end(run, notice, outcome)
-        takes_more = not run.over.is_set()
+        if run.unsaved or self._is_due(run):
+            self._write(run)
+        if run.wake.is_set() and time.monotonic() < run.looked_at + self._pace.poll_seconds:
+            return 0  # a call has ended meanwhile
+        return self._look_ahead(run)
+
+    def _is_due(self, run: _Run) -> bool:
+        """Whether there is anything to write down or to take. Asked first, since whoever writes holds up others."""
+        if run.over.is_set():
+            return False
         now = self._clock()
         with self._database.reading() as connection:
-            due = [app for app in outbox.due_sites(connection, now=now) if self._room(run, app)] if takes_more else []
-            waited = answers.waits_are_over(connection, now=now)
-        if due or run.unsaved or waited:
-            self._write(run, due)
-        if takes_more and self._end_sessions():
-            return 0  # their sites are to be told
-        return self._pause()
+            due = outbox.due_sites(connection, now=now)
+            return any(self._room(run, app_id) for app_id in due) or answers.waits_are_over(connection, now=now)
 
-    def _pause(self) -> float:
-        """Until the next row is due. Looked for after all is written down: a call that failed is due again soon."""
-        now = self._clock()
+    def _look_ahead(self, run: _Run) -> float:
+        """Until the next row is due. Comes after all is written down: a call that failed is due again soon."""
+        now, run.looked_at = self._clock(), time.monotonic()
         with self._database.reading() as connection:
             later = outbox.next_due(connection, now=now)
+            over = [] if run.over.is_set() else timer.expired(connection, now=now)
+        for person_id, session_id in over:
+            timer.end(self._database, person_id, session_id, now=now)
+        if over:
+            return 0  # their sites are to be told
         seconds = self._pace.poll_seconds
         return seconds if later is None else min(seconds, max((later - now) / SECOND, 0.01))
 
-    def _write(self, run: _Run, due: list[str]) -> None:
+    def _write(self, run: _Run) -> None:
         before = run.under_way.copy()
         try:
             with self._database.writing() as connection:
                 told = self._note_ends(connection, run)
-                claimed = self._claim(connection, run, due)
+                claimed = [] if run.over.is_set() else self._claim(connection, run)
         except BaseException:
             run.under_way = before  # nothing of it was committed, or nobody knows: then the leases run out
             raise
@@ -197,10 +208,10 @@ class Worker:
         told = [outcomes.save(connection, *each, now=self._clock(), wait_us=wait_us) for each in ended]
         return [*filter(None, told), *outcomes.end_waits(connection, now=self._clock())]
 
-    def _claim(self, connection: Connection, run: _Run, due: list[str]) -> list[Notice]:
+    def _claim(self, connection: Connection, run: _Run) -> list[Notice]:
         claimed: list[Notice] = []
         lease_us = int(self._pace.lease_seconds * SECOND)
-        for app_id in due:
+        for app_id in outbox.due_sites(connection, now=self._clock()):
             room = self._room(run, app_id)
             if room and (room := min(room, self._free_calls(connection, app_id))):
                 found = outbox.claim(
@@ -255,15 +266,6 @@ class Worker:
         better, worse = (self._heard, self._troubled) if outcome.is_answered else (self._troubled, self._heard)
         better.add(notice.app_id)
         worse.discard(notice.app_id)
-
-    def _end_sessions(self) -> int:
-        """How many were ended."""
-        now = self._clock()
-        with self._database.reading() as connection:
-            over = timer.expired(connection, now=now)
-        for person_id, session_id in over:
-            timer.end(self._database, person_id, session_id, now=now)
-        return len(over)
 
 
 def user_agent(origin: str) -> str:

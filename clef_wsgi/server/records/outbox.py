@@ -137,14 +137,20 @@ def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
     return connection.execute(update(deliveries).where(*unheard).values(values)).rowcount
 
 
-def hurry(connection: Connection, person_id: int, app_id: str, *, now: int) -> None:
-    """Has what a site has not heard of a person sent now, out of turn."""
-    connection.execute(update(deliveries).where(*_can_hurry(person_id, app_id, now)).values(hurried_at=now))
+def hurry(connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None) -> None:
+    """Has what a site has not heard of a person sent now, out of turn.
+
+    :param tried_before: leaves alone what was tried later than that.
+    """
+    which = _can_hurry(person_id, app_id, now, tried_before)
+    connection.execute(update(deliveries).where(*which).values(hurried_at=now))
 
 
-def can_hurry(connection: Connection, person_id: int, app_id: str, *, now: int) -> bool:
+def can_hurry(
+    connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None
+) -> bool:
     """Whether :func:`hurry` would change anything: not what is due, under way, or waited for already."""
-    query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now)).limit(1)
+    query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
 
 
@@ -168,9 +174,10 @@ def _is_due(now: int) -> ColumnElement[bool]:
     return (deliveries.c.state == PENDING) & its_turn & _is_free(now)
 
 
-def _can_hurry(person_id: int, app_id: str, now: int) -> tuple[ColumnElement[bool], ...]:
+def _can_hurry(person_id: int, app_id: str, now: int, tried_before: int | None) -> tuple[ColumnElement[bool], ...]:
     idle = (deliveries.c.next_at > now, deliveries.c.hurried_at.is_(None), _is_free(now))
-    return *_unheard(person_id, app_id), *idle
+    rested = deliveries.c.tried_at <= (now if tried_before is None else tried_before)
+    return *_unheard(person_id, app_id), *idle, rested
 
 
 def _unheard(person_id: int, app_id: str) -> tuple[ColumnElement[bool], ...]:

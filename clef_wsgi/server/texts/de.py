@@ -140,7 +140,8 @@ TEXTS = {
     "late.title": "{site} weiß es noch nicht",
     "late.what": (
         "Du hast dich abgemeldet, und {site} war bisher nicht zu erreichen. Wenn du dich dort jetzt anmeldest, endet "
-        "vielleicht auch diese Anmeldung, sobald die Seite davon erfährt."
+        "vielleicht auch diese Anmeldung, sobald die Seite davon erfährt. Hier wird weiter nachgefragt, und dann geht "
+        "es von selbst weiter."
     ),
     "late.button": "Trotzdem bei {site} anmelden",
     "failure_timeout": "Sie hat nicht rechtzeitig geantwortet.",

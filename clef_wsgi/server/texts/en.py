@@ -123,7 +123,7 @@ TEXTS = {
     "late.title": "{site} has not heard yet",
     "late.what": (
         "You logged out, and {site} could not be told so far. If you sign in there now, this login may end, too, as "
-        "soon as it hears."
+        "soon as it hears. This page keeps asking, and goes on by itself once it has."
     ),
     "late.button": "Sign in at {site} all the same",
     "failure_timeout": "It did not answer in time.",

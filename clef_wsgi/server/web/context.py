@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from flask import current_app
 
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.delivery import waiting
 from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Options
@@ -20,7 +22,10 @@ Deliver = bool | Literal["elsewhere"]
 
 @dataclass(frozen=True)
 class Server:
-    """What all requests share. ``clock()`` is in microseconds; ``deliver`` says where sites are told of logouts."""
+    """What all requests share. ``clock()`` is in microseconds; ``deliver`` says where sites are told of logouts.
+
+    ``places`` are for requests that wait until a site has heard.
+    """
 
     options: Options
     database: Database
@@ -29,6 +34,7 @@ class Server:
     metrics: Metrics
     worker: Worker
     deliver: Deliver
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(waiting.PLACES))
 
     def deliver_soon(self) -> None:
         """After the commit of a logout: it is not left to the next look. Harmless where others deliver, or nobody."""

@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote_from_bytes
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
 from clef_wsgi.server import redirects
-from clef_wsgi.server.delivery.waiting import heard
+from clef_wsgi.server.delivery import waiting
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, audit, codes
 from clef_wsgi.server.records.apps import App
@@ -94,9 +94,19 @@ def warn() -> Response:
     with server().database.reading() as connection:
         login = read_login(connection)
         session = browser.current_session(connection)
-    if session is None:
+    if session is None or has_heard(session, login):
         return see_other(f"/iframes/qr?{login.query}")
     return render("late.html", login=login)
+
+
+@room.get("/late/heard")
+def ask_again() -> Response:
+    """That page asks whether the site has heard meanwhile. Nothing is approved by it."""
+    limit("account")
+    with server().database.reading() as connection:
+        login = read_login(connection)
+        session = browser.current_session(connection)
+    return jsonify(heard=session is None or has_heard(session, login))
 
 
 def is_late(session: Session, login: LoginRequest) -> bool:
@@ -104,8 +114,21 @@ def is_late(session: Session, login: LoginRequest) -> bool:
     shared = server()
     if shared.deliver is False:
         return False
+    return not waiting.heard(
+        shared.database,
+        session.person.id,
+        login.app.id,
+        clock=shared.clock,
+        wake=shared.deliver_soon,
+        places=shared.places,
+    )
+
+
+def has_heard(session: Session, login: LoginRequest) -> bool:
+    """The same without waiting."""
+    shared = server()
     person_id, app_id = session.person.id, login.app.id
-    return not heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
+    return waiting.has_heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
 
 
 def late_url(login: LoginRequest) -> str:
