@@ -333,6 +333,7 @@ def test_the_page_can_be_typed(
         if block.page == "docs/server.md" and block.language == "sh"
         for words in doc_runner.commands(block)
         if words[:2] == ["clef-wsgi", "server"] and words[2] not in ("run", "deliver")
+        if words[2:4] != ["app", "test"]  # no site of that name runs here
     ]
     assert len(typed) > 15
     with closing(Desk("clef.db", capsys)) as desk:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select, update
 
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands import access, snippets
+from clef_wsgi.server.commands import access, snippets, trying
 from clef_wsgi.server.commands.arguments import (
     add_command,
     add_group,
@@ -44,6 +44,7 @@ def add_to(commands: Commands) -> None:
     add_json(add_command(group, "list", list_apps, "Shows all sites."))
     _add_set(group)
     access.add_to(group)
+    trying.add_to(group)
     parser = add_command(group, "rotate-secret", rotate_secret, "Gives a site a new secret; the one before goes on.")
     parser.add_argument("app", metavar="APP", help="its name or id")
     parser.add_argument("--end", action="store_true", help="end a rotation: only the new one works from now on")

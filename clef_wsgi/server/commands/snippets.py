@@ -37,7 +37,11 @@ INI:
     provider = clef
     provider.server_url = {server_url}
     provider.app_id = {app_id}
-    provider.app_secret_file = {file}"""
+    provider.app_secret_file = {file}
+
+When the site runs, see whether it understands a logout:
+
+    clef-wsgi server app test {app_id}"""
 
 _ONCE = f"""\
 The secret is shown this once. Put it into a file that the site alone can read,

@@ -1,0 +1,125 @@
+"""``server app test``: sends a site's hooks a true notification, of nobody, and says what came back."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clef_wsgi.server.clock import SECOND, system_clock
+from clef_wsgi.server.commands.arguments import add_command, add_origin
+from clef_wsgi.server.commands.desk import find_app, note, opened, origin
+from clef_wsgi.server.commands.output import printable, say
+from clef_wsgi.server.delivery import failures
+from clef_wsgi.server.delivery.call import Call, Outcome, call
+from clef_wsgi.server.delivery.worker import user_agent
+from clef_wsgi.server.errors import Refused
+from clef_wsgi.server.records import answers, trials
+
+if TYPE_CHECKING:
+    from clef_wsgi.server.commands.arguments import Commands
+    from clef_wsgi.server.database.engine import Database
+    from clef_wsgi.server.records.apps import App
+    from clef_wsgi.server.records.trials import Trial
+
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of one hook."""
+
+    outcome: Outcome
+    seconds: float
+    exchanged: bool
+
+    @property
+    def understood(self) -> bool:
+        return self.outcome.is_answered and self.exchanged
+
+
+def add_to(group: Commands) -> None:
+    parser = add_command(group, "test", test, "Sends a site a true notification, of nobody, and says what came back.")
+    parser.add_argument("app", metavar="APP", help="its name or id")
+    add_origin(parser)
+
+
+def test(arguments: argparse.Namespace) -> None:
+    """:raises Refused: one of the hooks did not understand."""
+    with opened(arguments) as database:
+        with database.writing() as connection:
+            app = find_app(connection, arguments.app)
+            server_url = origin(connection, arguments)
+            note(connection, "app.test", f"app:{app.id}", hooks=list(app.hooks))
+        if not app.hooks:
+            raise Refused(f'{printable(app.name)} has no hook, so it hears of no logout: see "app set --hook".')
+        results = [_tell(app, hook, try_hook(database, app, hook, server_url), server_url) for hook in app.hooks]
+    if not all(results):
+        raise Refused(f"{printable(app.name)} did not understand.")
+    say(f"{printable(app.name)} understood.")
+
+
+def try_hook(
+    database: Database,
+    app: App,
+    hook: str,
+    server_url: str,
+    *,
+    ask_seconds: float = answers.WAIT_US / SECOND,
+    call: Call = call,
+) -> Attempt:
+    """Sends one notification, and waits for the exchange. It is forgotten afterwards."""
+    with database.writing() as connection:
+        trial = trials.begin(connection, app.id, hook, now=system_clock())
+    try:
+        began = time.monotonic()
+        outcome = call(hook, trial.token, user_agent=user_agent(server_url), allow_private=app.allow_private)
+        seconds = time.monotonic() - began
+        return Attempt(outcome, seconds, _is_exchanged(database, trial, ask_seconds if outcome.is_answered else 0))
+    finally:
+        with database.writing() as connection:
+            trials.end(connection, trial)
+
+
+def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
+    """Whether it is, or will be in so many seconds."""
+    until = time.monotonic() + seconds
+    while True:
+        with database.reading() as connection:
+            if trials.is_exchanged(connection, trial):
+                return True
+        if time.monotonic() >= until:
+            return False
+        threading.Event().wait(_LOOK_SECONDS)
+
+
+def _tell(app: App, hook: str, attempt: Attempt, server_url: str) -> bool:
+    """Prints what came of a hook; whether it understood."""
+    outcome = attempt.outcome
+    reached = outcome.status is not None or attempt.exchanged or outcome.failure == failures.ANSWER
+    answered = f"{outcome.status}, after {attempt.seconds:.1f} s" if outcome.status else "no"
+    lines = [f"{printable(app.name)}  {hook}", f"  reached    {'yes' if reached else 'no'}", f"  answered   {answered}"]
+    lines.append(f"  exchanged  {'yes' if attempt.exchanged else 'no'}")
+    if not attempt.understood:
+        lines += ["", *_advice(attempt, server_url)]
+    say("\n".join(lines) + "\n")
+    return attempt.understood
+
+
+def _advice(attempt: Attempt, server_url: str) -> list[str]:
+    if attempt.outcome.is_answered:
+        return [
+            failures.sentence("en", failures.NOT_ASKED),
+            f"It has to ask {server_url}. Or the hook is another page: one that answers everything, a redirect",
+            "(to https, to another host, to a slash at the end), or a page of what stands in front of the site.",
+        ]
+    sentence = failures.sentence("en", attempt.outcome.failure or failures.ANSWER)
+    if attempt.outcome.is_busy:
+        return [sentence, "It is busy, and asks to be told again in a moment."]
+    if attempt.exchanged:
+        return [sentence, "It asked who logged out, and failed after that: see its log."]
+    if attempt.outcome.status == 503:
+        return [sentence, f"clef_wsgi says so when it can't ask {server_url}, or its own store: does this server run?"]
+    return [sentence]
