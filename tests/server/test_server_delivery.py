@@ -612,6 +612,18 @@ def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
     assert len({token for _, token in fake.heard}) == 2
 
 
+def test_a_session_that_signs_in_twice_with_two_hooks(server: Server) -> None:
+    """Both are told, once each, and with tokens of their own; a hook that was named twice is told once."""
+    hooks = [f"{HOOK}s/{number}" for number in (1, 2)]
+    site, browser = server.add_site(), server.browser(signed_in=(person := server.add_person()))
+    for hook in (*hooks, hooks[0]):
+        server.log_in(site, browser, logout_hook=hook)
+    log_out(server, person)
+    rows = server.rows(deliveries)
+    assert sorted(row.hook_url for row in rows) == hooks
+    assert len({row.token for row in rows}) == 2
+
+
 # --- a login before the site has heard
 
 
