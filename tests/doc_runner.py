@@ -107,11 +107,11 @@ def parse(block: Block) -> Any:
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """The commands of a shell block, one a line, as words; comments are left out."""
+    """The commands of a shell block, one a line, as words; comments, and where the output goes, are left out."""
     for line in block.text.splitlines():
         words = shlex.split(line.removeprefix("$ "), comments=True)
         if words:
-            yield words
+            yield words[: words.index(">")] if ">" in words else words
 
 
 def tables(page: Path) -> Iterator[tuple[str, list[list[str]]]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clef_wsgi.server import names
+from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.redirects import is_redirect_url, is_web_url
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Place = Path | tuple[str, int]
 MAX_NAME_LENGTH = 100
+MAX_VALIDITY = 90 * DAY
 _EMAIL = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}")
 _PHONE = re.compile(r"\+?[0-9][0-9 ()/.-]{2,31}")
 _PLACE = re.compile(r"unix:(?P<socket>.+)|(?P<host>[^\s:\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
@@ -62,9 +64,14 @@ def name(text: str) -> str:
     return names.tidied(text)
 
 
+def is_email(text: str) -> bool:
+    """Whether it has the form of an e-mail address."""
+    return bool(_EMAIL.fullmatch(text)) and text.isprintable()
+
+
 def email(text: str) -> str:
     """An e-mail address, as the administrator vouches for it."""
-    if not (_EMAIL.fullmatch(text) and text.isprintable()):
+    if not is_email(text):
         raise argparse.ArgumentTypeError("an e-mail address has one @, and no spaces")
     return text
 
@@ -110,6 +117,15 @@ def old_id(text: str) -> tuple[str, int]:
     if not (app and equals and re.fullmatch("[0-9]{1,16}", number)):
         raise argparse.ArgumentTypeError("an old id is written APP=NUMBER, such as photos=1085577321")
     return app, int(number)
+
+
+def validity(text: str) -> int:
+    """How long a link works, in microseconds: ``36h``, ``14d``."""
+    found = re.fullmatch("([1-9][0-9]{0,3})([hd])", text)
+    length = int(found[1]) * {"h": HOUR, "d": DAY}[found[2]] if found else 0
+    if not 0 < length <= MAX_VALIDITY:
+        raise argparse.ArgumentTypeError("a link works for some hours or days, such as 36h or 14d, 90d at most")
+    return length
 
 
 def count(text: str) -> int:

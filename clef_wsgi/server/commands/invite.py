@@ -1,11 +1,9 @@
-"""``server invite``: a link for somebody new, or a new link for somebody who did not use theirs.
-
-Knows nothing of what the page behind the link does.
-"""
+"""``server invite``: a link for somebody new, or for who did not use theirs, or for each of those."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, select
@@ -14,7 +12,7 @@ from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
 from clef_wsgi.server.commands.arguments import add_command, email, name, old_id, phone
 from clef_wsgi.server.commands.desk import find_app, find_person, has_email, note, opened, origin
-from clef_wsgi.server.commands.output import printable
+from clef_wsgi.server.commands.output import printable, say_json
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.errors import ConfigurationError, Refused
 from clef_wsgi.server.records import clef_ids, enrolments, people
@@ -33,6 +31,10 @@ def add_to(commands: Commands) -> None:
     parser.add_argument("--email", type=email, help="an address that you vouch for: sites may trust it")
     parser.add_argument("--phone", type=phone, help="a telephone number, likewise")
     add_ids(parser)
+    parser.add_argument(
+        "--all-without-passkey", action="store_true", help="everybody who has none yet: needs --csv or --json"
+    )
+    parser.add_argument("--csv", action="store_true", help="print CSV, for a mail merge")
     links.add_to(parser)
 
 
@@ -62,14 +64,53 @@ def import_ids(connection: Connection, person_id: int, ids: list[tuple[str, int]
 
 
 def invite(arguments: argparse.Namespace) -> None:
+    if arguments.all_without_passkey:
+        _invite_all(arguments)
+        return
     with opened(arguments) as database, database.writing() as connection:
         address = origin(connection, arguments)
         person = _known(connection, arguments) if arguments.person else _new(connection, arguments)
         import_ids(connection, person.id, arguments.id)
-        secret = enrolments.issue(connection, person.id, purpose=enrolments.INVITE, now=system_clock())
+        person = people.lock(connection, person.id)
+        (link,) = links.make(connection, [person], enrolments.INVITE, address, arguments.valid)
         note(connection, "invite", f"person:{person.id}")
+    if arguments.csv:
+        links.say_csv([link])
+        return
     who = f"{printable(person.display_name)} (#{person.id})"
-    links.say_link(f"A link for {who}, for one day and one passkey:", address, secret, qr=not arguments.no_qr)
+    links.say_link(f"A link for {who}, for {links.in_words(arguments.valid)} and one passkey:", link, arguments)
+
+
+def invite_many(
+    connection: Connection, arguments: argparse.Namespace, *, among: Container[int] | None = None
+) -> list[links.Link]:
+    """A link for each who may sign in and can't yet, and one line in the audit.
+
+    :param among: the numbers of those who are meant; ``None``: everybody.
+    """
+    address = origin(connection, arguments)
+    owners = set(connection.execute(select(passkeys.c.person_id).distinct()).scalars())
+    found = [
+        person
+        for person in people.all_people(connection, lock=True)
+        if person.may_sign_in and person.id not in owners and (among is None or person.id in among)
+    ]
+    made = links.make(connection, found, enrolments.INVITE, address, arguments.valid)
+    note(connection, "invite", "people", people=[person.id for person in found])
+    return made
+
+
+def _invite_all(arguments: argparse.Namespace) -> None:
+    if arguments.person or arguments.name or arguments.email or arguments.phone or arguments.id:
+        raise ConfigurationError("--all-without-passkey is for everybody: name nobody beside it.")
+    if not (arguments.csv or arguments.json):
+        raise ConfigurationError("That may be many links: say --csv or --json, and where they go, such as > links.csv.")
+    with opened(arguments) as database, database.writing() as connection:
+        found = invite_many(connection, arguments)
+    if arguments.csv:
+        links.say_csv(found)
+    else:
+        say_json([link.as_row() for link in found])
 
 
 def _known(connection: Connection, arguments: argparse.Namespace) -> Person:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from clef_wsgi.server.commands import apps, audit, backup, deliveries, invite, people, run
+from clef_wsgi.server.commands import apps, audit, backup, deliveries, importing, invite, people, run
 
-_ROOMS = (run, apps, invite, people, deliveries, audit, backup)
+_ROOMS = (run, apps, invite, importing, people, deliveries, audit, backup)
 
 
 def build_parser() -> argparse.ArgumentParser:

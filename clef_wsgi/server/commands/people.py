@@ -104,14 +104,15 @@ def recover(arguments: argparse.Namespace) -> None:
         person = find_person(connection, arguments.person)
         check_may_sign_in(person)
         departures.drop_keys(connection, person.id, now=system_clock())
-        secret = enrolments.issue(connection, person.id, purpose=enrolments.RECOVER, now=system_clock())
+        person = people.lock(connection, person.id)
+        (link,) = links.make(connection, [person], enrolments.RECOVER, address, arguments.valid)
         note(connection, "user.recover", f"person:{person.id}")
     links.say_link(
         f"All passkeys of {_called(person)} are gone, and every login has ended.\n"
-        "A link for one day and one new passkey; make sure that it reaches them and nobody else:",
-        address,
-        secret,
-        qr=not arguments.no_qr,
+        f"A link for {links.in_words(arguments.valid)} and one new passkey; make sure that it reaches them and nobody "
+        "else:",
+        link,
+        arguments,
     )
 
 

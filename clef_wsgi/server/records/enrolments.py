@@ -1,13 +1,14 @@
 """One-time links with which a person makes a passkey: the first one, or a new one after a loss.
 
-A link works for a day; a newer one voids it; making the passkey spends it. Knows nothing of the page.
+A link works for a day, if nobody says otherwise; a newer one voids it; making the passkey spends it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, insert, select, update
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY
@@ -30,19 +31,30 @@ class Enrolment:
     expires_at: int
 
 
-def issue(connection: Connection, person_id: int, *, purpose: str, now: int) -> str:
+def issue(connection: Connection, person_id: int, *, purpose: str, now: int, lifetime: int = LIFETIME) -> str:
     """The secret of a new link; the person's older ones stop working.
 
     :param purpose: ``invite`` or ``recover``.
+    :param lifetime: in microseconds.
     :raises Unknown: there is no such person.
     """
     people.lock(connection, person_id)
-    connection.execute(update(enrolments).where(enrolments.c.person_id == person_id, _open(now)).values(voided_at=now))
-    token = tokens.new_token()
-    times = {"made_at": now, "expires_at": now + LIFETIME}
-    row = {"person_id": person_id, "token_hash": tokens.digest(token), "purpose": purpose, **times}
-    connection.execute(insert(enrolments).values(row))
-    return token
+    return issue_many(connection, [person_id], purpose=purpose, now=now, lifetime=lifetime)[person_id]
+
+
+def issue_many(
+    connection: Connection, person_ids: Iterable[int], *, purpose: str, now: int, lifetime: int = LIFETIME
+) -> dict[int, str]:
+    """The same for many, whom the caller has locked: the secret of each by the person's number."""
+    secrets = {person_id: tokens.new_token() for person_id in person_ids}
+    if secrets:
+        older = (enrolments.c.person_id == bindparam("whose"), _open(now))
+        void = update(enrolments).where(*older).values(voided_at=now)
+        connection.execute(void, [{"whose": person_id} for person_id in secrets])
+        new = {"purpose": purpose, "made_at": now, "expires_at": now + lifetime}
+        rows = [{"person_id": whose, "token_hash": tokens.digest(token), **new} for whose, token in secrets.items()]
+        connection.execute(insert(enrolments), rows)
+    return secrets
 
 
 def find(connection: Connection, token: str, *, now: int) -> Enrolment:

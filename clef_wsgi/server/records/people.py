@@ -82,9 +82,13 @@ def lock(connection: Connection, person_id: int) -> Person:
     return _one(connection, people.c.id == person_id, lock=True)
 
 
-def all_people(connection: Connection) -> list[Person]:
-    """Everybody, oldest first, disabled ones included."""
-    rows = connection.execute(select(people).where(people.c.removed_at.is_(None)).order_by(people.c.id))
+def all_people(connection: Connection, *, lock: bool = False) -> list[Person]:
+    """Everybody, oldest first, disabled ones included.
+
+    :param lock: as :func:`lock`, of all of them in this order.
+    """
+    query = select(people).where(people.c.removed_at.is_(None)).order_by(people.c.id)
+    rows = connection.execute(query.with_for_update() if lock else query)
     return [Person(**row._mapping) for row in rows]
 
 

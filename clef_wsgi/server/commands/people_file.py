@@ -1,0 +1,100 @@
+"""A site's people as a CSV file: ``clef_id``, ``email``, and names if it has them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from clef_wsgi.server.commands.arguments import is_email
+from clef_wsgi.server.errors import ConfigurationError
+from clef_wsgi.server.names import is_name, tidied
+from clef_wsgi.server.records.clef_ids import MAX_ID
+from clef_wsgi.server.records.imports import Entry, Skipped
+
+REQUIRED = ("clef_id", "email")
+MAX_NAME = 64
+
+
+def read_people(path: Path) -> tuple[list[Entry], list[Skipped]]:
+    """The rows that can be imported, and why each of the others can't.
+
+    :raises ConfigurationError: the file is no CSV in UTF-8, or lacks a column.
+    """
+    found: list[Entry] = []
+    skipped: list[Skipped] = []
+    for number, row in _rows(path):
+        entry = _entry(number, row)
+        (found if isinstance(entry, Entry) else skipped).append(entry)  # type: ignore[arg-type]
+    doubles = _doubles(found)
+    skipped += [Skipped(entry.row, entry.email, doubles[entry.row]) for entry in found if entry.row in doubles]
+    return [entry for entry in found if entry.row not in doubles], skipped
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row by the names of the columns, numbered as a spreadsheet does: the names are row 1."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not in UTF-8: export it as CSV UTF-8.") from None
+    heading = text.partition("\n")[0]
+    delimiter = ";" if ";" in heading and "," not in heading else ","
+    try:
+        records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ConfigurationError(f"{path} is no CSV file ({error}).") from None
+    names = [name.strip().lower() for name in records[0]] if records else []
+    if missing := [name for name in REQUIRED if names.count(name) != 1]:
+        raise ConfigurationError(f"{path}: its first row has to name one column {' and one '.join(missing)}.")
+    for number, cells in enumerate(records[1:], 2):
+        if any(cell.strip() for cell in cells):
+            yield number, {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+
+
+def _entry(number: int, row: dict[str, str]) -> Entry | Skipped:
+    email, clef_id = row.get("email", ""), row.get("clef_id", "")
+    names = _names(row)
+    if not email:
+        why = "it has no e-mail address"
+    elif not is_email(email):
+        why = "that is no e-mail address"
+    elif not clef_id:
+        why = "it has no clef_id"
+    elif not (re.fullmatch("[0-9]{1,16}", clef_id) and 0 < int(clef_id) <= MAX_ID):
+        why = f"its clef_id is no number from 1 to {MAX_ID}"
+    elif any(name and not is_name(name, MAX_NAME) for name in names):
+        why = f"a name has at most {MAX_NAME} characters, and none that can't be seen"
+    else:
+        first, last = names
+        return Entry(number, int(clef_id), email, first or None, last or None)
+    return Skipped(number, email, why)
+
+
+def _names(row: dict[str, str]) -> tuple[str, str]:
+    """First and last name: of two columns, or of one, whose first word is the first name."""
+    if "first_name" in row or "last_name" in row:
+        return tidied(row.get("first_name", "")), tidied(row.get("last_name", ""))
+    first, _, last = tidied(row.get("name", "")).partition(" ")
+    return first, last
+
+
+def _doubles(entries: Iterable[Entry]) -> dict[int, str]:
+    """Row -> why it is not read: nobody can tell whose it is, or a row before says the same."""
+    by_email, by_id = defaultdict(list), defaultdict(list)
+    for entry in entries:
+        by_email[entry.email.casefold()].append(entry)
+        by_id[entry.clef_id].append(entry)
+    found: dict[int, str] = {}
+    for what, groups in (("this address", by_email), ("this clef_id", by_id)):
+        for group in groups.values():
+            is_same = len({(entry.email.casefold(), entry.clef_id) for entry in group}) == 1
+            for entry in group[1:] if is_same else group:
+                found[entry.row] = f"row {group[0].row} says the same" if is_same else _shared(group, what)
+    return found
+
+
+def _shared(group: list[Entry], what: str) -> str:
+    return f"rows {' and '.join(str(entry.row) for entry in group)} have {what}"
