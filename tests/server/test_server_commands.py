@@ -321,21 +321,23 @@ def test_names_do_not_command_the_terminal(desk: Desk) -> None:
 # -- the page ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("page", "least"), [("docs/server.md", 15), ("docs/migrating.md", 4)])
 def test_the_page_can_be_typed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, page: str, least: int
 ) -> None:
-    """docs/server.md, typed from top to bottom: every command succeeds after those above it."""
+    """A page, typed from top to bottom: every command succeeds after those above it."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "people.csv").write_text("clef_id,email,name\n1085577321,cy@example.com,Cy Cole\n7,dee@example.com,\n")
     (tmp_path / "old-secret").write_text("0123456789abcdef0123456789abcdef")
     typed = [
         words
         for block in doc_runner.BLOCKS
-        if block.page == "docs/server.md" and block.language == "sh"
+        if block.page == page and block.language == "sh"
         for words in doc_runner.commands(block)
         if words[:2] == ["clef-wsgi", "server"] and words[2] not in ("run", "deliver")
         if words[2:4] != ["app", "test"]  # no site of that name runs here
     ]
-    assert len(typed) > 15
+    assert len(typed) > least
     with closing(Desk("clef.db", capsys)) as desk:
         for words in typed:
             # the names of its sites are looked up in no test

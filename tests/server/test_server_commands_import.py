@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -245,7 +246,7 @@ def until_at_work(desk: Desk, process: subprocess.Popen[bytes]) -> None:
         seen = seen + 1 if is_writing(desk.place) else 0
         if seen == 5:  # longer than it takes to look whether the tables are of today
             return
-        time.sleep(0.005)
+        threading.Event().wait(0.005)
     raise AssertionError(f"it ended before it could be killed: {process.poll()}")
 
 
