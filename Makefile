@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format coverage screenshots dist clients everything clean
+.PHONY: help demo test check format coverage screenshots dist clients servers everything clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,7 +44,10 @@ dist: $(READY)-dev ## Build the sdist and the wheel, and check them
 clients: $(READY)-dev ## Install the old clients of Clef that tests/server runs (needs npm)
 	PYTHON=$(BIN)/python scripts/old_clients.sh
 
-everything: check clients coverage ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
+servers: $(READY)-dev ## Install the older gunicorn that tests/test_raw_lines.py runs, outside of this folder
+	PYTHON=$(BIN)/python scripts/old_gunicorn.sh
+
+everything: check clients servers coverage ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
 	$(BIN)/python scripts/check_dist.py build demo tests
 
 clean: ## Remove what was made, .venv aside
