@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,14 @@ class Database:
             yield connection
 
     def checkpoint(self) -> None:
-        """Move what stands beside a SQLite file, in its ``-wal``, into the file itself, as far as nobody reads it."""
+        """Move what stands beside a SQLite file, in its ``-wal``, into the file itself, as far as nobody reads it.
+
+        It never fails: what was committed is safe where it is, and SQLite does the same later.
+        """
         if self.path is None:
             return
-        with _translated(), self._engine.connect() as connection, _waiting(connection, CHECKPOINT_SECONDS):
+        harmless = suppress(sqlite3.Error, DBAPIError)
+        with harmless, self._engine.connect() as connection, _waiting(connection, CHECKPOINT_SECONDS):
             raw: Any = connection.connection.driver_connection
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
