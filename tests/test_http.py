@@ -47,11 +47,14 @@ def nothing_left_behind() -> Iterator[None]:
     join_exchanges()
 
 
+def exchanges() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+
+
 def join_exchanges() -> None:
-    for thread in threading.enumerate():
-        if thread.name == THREAD_NAME:
-            thread.join(10)
-            assert not thread.is_alive(), "an exchange outlived its deadline"
+    for thread in exchanges():
+        thread.join(10)
+        assert not thread.is_alive(), "an exchange outlived its deadline"
 
 
 def client(**options: Any) -> HttpClient:
@@ -450,6 +453,18 @@ def test_row_38_name_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None
         join_exchanges()
     assert details(error) == ("provider_timeout", None)
     assert peer.connections == 0
+
+
+def test_the_thread_of_an_exchange_ends_with_it() -> None:
+    """It has a name, by which the tests find what is left behind, and ends at the deadline."""
+    with Peer(hangs()) as peer, ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(failure, client(timeout_seconds=1.0).get_json, peer.url)
+        while not (running := exchanges()) and not asking.done():
+            threading.Event().wait(0.005)
+        assert len(running) == 1
+        assert asking.result(10).reason == "provider_timeout"
+    join_exchanges()
+    assert not running[0].is_alive()
 
 
 def test_row_38_a_deadline_for_several_exchanges() -> None:

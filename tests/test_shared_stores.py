@@ -160,6 +160,23 @@ class SQLContract(OwnTimeContract):
         one = "DELETE FROM {}logout WHERE digest = :everyone"
         return {**parts, "everyone": partial(self.execute, one, everyone=everyone)}
 
+    def test_a_logout_is_recorded_whole_or_not_at_all(self, store: LogoutStore) -> None:
+        """Where one of its keys can't be written, neither the others nor the notice are (row 44)."""
+        started = store.tick()
+        digest = sha256(b"bob").hexdigest()
+        if self.url.startswith("sqlite"):
+            self.execute(
+                f"CREATE TRIGGER refuses BEFORE INSERT ON {{}}logout WHEN NEW.digest = x'{digest}' "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+        else:
+            literal = f"x'{digest}'" if self.url.startswith("mariadb") else rf"'\x{digest}'"
+            self.execute(f"ALTER TABLE {{}}logout ADD CONSTRAINT refuses CHECK (digest <> {literal})")
+        with pytest.raises(clef_wsgi.StoreUnavailable):
+            store.record_logout(["ann", "bob"], once="digest")
+        assert store.newest_logout(["ann", "bob"]) < started
+        assert store.record_logout(["ann"], once="digest") is True
+
     def test_lost_notices(self, store: LogoutStore) -> None:
         """Without the table of notices they count once more, and no login of before lives again."""
         started = store.tick()
@@ -454,7 +471,7 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
             lambda: store.record_logout(["ann"]),
             lambda: store.newest_logout(["ann"]),
         ]
-        limits = [2.5, 2.5, 1.5] if url.startswith("mariadb") else [1.5, 1.5, 1.5]
+        limits = [2.9, 2.9, 0.95] if url.startswith("mariadb") else [0.95] * 3  # less than two time-outs
 
         def seconds(verb: Callable[[], object]) -> float:
             began = time.monotonic()
@@ -464,10 +481,9 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
             assert took > 0.4
             return took
 
-        for verb, limit in zip(
-            verbs, limits, strict=True
-        ):  # a busy machine may hold up one call, and not each of three
-            assert any(seconds(verb) < limit for _ in range(3))
+        for verb, limit in zip(verbs, limits, strict=True):
+            # A busy machine may hold up one call, and not each of five.
+            assert any(seconds(verb) < limit for _ in range(5))
 
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,14 +234,18 @@ def locked(path: Path, how: str) -> Iterator[None]:
 
 def test_row_43_a_store_that_hangs_costs_its_limit_and_no_more(tmp_path: Path) -> None:
     """Nobody waits for a store that does not answer: 503 after its own limit, which is half a second by default."""
-    path = tmp_path / "logouts.db"
-    store = SQLiteLogoutStore(path, read_timeout_seconds=0.1)
+    path, limit = tmp_path / "logouts.db", 0.5
+    store = SQLiteLogoutStore(path, read_timeout_seconds=limit)
     ann = signed_in(make_app(store=store))
     store.close()  # who holds the file alone must have come first
-    with locked(path, "all"):
+
+    def seconds() -> float:
         began = time.monotonic()
         assert_unavailable(ann.get("/", status=503))
-        assert time.monotonic() - began < 3
+        return time.monotonic() - began
+
+    with locked(path, "all"):  # a busy machine may hold up one request, and not each of five
+        assert any(0.9 * limit < seconds() < 1.9 * limit for _ in range(5))
     assert ann.user is not None
     assert signature(SQLiteLogoutStore).parameters["read_timeout_seconds"].default <= 0.5
 

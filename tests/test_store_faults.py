@@ -83,7 +83,8 @@ class Site:
 
     def __init__(self, store: LogoutStore) -> None:
         self.provider = FakeProvider()
-        self.longest = 0.0
+        self.looks: list[float] = []
+        self.notices: list[float] = []
         app = make_app(provider=self.provider, store=store)
         self.ann, self.bob, self.carl = (browser(app) for _ in range(3))
         for name in ("ann", "bob", "carl"):
@@ -96,23 +97,32 @@ class Site:
         """The status of a page: 503, or 200 with whoever is signed in."""
         began = time.monotonic()
         status: int = person.get("/", status="*").status_int
-        self.longest = max(self.longest, time.monotonic() - began)
+        self.looks.append(time.monotonic() - began)
         return status
 
     def notice(self) -> int:
         """The status of a notice that carl logged out, always the same one."""
         began = time.monotonic()
         status: int = self.carl.notify(self.carls_notice, status="*").status_int
-        self.longest = max(self.longest, time.monotonic() - began)
+        self.notices.append(time.monotonic() - began)
         return status
 
-    def is_down(self) -> None:
-        """What everybody sees, several times, while the store can't be asked."""
-        self.longest = 0.0
+    @property
+    def longest(self) -> float:
+        return max(self.looks + self.notices)
+
+    def is_down(self, write_seconds: float = TIMEOUT_SECONDS) -> None:
+        """What everybody sees, several times, while the store can't be asked: nobody waits for two time-outs.
+
+        A busy machine may hold up one answer, and not each of three.
+        """
+        self.looks, self.notices = [], []
         for _ in range(3):
             assert [self.sees(self.ann), self.sees(self.bob), self.notice()] == [503, 503, 503]
         print(f"longest answer: {self.longest:.3f} s")
         assert self.longest < TIMEOUT_SECONDS + SLACK_SECONDS
+        assert min(self.looks) < 1.9 * TIMEOUT_SECONDS
+        assert min(self.notices) < 1.9 * write_seconds
 
     def heals(self) -> None:
         """Nobody does anything, and after a while all is as it was; carl's notice counts when it is sent again."""
@@ -127,8 +137,10 @@ def test_row_43_a_server_that_stands_still(server: PrivateServer) -> None:
     """It takes connections and never answers: each request waits for the time-out, once."""
     with closing(store_at(server)) as store:
         site = Site(store)
+        # A write to PostgreSQL may wait for others as long as for its answer.
+        write_seconds = TIMEOUT_SECONDS if server.name == "Redis" else 2 * TIMEOUT_SECONDS
         with server.stopped():
-            site.is_down()
+            site.is_down(write_seconds)
         site.heals()
 
 
@@ -400,6 +412,42 @@ def test_a_process_that_stands_still_while_it_holds_the_mark(url: str) -> None:
         wait_until(lambda: not waiting_for(url, store.table_prefix), "the server waits on")
         other.rollback()
         assert store.record_logout(["ann"]) is True
+
+
+def test_a_look_up_that_nobody_waits_for_ends() -> None:
+    """PostgreSQL gives up a statement, for whatever it waits, when the one who asked is gone."""
+    require_at(POSTGRESQL_URL)
+    with sql_store(POSTGRESQL_URL, read_timeout_seconds=TIMEOUT_SECONDS) as store:
+        store.tick()
+        store.newest_logout(["ann"])
+        table = f"{store.table_prefix}logout"
+        asked = sqlalchemy.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE :pattern"
+        )
+
+        def is_over() -> bool:
+            with engine_at(POSTGRESQL_URL).connect() as connection:
+                return not connection.execute(asked, {"pattern": f"SELECT (SELECT%{table}%"}).scalar_one()
+
+        with engine_at(POSTGRESQL_URL).connect() as other:
+            other.execute(sqlalchemy.text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            with pytest.raises(StoreUnavailable):
+                store.newest_logout(["ann"])
+            wait_until(is_over, "the server waits on")
+            other.rollback()
+
+
+def test_a_writer_that_stands_still_loses_its_connection() -> None:
+    """PostgreSQL ends a transaction of a store in which nothing happens, and the next in the line has its turn."""
+    require_at(POSTGRESQL_URL)
+    with sql_store(POSTGRESQL_URL, write_timeout_seconds=PATIENCE_SECONDS) as store:
+        store.tick()
+        with store.engine.connect() as stopped:
+            stopped.exec_driver_sql("BEGIN")
+            stopped.exec_driver_sql(f"UPDATE {store.table_prefix}mark SET version = version")
+            assert store.record_logout(["ann"]) is True
+            with pytest.raises(sqlalchemy.exc.DBAPIError, match="idle-in-transaction"):
+                stopped.exec_driver_sql("COMMIT")
 
 
 class PrivateCluster(PrivateRedis):

@@ -188,7 +188,7 @@ class SQLAlchemyLogoutStore:
             connection.execute(self._sql.raise_mark, {"cut": cut})
             connection.execute(self._sql.raise_everyone, {"cut": cut, "everyone": _EVERYONE})
             logouts, notices = (connection.execute(sql, {"cut": cut}).rowcount for sql in self._sql.drops)
-        self._saw(max(stamp, cut))
+        self._saw(stamp)
         return logouts, PRUNED_AT_ONCE in (logouts, notices)
 
     def _be_born(self, connection: Connection) -> None:
@@ -256,8 +256,7 @@ class SQLAlchemyLogoutStore:
         try:
             return self._try(engine, work)
         except self._faults as error:
-            # What took long was a time-out: a second one would be too long.
-            if time.monotonic() - began > _AT_ONCE_SECONDS or not _may_go_better(error):
+            if not _may_go_better(error, time.monotonic() - began):
                 raise
         self._is_born = False
         return self._try(engine, work)
@@ -322,9 +321,10 @@ class _NotBornError(Exception):
 _EVERYONE = digest(EVERYONE)
 
 
-def _may_go_better(error: Exception) -> bool:
-    """Whether a new connection, or making what is missing, may help."""
+def _may_go_better(error: Exception, seconds: float) -> bool:
+    """Whether making what is missing may help, or, after so many seconds, a new connection."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, _NotBornError)
     is_table_missing = isinstance(error, ProgrammingError) or "no such table" in str(error.orig)
-    return error.connection_invalidated or is_table_missing
+    # What took long was a time-out: a second one would be too long.
+    return is_table_missing or (error.connection_invalidated and seconds <= _AT_ONCE_SECONDS)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -281,12 +282,21 @@ def test_no_token_in_logs_and_texts(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_no_thread_outlives_its_call() -> None:
-    """What was cut ends."""
-    with Peer(hangs()) as peer:
-        tell(peer.url, seconds=SOON)
-    for thread in [each for each in threading.enumerate() if each.name == THREAD_NAME]:
-        thread.join(FAR)
-        assert not thread.is_alive()
+    """There is one while it is under way, which ends when it is cut."""
+    with Peer(hangs()) as peer, ThreadPoolExecutor(1) as pool:
+        before = threads_of_calls()
+        call = pool.submit(tell, peer.url, seconds=1.0)
+        while not (running := threads_of_calls() - before) and not call.done():
+            threading.Event().wait(0.005)
+        assert len(running) == 1
+        assert call.result(FAR).failure == "timeout"
+        for thread in running:
+            thread.join(FAR)
+            assert not thread.is_alive()
+
+
+def threads_of_calls() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == THREAD_NAME}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
