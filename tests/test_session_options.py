@@ -323,6 +323,31 @@ def test_memory_sessions_are_refused_where_several_processes_serve() -> None:
     assert ask(app).status == 200
 
 
+@each(
+    ("options", "is_shared"),
+    [
+        ({"type": "memory"}, False),
+        ({"type": "memory", "data_dir": "sessions"}, False),
+        ({"type": None}, False),
+        ({"type": None, "data_dir": "sessions"}, True),
+        ({"type": "file", "data_dir": "sessions"}, True),
+        ({"type": "ext:redis", "url": "redis://127.0.0.1:1/0"}, True),
+    ],
+)
+def test_which_sessions_several_processes_can_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], is_shared: bool
+) -> None:
+    """By Beaker's own rule: without a type they are files where there is a data_dir, and else in memory."""
+    monkeypatch.chdir(tmp_path)
+    in_force = {**session_options(base_url=BASE_URL, secret=SECRET), **{f"session.{k}": v for k, v in options.items()}}
+    app = SessionMiddleware(inner(logout_store=SharedStore()), in_force)
+    if is_shared:
+        assert ask_own(app, "/", **MULTIPROCESS).status == 200
+    else:
+        [fault] = faults_of(lambda: ask_own(app, "/", **MULTIPROCESS))
+        assert "Sessions live in one process" in fault
+
+
 @pytest.mark.parametrize("path", [*PATHS, "/clef/webhook"])
 def test_a_memory_store_is_refused_where_several_processes_serve(path: str, tmp_path: Path) -> None:
     """wsgi.multiprocess: a logout would be known to one process alone, so no answer may claim that it was recorded."""

@@ -109,7 +109,8 @@ class RedisLogoutStore:
     Stamps are the server's time. All records are one Redis key, without an end of life: they are in one slot of
     a cluster, and an eviction takes all of them or none, so it signs everybody out and brings no login back to
     life. How much a crash may lose is the server's setting (``appendonly``, ``appendfsync``). When records are
-    lost and the set comes back empty, or older than this process has seen it, everybody has to sign in again.
+    lost and the set comes back empty, everybody has to sign in again. Older records, as after a failover or from a
+    backup, are noticed by a process alone that has seen newer ones: record a logout of everyone then.
 
     Nothing is asked of the server before the first call. Every method raises ``StoreUnavailable`` when the
     server can't be asked in time, or is a replica; the cause is attached, and the next call tries again. All

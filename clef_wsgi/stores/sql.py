@@ -38,7 +38,8 @@ class SQLAlchemyLogoutStore:
     Stamps are the database's time. Each change is one transaction that locks the mark, the row of the greatest
     stamp, first; a look-up is one statement. Writers wait in line, those of one process in the order in which they
     came. The tables are made when they are missing. When records are lost, because a table was emptied or dropped,
-    or the database is older than this process has seen it, everybody has to sign in again.
+    everybody has to sign in again. Older records, as after a failover or from a backup, are noticed by a process
+    alone that has seen newer ones: record a logout of everyone then.
 
     Nothing is asked of the database before the first call. Every method raises ``StoreUnavailable`` when the
     database can't be asked in time; the cause is attached, and the next call tries again. All methods may be

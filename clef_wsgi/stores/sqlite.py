@@ -41,8 +41,9 @@ class SQLiteLogoutStore:
     not work over a network (https://www.sqlite.org/wal.html). It is made with mode 0600 when missing.
 
     Every method raises ``StoreUnavailable`` when the file can't be read or written within its limit; the
-    cause is attached. When records are lost (the file is removed, replaced, emptied, or put back to an older
-    state than this process has seen) everybody has to sign in again.
+    cause is attached. When records are lost (the file is removed, replaced by a new one, or emptied) everybody has
+    to sign in again. An older file, as from a backup, is noticed by a process alone that has seen newer stamps:
+    record a logout of everyone then.
 
     :param path: the file's path; its directory must be there.
     :param clock: gives the time in seconds; wall-clock time, since the epoch.
