@@ -260,6 +260,14 @@ class RedisContract(OwnTimeContract):
         assert store.prune(60) == 5001
         assert self.client().zcount(self.key, 0, 1) == 0
 
+    def test_prune_raises_the_mark_too(self, store: LogoutStore) -> None:
+        """No later stamp is below everyone's record, whatever the clock does next (row 49)."""
+        store.tick()
+        threading.Event().wait(0.005)
+        store.prune(0)
+        mark, everyone = self.client().zmscore(self.key, [b"m", b"k" + sha256(EVERYONE.encode()).digest()])
+        assert mark >= everyone
+
     def test_records_have_no_end(self, store: LogoutStore) -> None:
         """Nothing expires by itself: a record that went away by its time would be a login that lives again."""
         store.record_logout(["ann"], once="digest")

@@ -171,6 +171,45 @@ def test_every_store_writes_in_line(records: Records, tmp_path: Path) -> None:
         assert second.result(PATIENCE_SECONDS) < first.result(PATIENCE_SECONDS)[1]
 
 
+def test_a_child_has_a_line_of_its_own(tmp_path: Path) -> None:
+    """A process that is forked while a thread of its parent has the turn does not wait for that thread."""
+    records = Records("sqlite:///{path}", tmp_path / "logouts.db")
+
+    def hold(records: Records, pipe: Connection) -> None:
+        with closing(sqlite3.connect(tmp_path / "logouts.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            pipe.send("held")
+            pipe.recv()
+
+    def write(records: Records, pipe: Connection) -> None:
+        pipe.recv()
+        pipe.send(outcome(store.tick))
+
+    with closing(records.store(write_timeout_seconds=10.0)) as store, ThreadPoolExecutor(1) as pool:
+        store.tick()
+        # In a process of its own: SQLite's locks are counted in memory, which a child inherits.
+        with process(hold, records) as holder:
+            assert holder.recv() == "held"
+            writing = pool.submit(store.tick)
+            threading.Event().wait(0.3)
+            with process(write, records) as child:
+                holder.send("let go")
+                writing.result(PATIENCE_SECONDS)
+                child.send("go")
+                assert child.poll(PATIENCE_SECONDS)
+                assert child.recv() == "done"
+
+
+def test_a_connection_goes_back_as_it_came(tmp_path: Path) -> None:
+    """An Engine of the site's own may be used by others: SQLite waits for them as long as they wished."""
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/logouts.db", connect_args={"timeout": 7.0})
+    with closing(SQLAlchemyLogoutStore(engine)) as store:
+        store.tick()
+        store.record_logout(["ann"])
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 7000
+
+
 # -- what others do to the mark -----------------------------------------------------------------------------
 
 

@@ -26,8 +26,6 @@ class Sentences:
         everyone = f"SELECT stamp FROM {logout} WHERE digest = :everyone"
         next_stamp = say.told.format(f"{say.greatest}({say.now}, stamp + 1)")
         self._prefix = prefix
-        self.begin = text("BEGIN")
-        self.commit = text("COMMIT")
         self.stamp = text(
             f"UPDATE {mark} SET stamp = {next_stamp} "
             f"WHERE one = 1 AND stamp >= :seen AND EXISTS ({everyone}){say.returning}"

@@ -44,7 +44,7 @@ end
 
 if not found[1] or not found[2] or mark < seen then
   local newest = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
-  mark = math.max(mark, tonumber(newest[2] or '0'))
+  mark = tonumber(newest[2] or '0')
   everyone = new_stamp()
   redis.call('ZADD', key, text(everyone), everyone_name)
 end
