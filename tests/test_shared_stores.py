@@ -318,6 +318,22 @@ class TestRedis(RedisContract):
     def client(self) -> Any:
         return self.at_end.enter_context(redis.Redis.from_url(REDIS_URL))
 
+    @pytest.mark.filterwarnings("ignore:.*get_connection:DeprecationWarning")  # older versions need the argument
+    def test_a_failure_cuts_nobody_off(self, store: RedisLogoutStore) -> None:
+        """A call that fails drops idle connections; one that another thread waits on goes on."""
+        pool = store._client.connection_pool
+        idle, in_use = [pool.get_connection("_") for _ in range(2)]
+        for each in (idle, in_use):
+            each.connect()
+        pool.release(idle)
+        in_use.send_command("PING")
+        self.client().set(self.key, "not what it should be")
+        with pytest.raises(clef_wsgi.StoreUnavailable):
+            store.tick()
+        assert in_use.read_response() == b"PONG"
+        assert idle._sock is None
+        pool.release(in_use)
+
 
 class CachedContract(LogoutStoreContract):
     """Behind the cache, one process sees what it recorded itself at once."""
