@@ -76,6 +76,7 @@ def test_the_ini_to_paste(desk: Desk) -> None:
         "provider.server_url": ORIGIN,
         "provider.app_id": shown(printed, "app id"),
         "provider.app_secret_file": "/run/secrets/clef",
+        "provider.signed_tokens": "true",
     }
 
 

@@ -30,6 +30,7 @@ Python:
         app_id="{app_id}",
         app_secret=Path("{file}").read_text().strip(),
         server_url="{server_url}",
+        signed_tokens=True,
     )
 
 INI:
@@ -38,6 +39,7 @@ INI:
     provider.server_url = {server_url}
     provider.app_id = {app_id}
     provider.app_secret_file = {file}
+    provider.signed_tokens = true
 
 When the site runs, see whether it understands a logout:
 
@@ -56,7 +58,10 @@ _ROTATED = """\
 
 Python, while both work: app_secret=[new, old]. When every process of the site has the new one:
 
-    clef-wsgi server app rotate-secret {app_id} --end"""
+    clef-wsgi server app rotate-secret {app_id} --end
+
+With signed_tokens the site keeps the old one in its list for three days more: notices that are
+still under way bear its signature."""
 
 
 def for_new_app(app: App, secret: str | None, server_url: str) -> str:
