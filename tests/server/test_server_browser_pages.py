@@ -417,3 +417,23 @@ def test_the_whole_page_goes_to_the_server(page: Page) -> None:
     page.press("a")
     page.driver.switch_to.default_content()
     assert page.wait_for_url(f"{page.server.origin}/iframes/qr")
+
+
+def test_the_late_page_goes_on_when_the_site_has_heard(page: Page) -> None:
+    """It asks by itself, and leads to the question; it presses nothing."""
+    server, bo, site = page.server, page.server.add_person("Bo"), page.server.add_site("Late")
+    browser = server.browser(signed_in=bo)
+    server.log_in(site, browser)
+    with server.database.writing() as connection:
+        logouts.log_out_of_app(connection, bo.id, site.app_id, now=server.clock())
+    name = f"clef-session-{server.origin.rpartition(':')[2]}"
+    page.open("/healthz")
+    page.driver.add_cookie({"name": name, "value": browser.web.cookies[name]})
+    page.open(f"/iframes/late?{site.ask(state='x')}")
+    page.wait("#late button")
+    with server.database.writing() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.app_id == site.app_id).values(state="confirmed"))
+    page.wait_for_url(f"{server.origin}/iframes/qr?{site.ask(state='x')}")
+    page.wait("form[action^='/iframes/approve'] button")
+    assert page.driver.find_elements("css selector", "input[name='late']") == []
+    assert page.complaints() == []
