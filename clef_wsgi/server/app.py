@@ -32,6 +32,9 @@ from clef_wsgi.server.web import (
 )
 from clef_wsgi.server.web.limits import Limiter
 
+PRUNED_AT_START = 10
+"""Steps of pruning before the first request; the rest is left to the worker."""
+
 ROOMS = (
     api.room,
     login.room,
@@ -99,7 +102,7 @@ def create_app(
         with opened.writing() as connection:
             settings.fix_rp_id(connection, options.passkey_domain)
             settings.write(connection, settings.ORIGIN, options.origin)
-            prune(connection, now=clock())
+        prune(opened, now=clock(), steps=PRUNED_AT_START)
     finally:
         opened.close()  # a server that forks after this shares no connection
     metrics = Metrics(opened, clock)

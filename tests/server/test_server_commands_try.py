@@ -19,7 +19,7 @@ from clef_wsgi.server.commands.trying import Attempt, try_hook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
 from clef_wsgi.server.delivery.call import Outcome
 from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered
-from clef_wsgi.server.records.pruning import prune
+from clef_wsgi.server.records.pruning import drop
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_what_a_killed_command_leaves_behind_is_pruned(desk: Desk) -> None:
         trials.begin(connection, site.app_id, "https://photos.example.com/hook", now=clock())
         assert outbox.due_sites(connection, now=clock() + DAY) == []
         assert outbox.retry(connection, now=clock()) == 0
-        prune(connection, now=clock() + HOUR)
+        drop(connection, now=clock() + HOUR)
         assert connection.execute(select(deliveries.c.id)).all() != []
-        prune(connection, now=clock() + HOUR + 1)
+        drop(connection, now=clock() + HOUR + 1)
         assert connection.execute(select(deliveries.c.id)).all() == []

@@ -607,7 +607,7 @@ def test_a_start_drops_what_is_over_and_nothing_else(tmp_path: Path) -> None:
     assert server.count(schema.site_logins, schema.site_logins.c.ended_at.is_(None)) == 1
     assert server.count(schema.sessions) == 1
     with server.database.writing() as connection:
-        pruning.prune(connection, now=clock())
+        pruning.drop(connection, now=clock())
     assert server.count(schema.deliveries) == 1
     server.close()
 

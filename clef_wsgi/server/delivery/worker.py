@@ -28,7 +28,7 @@ from clef_wsgi.server.delivery import failures, outcomes
 from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
 from clef_wsgi.server.delivery.outcomes import Told
 from clef_wsgi.server.errors import DatabaseUnavailable
-from clef_wsgi.server.records import answers, outbox, timer
+from clef_wsgi.server.records import answers, outbox, pruning, surplus, timer
 from clef_wsgi.server.records.outbox import Notice
 
 Observe = Callable[[str, float], None]
@@ -43,6 +43,7 @@ class Pace:
 
     :param lease_seconds: longer than a call, and than what it takes to write down how it ended.
     :param poll_seconds: how often is looked for what other processes wrote.
+    :param prune_seconds: how often is looked for what is over and can be dropped.
     :param ask_seconds: how long a site that has answered may take to ask who logged out.
     :param calls: how many at the same time, all in all.
     :param calls_of_a_site: to one that answered the last one, by all processes together; any other gets one.
@@ -52,6 +53,7 @@ class Pace:
     call_seconds: float = CALL_SECONDS
     lease_seconds: float = 2 * CALL_SECONDS
     poll_seconds: float = 1.0
+    prune_seconds: float = 60.0
     ask_seconds: float = answers.WAIT_US / SECOND
     calls: int = 64
     calls_of_a_site: int = 2
@@ -69,6 +71,7 @@ class _Run:
     unsaved: list[tuple[Notice, Outcome]] = field(default_factory=list)
     thread: threading.Thread | None = None
     looked_at: float = 0.0
+    prune_at: float = 0.0
 
 
 class Worker:
@@ -181,8 +184,19 @@ class Worker:
             timer.end(self._database, person_id, session_id, now=now)
         if over:
             return 0  # their sites are to be told
+        if self._tidy(run):
+            return 0.02  # there is more; others write meanwhile
         seconds = self._pace.poll_seconds
         return seconds if later is None else min(seconds, max((later - now) / SECOND, 0.01))
+
+    def _tidy(self, run: _Run) -> bool:
+        """Drops what is over, a step at a time; whether there is more. What is due is done between two steps."""
+        if run.over.is_set() or time.monotonic() < run.prune_at:
+            return False
+        now = self._clock()
+        more = [pruning.prune(self._database, now=now, steps=1), surplus.end(self._database, now=now)]
+        run.prune_at = 0.0 if any(more) else time.monotonic() + self._pace.prune_seconds
+        return any(more)
 
     def _write(self, run: _Run) -> None:
         before = run.under_way.copy()

@@ -1,19 +1,22 @@
 """Drops what can't mean anything any more: expired codes and tokens, old sessions, confirmed deliveries.
 
-Nothing that a login or an unheard logout still needs is touched. Knows nothing of when it is called.
+Nothing that a login or an unheard logout still needs is touched. It goes in steps, each short, so that nobody waits
+long for the one who writes.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, exists
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
 
 from clef_wsgi.server.clock import DAY, HOUR
+from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import (
     access_tokens,
     challenges,
     codes,
     deliveries,
     enrolments,
+    receipts,
     sessions,
     site_logins,
 )
@@ -22,16 +25,52 @@ from clef_wsgi.server.records.outbox import CONFIRMED, TEST
 SEEN_AFTERWARDS = 30 * DAY
 """How long what has ended can still be looked at."""
 
+AT_ONCE = 500
+"""How many rows a step drops."""
 
-def prune(connection: Connection, *, now: int) -> None:
-    """Drops what is over. Codes stay an hour longer: a second use is still known as one."""
+
+def prune(database: Database, *, now: int, steps: int) -> bool:
+    """Drops what is over, in so many steps at most, each a transaction.
+
+    :returns: whether there may be more.
+    """
+    return all(_step(database, now) for _ in range(steps))
+
+
+def drop(connection: Connection, *, now: int, limit: int = AT_ONCE) -> int:
+    """One step; how many rows it dropped. Codes stay an hour longer: a second use is still known as one."""
+    dropped = 0
+    for table, is_over in _over(now):
+        old = select(table.c.id).where(*is_over).limit(limit - dropped)
+        ids = connection.execute(old).scalars().all()
+        if ids:
+            connection.execute(delete(table).where(table.c.id.in_(ids)))
+            dropped += len(ids)
+        if dropped >= limit:
+            break
+    return dropped
+
+
+def _step(database: Database, now: int) -> bool:
+    """Whether there may be more. Who finds nothing holds up nobody who writes."""
+    with database.reading() as connection:
+        if not any(connection.execute(select(table.c.id).where(*over).limit(1)).first() for table, over in _over(now)):
+            return False
+    with database.writing() as connection:
+        return drop(connection, now=now) >= AT_ONCE
+
+
+def _over(now: int) -> list[tuple[Table, tuple[ColumnElement[bool], ...]]]:
     past = now - SEEN_AFTERWARDS
-    connection.execute(delete(challenges).where(challenges.c.expires_at < now))
-    connection.execute(delete(access_tokens).where(access_tokens.c.expires_at < now))
-    connection.execute(delete(codes).where(codes.c.expires_at < now - HOUR))
-    connection.execute(delete(enrolments).where(enrolments.c.expires_at < past))
-    connection.execute(delete(deliveries).where(deliveries.c.state == CONFIRMED, deliveries.c.done_at < past))
-    connection.execute(delete(deliveries).where(deliveries.c.state == TEST, deliveries.c.made_at < now - HOUR))
-    connection.execute(delete(site_logins).where(site_logins.c.ended_at < past))
     untold = exists().where(site_logins.c.session_id == sessions.c.id, site_logins.c.ended_at.is_(None))
-    connection.execute(delete(sessions).where(sessions.c.ended_at < past, ~untold))
+    return [
+        (challenges, (challenges.c.expires_at < now,)),
+        (access_tokens, (access_tokens.c.expires_at < now,)),
+        (codes, (codes.c.expires_at < now - HOUR,)),
+        (receipts, (receipts.c.expires_at < now,)),
+        (enrolments, (enrolments.c.expires_at < past,)),
+        (deliveries, (deliveries.c.state == CONFIRMED, deliveries.c.done_at < past)),
+        (deliveries, (deliveries.c.state == TEST, deliveries.c.made_at < now - HOUR)),
+        (site_logins, (site_logins.c.ended_at < past,)),
+        (sessions, (sessions.c.ended_at < past, ~untold)),
+    ]

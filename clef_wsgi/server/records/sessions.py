@@ -15,6 +15,9 @@ from clef_wsgi.server.errors import Refused, SessionEnded, Unknown
 from clef_wsgi.server.records import people
 from clef_wsgi.server.records.people import Person
 
+MOST = 100
+"""Living sessions of one person. With one more, the one unused longest is ended: see surplus.py."""
+
 MAX_USER_AGENT = 200
 """Characters that are kept of what a browser calls itself."""
 
@@ -117,10 +120,10 @@ def touch(connection: Connection, session_id: int, *, now: int) -> None:
 
 
 def of_person(connection: Connection, person_id: int, *, now: int) -> list[Browser]:
-    """Where a person is signed in, the newest first."""
+    """Where a person is signed in, the newest first; no more than ``MOST``."""
     columns = [sessions.c[name] for name in ("id", "made_at", "expires_at", "address", "user_agent")]
     query = select(*columns).where(sessions.c.person_id == person_id, is_living(now))
-    return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()))]
+    return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))]
 
 
 def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
