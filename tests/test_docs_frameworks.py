@@ -44,6 +44,23 @@ class Page:
         return browser(getattr(app, "wsgi_app", app), BASE_URL)
 
 
+def test_row_71_an_api_for_another_origin() -> None:
+    """Row 71: a CORS layer outside answers the preflight; our 401 carries its headers; other origins get none."""
+    person = Page("cors_site").browser()
+    friend, stranger = {"Origin": "https://app.example.com"}, {"Origin": "https://evil.example"}
+    preflight = {"Access-Control-Request-Method": "GET"}
+    answer = person.options("/api/albums", headers=friend | preflight, status=204)
+    assert answer.headers["Access-Control-Allow-Origin"] == friend["Origin"]
+    person.options("/api/albums", headers=stranger | preflight, status=401)
+    script = {"Sec-Fetch-Mode": "cors", "Accept": "application/json"}
+    refused = person.get("/api/albums", headers=friend | script, status=401)
+    assert refused.headers["Access-Control-Allow-Origin"] == friend["Origin"]
+    assert refused.json["login_url"].startswith(BASE_URL)
+    person.sign_in("ann")
+    assert person.get("/api/albums", headers=friend | script, status=200).json == {"albums": 3}
+    assert "Access-Control-Allow-Origin" not in person.get("/api/albums", headers=stranger | script).headers
+
+
 def test_row_101_a_stream_ends_with_the_login() -> None:
     """Row 101: what comes in after the logout is not sent, though the stream was open before."""
     page = Page("stream_site")
