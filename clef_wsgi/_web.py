@@ -75,7 +75,7 @@ class Html(str):
 
 
 def link(url: str, label: str) -> Html:
-    return Html(f'<a class="clef-login" href="{escape(url)}">{escape(label)}</a>')
+    return Html(f'<a class="clef-login" rel="nofollow" href="{escape(url)}">{escape(label)}</a>')
 
 
 def post_form(url: str, label: str, **fields: str) -> Html:
@@ -180,6 +180,13 @@ def is_page(environ: Mapping[str, Any]) -> bool:
     )
 
 
+def is_prefetch(environ: Mapping[str, Any]) -> bool:
+    """Return whether a browser asks ahead, for a page that a person may never open (Fetch, ``Sec-Purpose``)."""
+    said = (environ.get(name, "") for name in ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ"))
+    is_ahead = any(re.split("[;,]", value, maxsplit=1)[0].strip().lower() == "prefetch" for value in said)
+    return is_ahead and environ["REQUEST_METHOD"] in ("GET", "HEAD")
+
+
 def _accepted(environ: Mapping[str, Any], offers: list[str]) -> list[str]:
     header = create_accept_header(environ.get("HTTP_ACCEPT"))
     return [offer for offer, _quality in header.acceptable_offers(offers)]
@@ -195,6 +202,12 @@ def _prefers_json(environ: Mapping[str, Any]) -> bool:
 def redirect(url: str) -> WSGIApplication:
     """303, never 307: the browser must not send a form again (RFC 9700, section 4.12)."""
     return _answer(303, "text/plain", "", {"Location": url})
+
+
+def no_content() -> WSGIApplication:
+    """Return an empty answer that no cache keeps."""
+    answer: WSGIApplication = Response(status=204, headerlist=[("Cache-Control", "no-store")])
+    return answer
 
 
 def json_answer(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> WSGIApplication:

@@ -12,6 +12,8 @@ from urllib.parse import quote
 from . import _paths, _web
 from .errors import ClefError
 
+_DOCUMENTS = ("", "text/html", "application/xhtml+xml")
+
 
 class Gate(Protocol):
     """What the middleware does for an app."""
@@ -44,6 +46,7 @@ class ClefLogin:
     error: ClefError | None = None
     return_to: str | None = None
     is_private = False
+    document_cache = "private"
     must_not_store = False
     has_started = False
 
@@ -107,7 +110,14 @@ class ClefLogin:
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """The server's ``start_response`` with a marked copy of the headers, and otherwise not there."""
         self.has_started = True
-        return self._start_response(status, mark(headers, self.is_private, self.must_not_store), exc_info)
+        marked = mark(
+            status,
+            headers,
+            is_private=self.is_private,
+            must_not_store=self.must_not_store,
+            document_cache=self.document_cache,
+        )
+        return self._start_response(status, marked, exc_info)
 
     def _next(self, next: str | None) -> str:
         if next is not None:
@@ -121,20 +131,26 @@ def login_url(site: _paths.Site, login_path: str, next: str) -> str:
     return site.url(login_path) + "?next=" + quote(next, safe="/", errors="replace")
 
 
-def mark(headers: list[tuple[str, str]], is_private: bool, must_not_store: bool) -> list[tuple[str, str]]:
+def mark(
+    status: str, headers: list[tuple[str, str]], *, is_private: bool, must_not_store: bool, document_cache: str
+) -> list[tuple[str, str]]:
     """A copy that says what a cache needs to know (RFC 9111, sections 4.1 and 5.2).
 
     A copy, since Beaker appends its cookie to the list it gets: an app with one list for all answers would hand
-    the cookie of one visitor to the next. ``Vary: Cookie`` always; ``Cache-Control: private`` for somebody
-    signed in, unless the app spoke itself; ``no-store``, whatever the app said, where it must not be kept.
+    the cookie of one visitor to the next. ``Vary: Cookie`` always; for somebody signed in, unless the app spoke
+    itself, a ``Cache-Control``: ``document_cache`` for what a browser shows as a page and may keep for Back, else
+    ``private``; and ``no-store``, whatever the app said, where it must not be kept.
     """
     says_cookie = says_cache = False
+    is_document = not status.startswith("304")
     for name, value in headers:
         # Names are told apart by their length first, since this runs for every header of every answer.
         if len(name) == 4 and name.lower() == "vary":
             says_cookie = says_cookie or _names_cookie(value)
         elif len(name) == 13 and name.lower() == "cache-control":
             says_cache = True
+        elif len(name) == 12 and name.lower() == "content-type":
+            is_document = value.partition(";")[0].strip().lower() in _DOCUMENTS
     marked = list(headers)
     if not says_cookie:
         marked.append(("Vary", "Cookie"))
@@ -142,7 +158,7 @@ def mark(headers: list[tuple[str, str]], is_private: bool, must_not_store: bool)
         marked = [header for header in marked if header[0].lower() != "cache-control"]
         marked.append(("Cache-Control", "no-store"))
     elif is_private and not says_cache:
-        marked.append(("Cache-Control", "private"))
+        marked.append(("Cache-Control", document_cache if is_document else "private"))
     return marked
 
 

@@ -144,9 +144,13 @@ def empty(session: SessionObject, entry: str) -> bool:
     """Empties the whole session but for other middlewares' logins: the next person here sees nothing of the last.
 
     A courtesy, never the mechanism: a slow request that loaded the session before writes the old content back
-    when it ends. Returns False when it could not be written; this request sees an empty session all the same.
+    when it ends. The cookie is sent once more, since Chromium keeps pages for Back, those with ``no-store`` too, until
+    a cookie of the site is set.
+
+    :returns: False when it could not be written; this request sees an empty session all the same.
     """
     others = _of_others(session, entry)
+    session.send_cookie()
     try:
         with _written(session):
             _clear(session, others)

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _canonical, _events, _exchange_limit, _paths, _web, login_session
+from . import _canonical, _events, _exchange_limit, _paths, _state, _web, login_session
 from ._checks import Faults
 from ._session_cookie import SessionCookie
 from .beaker_options import session_options, unsafe_options
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 Endpoint = Callable[[Environ], "WSGIApplication"]
 
-_SECOND_TRY = "r."
-"""Marks the state of a login that started over: a browser without cookies remembers nothing else."""
 _MAX_PARAMETER_LENGTH = 2048
 _SECONDS_BETWEEN_LINES = 60
 _SHARERS: WeakKeyDictionary[object, WeakSet[ClefMiddleware]] = WeakKeyDictionary()
@@ -96,6 +94,9 @@ class ClefMiddleware:
         max_login_age: timedelta | float = timedelta(days=30),
         # How long a started login stays usable (timedelta or seconds).
         state_lifetime: timedelta | float = timedelta(hours=1),
+        # What documents outside of protect carry for somebody signed in when the app says nothing: "private" or
+        # "no-store", which keeps them from the Back button after a logout.
+        signed_in_cache: str = "private",
         # When logins can't be checked: "unavailable" answers 503, "anonymous" goes on with nobody signed in.
         store_failure: str = "unavailable",
         # Called before a login is written: may add JSON values to user, or raise LoginRefused.
@@ -120,6 +121,7 @@ class ClefMiddleware:
         self._webhook_path = faults.path("webhook_path", webhook_path)
         self._rules = faults.path_rules(protect, public, ignore)
         self.state_lifetime = faults.seconds("state_lifetime", state_lifetime)
+        self._signed_in_cache = faults.choice("signed_in_cache", signed_in_cache, ("private", "no-store"))
         self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
         self._on_login = on_login if on_login is None else faults.function("on_login", on_login)
         self._on_refusal = on_refusal if on_refusal is None else faults.function("on_refusal", on_refusal)
@@ -203,11 +205,13 @@ class ClefMiddleware:
     # -- requests for the app ---------------------------------------------------------------------------------
 
     def _others(self, environ: Environ, readings: Collection[str], login: ClefLogin) -> WSGIApplication:
+        needs_login = self._rules.need_login(readings)
+        login.document_cache = "no-store" if needs_login else self._signed_in_cache
         if self._carries_cookie(environ):
             try:
                 record = self._logins.living(environ[self._session_key])
             except StoreUnavailable as error:
-                if not self._goes_on or self._rules.need_login(readings):
+                if not self._goes_on or needs_login:
                     page = self._safe_next([_paths.current_page(environ, self.site)])
                     return self._refusal(environ, error, retry_url=self._page(page))
                 login.error = error
@@ -215,7 +219,7 @@ class ClefMiddleware:
             else:
                 if record is not None:
                     self._introduce(environ, record, login)
-        if environ["clef.user"] is None and self._rules.need_login(readings):
+        if needs_login and environ["clef.user"] is None:
             return self._ask_to_log_in(environ)
         return self.app
 
@@ -241,6 +245,8 @@ class ClefMiddleware:
     def _own(self, environ: Environ, endpoint: Endpoint, login: ClefLogin) -> WSGIApplication:
         if self._cookie is None:
             self._check_session(environ)
+        if endpoint in (self._login, self._callback, self._logout) and _web.is_prefetch(environ):
+            return _web.no_content()
         # The URL of a callback holds a code: it must never become the page to come back to.
         login.return_to = self._page(None)
         try:
@@ -260,7 +266,7 @@ class ClefMiddleware:
         return self._start_login(environ, target)
 
     def _start_login(self, environ: Environ, next: str | None, *, mark: str = "") -> WSGIApplication:
-        state = mark + secrets.token_urlsafe(32)
+        state = _state.new_state(next, mark=mark)
         start = self.provider.start_login(state, self._redirect_url)
         self._remember(environ, state, next, start.memo)
         return _web.redirect(start.url)
@@ -273,7 +279,7 @@ class ClefMiddleware:
         pending = self._started.spend(session, query["state"]) if self._carries_cookie(environ) else None
         if pending is None or not self._started.is_fresh(pending):
             return self._unknown_state(environ, query, pending)
-        environ["clef.login"].return_to = self._page(pending["next"])
+        target = self._target_of(environ, query["state"], pending)
         if "error" in query:
             raise _refused_by_provider(query["error"])
         started = self._logins.tick()
@@ -283,7 +289,14 @@ class ClefMiddleware:
         user = self._completed(environ, dict(identity.user))
         self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
         self._tell_of_remote_user(user)
-        return self._redirect_to(pending["next"])
+        return self._redirect_to(target)
+
+    def _target_of(self, environ: Environ, state: str, pending: Pending | None) -> str | None:
+        """Return the page that a login leads to: as the session has it, else as the state carries it."""
+        kept = pending["next"] if pending else None
+        target = self._safe_next([_state.next_in(state)]) if kept is None else kept
+        environ["clef.login"].return_to = self._page(target)
+        return target
 
     def _tell_of_remote_user(self, user: dict[str, Any]) -> None:
         """Tell once a login why an app will miss its REMOTE_USER."""
@@ -295,18 +308,19 @@ class ClefMiddleware:
 
     def _unknown_state(self, environ: Environ, query: Mapping[str, str], expired: Pending | None) -> WSGIApplication:
         """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
-        carries_cookie = self._carries_cookie(environ)
+        carries_cookie, target = self._carries_cookie(environ), self._target_of(environ, query["state"], expired)
+        is_second_try = query["state"].startswith(_state.SECOND_TRY)
         if carries_cookie and self._logins.living(environ[self._session_key]) is not None:
-            return self._redirect_to(None)
-        if expired is None and query["state"].startswith(_SECOND_TRY):
+            return self._redirect_to(target)
+        if expired is None and is_second_try:
             raise StateMismatch(
                 "This browser does not seem to keep cookies for this site: allow them, then try again.",
                 reason="cookies_blocked",
             )
-        if not carries_cookie or "error" in query or query["state"].startswith(_SECOND_TRY):
+        if not carries_cookie or "error" in query or is_second_try:
             raise StateMismatch() if expired is None else StateExpired()
         self._logins.check_store()
-        return self._start_login(environ, expired and expired["next"], mark=_SECOND_TRY)
+        return self._start_login(environ, target, mark=_state.SECOND_TRY)
 
     def _completed(self, environ: Environ, user: dict[str, Any]) -> dict[str, Any]:
         """The user with what ``on_login`` adds, as it will come back out of JSON."""
@@ -367,8 +381,9 @@ class ClefMiddleware:
         draw = getattr(self.provider, "button_tag", None)
         if draw is None:
             raise RuntimeError("This provider has no script button: use button().")
-        state = secrets.token_urlsafe(32)
-        self._remember(environ, state, self._safe_next([next]), {})
+        safe = self._safe_next([next])
+        state = _state.new_state(safe)
+        self._remember(environ, state, safe, {})
         return str(draw(state, self._redirect_url))
 
     def sign_out(self, environ: Environ) -> None:

@@ -93,6 +93,10 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
             return float(self.timeout) + TIMEOUT_MARGIN_SECONDS
         return max(self._max_login_age, cookie_age(self.cookie_expires), *ages_of_logins(self)) + DAY
 
+    def send_cookie(self) -> None:
+        """Send the session cookie once more with this answer. Beaker sends it with the first one alone."""
+        self._update_cookie_out()
+
     def beside(self, name: str, seconds: float) -> NamespaceManager:
         """The place of another record in the same back-end, which ends ``seconds`` after it was written."""
         options = {**self.namespace_args, "timeout": int(seconds)}

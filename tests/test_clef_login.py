@@ -253,9 +253,13 @@ def test_button_is_a_plain_link() -> None:
     """``.button(next, label)``: a link to ``login_path``, escaped, ready for templates."""
     html = drawn(lambda login: login.button('/x?"<&', '<b>"In"</b> & out'))
     assert html == (
-        f'<a class="clef-login" href="{LOGIN}/x%3F%22%3C%26">&lt;b&gt;&quot;In&quot;&lt;/b&gt; &amp; out</a>'
+        f'<a class="clef-login" rel="nofollow" href="{LOGIN}/x%3F%22%3C%26">'
+        "&lt;b&gt;&quot;In&quot;&lt;/b&gt; &amp; out</a>"
     )
-    assert drawn(lambda login: login.button(), "/notes") == f'<a class="clef-login" href="{LOGIN}/notes">Log in</a>'
+    assert (
+        drawn(lambda login: login.button(), "/notes")
+        == f'<a class="clef-login" rel="nofollow" href="{LOGIN}/notes">Log in</a>'
+    )
 
 
 @each("name", ["button", "sign_out_button", "script_button"])

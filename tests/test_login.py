@@ -288,7 +288,7 @@ def test_row_5_a_double_click_is_one_login() -> None:
     state = ann.start_login("/notes")
     assert ann.come_back(state, "ann", status=303).location == BASE_URL + "/notes"
     login = ann.get("/").json["login_id"]
-    assert ann.come_back(state, "ann", status=303).location == BASE_URL + "/"
+    assert ann.come_back(state, "ann", status=303).location == BASE_URL + "/notes"
     assert len(provider.finishes) == 1
     assert ann.get("/").json["login_id"] == login
 

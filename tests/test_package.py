@@ -29,7 +29,7 @@ ROOT = TESTS.parent
 FLOORS = (
     ("errors", "_events", "_canonical"),
     ("interfaces", "_paths", "_path_rules", "_exchange_limit"),
-    ("_checks", "_texts", "_secret_files", "_session_cookie", "session_places"),
+    ("_checks", "_texts", "_secret_files", "_session_cookie", "_state", "session_places"),
     ("session_class",),
     ("_web", "login_session", "started_logins", "beaker_options", "stores", "providers"),
     ("clef_login", "logins", "_plug_settings"),

@@ -62,7 +62,7 @@ def test_r3_the_state_of_an_older_tab_is_accepted_once() -> None:
     older = ann.start_login("/older")
     ann.start_login("/newer")
     assert ann.come_back(older, "ann", status=303).location == BASE_URL + "/older"
-    assert ann.come_back(older, "eve", status=303).location == HOME
+    assert ann.come_back(older, "eve", status=303).location == BASE_URL + "/older"
     assert len(provider.finishes) == 1
 
 
@@ -176,7 +176,7 @@ def test_row_9_empty_never_equals_empty(state: str | None) -> None:
 
 @pytest.mark.parametrize("succeeds", [True, False])
 def test_row_10_a_state_is_spent_whatever_the_outcome(succeeds: bool) -> None:
-    """Row 10: used once, it is unknown: no provider call; who is signed in already goes home."""
+    """Row 10: used once, it is unknown: no provider call; who is signed in already goes to its page."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     state = ann.start_login("/notes")
@@ -184,7 +184,7 @@ def test_row_10_a_state_is_spent_whatever_the_outcome(succeeds: bool) -> None:
     ann.come_back(state, status=303 if succeeds else 400)
     provider.raises = None
     answer = ann.come_back(state, status=303)
-    assert (answer.location == HOME) is succeeds
+    assert (answer.location == BASE_URL + "/notes") is succeeds
     assert answer.location.startswith(PROVIDER_URL) is not succeeds
     assert len(provider.finishes) == 1
 
