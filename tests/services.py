@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import socket
+import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from socketserver import ThreadingMixIn
@@ -33,6 +35,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
+    "--ignore-certificate-errors",
 )
 
 
@@ -88,14 +91,17 @@ class _Threads(ThreadingMixIn, WSGIServer):
 
 
 @contextmanager
-def served(make_app: Callable[[str], Any]) -> Iterator[str]:
+def served(make_app: Callable[[str], Any], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """An app over real HTTP on a free port.
 
     :param make_app: makes it from its own public address.
+    :param tls: whose certificate is shown; without it the address is plain http.
     :returns: that address.
     """
     with _Threads(("127.0.0.1", 0), _Quiet) as server:
-        url = f"http://localhost:{server.server_port}"
+        url = f"{'https' if tls else 'http'}://localhost:{server.server_port}"
+        if tls:  # the handshake is the connection's own thread's
+            server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         server.set_app(make_app(url))
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -151,3 +157,18 @@ def click(browser: Chrome, selector: str) -> None:
     left.click()
     waiting(browser).until(staleness_of(left))
     waiting(browser).until(lambda _: browser.execute_script("return document.readyState") == "complete")
+
+
+def waiting_until(found: Callable[[], Any], describe: Callable[[], str], seconds: float = 20) -> Any:
+    """Ask until the answer is true; an error means: not yet.
+
+    :raises TimeoutError: it did not become true, with what ``describe`` says.
+    """
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while True:
+        with suppress(Exception):
+            if answer := found():
+                return answer
+        if time.monotonic() > deadline:
+            raise TimeoutError(describe())
+        pause.wait(0.03)

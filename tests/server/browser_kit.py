@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from passkey_kit import link
 from server_kit import FakeClock, Server
 from services import chromium, served, waiting
 
+from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
 from clef_wsgi.server import create_app
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.options import Limits
@@ -146,6 +148,58 @@ def add_device(driver: Chrome) -> None:
         is_user_consenting=True,
     )
     driver.add_virtual_authenticator(options)
+
+
+class Place:
+    """A site on the web, which says who is signed in. While it is ``down`` its hook answers 500."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.app: Any = None
+        self.down = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if self.down and environ["PATH_INFO"] == "/clef/webhook":
+            start_response("500 Internal Server Error", [("Content-Length", "0")])
+            return []
+        return self.app(environ, start_response)
+
+
+def greeting(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    user = environ["clef.user"]
+    body = f"<p>Hello, {user['first_name']}</p>" if user else environ["clef.login"].button("/")
+    start_response("200 OK", [("Content-Type", "text/html")])
+    return [f"<!doctype html><body>{body}".encode()]
+
+
+@contextlib.contextmanager
+def site(
+    server: Server, name: str, app: Any = greeting, *, tls: ssl.SSLContext | None = None, **options: Any
+) -> Iterator[Place]:
+    """A site behind the real middleware, over loopback.
+
+    :param tls: makes it an https site; the server calls its webhook over plain http all the same.
+    :param options: the middleware's.
+    """
+    places: list[Place] = []
+
+    def set_up(url: str) -> Place:
+        places.append(Place(url))
+        return places[0]
+
+    with served(set_up, tls) as url, served(lambda _: places[0]) as plain_url:
+        known = server.add_site(
+            name, callback=f"{url}/clef/callback", hooks=[f"{plain_url}/clef/webhook"], allow_private=True
+        )
+        places[0].app = wrap(
+            app,
+            provider=ClefProvider(app_id=known.app_id, app_secret=known.secret, server_url=server.origin),
+            logout_store=MemoryLogoutStore(),
+            base_url=url,
+            session={"secret": "a secret for tests alone, 32 bytes or more", "type": "memory"},
+            **options,
+        )
+        yield places[0]
 
 
 def _with_clock(app: Any, origin: str) -> tuple[Any, FakeClock, str]:

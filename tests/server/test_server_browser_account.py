@@ -3,66 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_kit import Page, Stage, add_device, open_page, running_server
-from server_kit import Server
-from services import chromium, served
+from browser_kit import Page, Place, Stage, add_device, open_page, running_server, site
+from services import chromium
 from sqlalchemy import update
 
-from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
 from clef_wsgi.server.clock import SECOND, system_clock
 from clef_wsgi.server.database.schema import deliveries, people, sessions
 
 pytestmark = pytest.mark.browser
-
-
-class Place:
-    """A site on the web, which says who is signed in. While it is ``down`` its hook answers 500."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.app: Any = None
-        self.down = False
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if self.down and environ["PATH_INFO"] == "/clef/webhook":
-            start_response("500 Internal Server Error", [("Content-Length", "0")])
-            return []
-        return self.app(environ, start_response)
-
-
-def greeting(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    user = environ["clef.user"]
-    body = f"<p>Hello, {user['first_name']}</p>" if user else environ["clef.login"].button("/")
-    start_response("200 OK", [("Content-Type", "text/html")])
-    return [f"<!doctype html><body>{body}".encode()]
-
-
-@contextmanager
-def site(server: Server, name: str) -> Iterator[Place]:
-    """A site behind the real middleware, over loopback."""
-    places: list[Place] = []
-
-    def set_up(url: str) -> Place:
-        places.append(Place(url))
-        return places[0]
-
-    with served(set_up) as url:
-        known = server.add_site(
-            name, callback=f"{url}/clef/callback", hooks=[f"{url}/clef/webhook"], allow_private=True
-        )
-        places[0].app = wrap(
-            greeting,
-            provider=ClefProvider(app_id=known.app_id, app_secret=known.secret, server_url=server.origin),
-            logout_store=MemoryLogoutStore(),
-            base_url=url,
-            session={"secret": "a secret for tests alone, 32 bytes or more", "type": "memory"},
-        )
-        yield places[0]
 
 
 def log_in(page: Page, place: Place) -> None:
