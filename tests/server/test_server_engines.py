@@ -170,7 +170,7 @@ def test_the_columns_of_the_account_page_begin_together(stage: Stage) -> None:
 
 
 def test_log_out_everywhere_and_receipts(stage: Stage) -> None:
-    """Two sites, one button: each site confirms, and each has let go."""
+    """Row 108: two sites, one button: each site confirms, and each has let go."""
     stage.enter()
     for place in (stage.photos, stage.wiki):
         stage.log_in(place)

@@ -326,7 +326,6 @@ def test_row_105_every_form_of_ours_works_in_an_older_browser(server: Server) ->
             (f"/iframes/qr?{site.ask(state='xyz')}", f"/iframes/approve?{site.ask(state='xyz')}"),
             (f"/iframes/switch?{site.ask()}", "/sign-in/options"),
             ("/enrol", "/enrol/look"),
-            (f"/iframes/late?{site.ask()}", f"/iframes/approve?{site.ask()}"),
         ]
     ):
         browser = server.browser(signed_in=ann)
