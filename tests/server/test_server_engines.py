@@ -133,7 +133,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_passkey_signs_in(stage: Stage) -> None:
-    """An invitation, a passkey, a sign-in with it; a browser without passkeys is told so before any press."""
+    """Row 108: an invitation, a passkey, a sign-in with it; a browser without passkeys is told so before any press."""
     if stage.browser.name == "webkit":
         stage.browser.open(stage.server.origin)
         stage.browser.until(lambda: "passkey" in stage.browser.run(PROBLEM), "the sentence on passkeys")
@@ -190,7 +190,7 @@ def test_log_out_everywhere_and_receipts(stage: Stage) -> None:
 
 
 def test_back_after_logging_out_here(stage: Stage) -> None:
-    """Row 81: the protected page is gone with the login; Back leads to the login, not to the last person's page."""
+    """Rows 81 and 108: the page is gone with the login; Back leads to the login, not to the last person's page."""
     stage.enter()
     stage.log_in(stage.photos)
     stage.open_secret()
@@ -201,7 +201,7 @@ def test_back_after_logging_out_here(stage: Stage) -> None:
 
 
 def test_back_after_a_logout_elsewhere(stage: Stage) -> None:
-    """Row 81: the same when the logout came from another device."""
+    """Rows 81 and 108: the same when the logout came from another device."""
     ann = stage.enter()
     stage.log_in(stage.photos)
     stage.open_secret()
@@ -212,7 +212,7 @@ def test_back_after_a_logout_elsewhere(stage: Stage) -> None:
 
 
 def test_foreign_cookies_keep_nobody_out(stage: Stage) -> None:
-    """Row 72: whatever cookies another program has put before ours, a person signs in and stays signed in."""
+    """Rows 72 and 108: whatever cookies another program has put before ours, a person signs in and stays signed in."""
     stage.enter()
     stage.browser.open(f"{stage.photos.url}/free")
     for cookie in FOREIGN_COOKIES:
@@ -223,7 +223,7 @@ def test_foreign_cookies_keep_nobody_out(stage: Stage) -> None:
 
 
 def test_forms_without_fetch_metadata(stage: Stage) -> None:
-    """Row 105: a browser that sends no ``Sec-Fetch-Site`` says with each form of ours where it comes from."""
+    """Rows 105 and 108: a browser that sends no ``Sec-Fetch-Site`` says with each form of ours where it comes from."""
     stage.enter()
     inner = stage.server.app.wsgi_app
     guarded, site_app = WithoutFetchMetadata(inner), stage.photos.app
@@ -245,7 +245,7 @@ def test_forms_without_fetch_metadata(stage: Stage) -> None:
 
 
 def test_continue_to_a_site_that_redirects_on(stage: Stage) -> None:
-    """Row 106: a callback that redirects to another origin: the browser arrives."""
+    """Rows 106 and 108: a callback that redirects to another origin: the browser arrives."""
 
     def farther(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/html")])
