@@ -33,7 +33,7 @@ class Site:
         return self.origin.startswith("https:")
 
     def url(self, path: str) -> str:
-        """The absolute URL of a native path inside the site. Never built from ``Host`` or forwarded headers."""
+        """Return the absolute URL of a native path inside the site. Never built from ``Host`` or forwarded headers."""
         return self.origin + self.prefix + quote(path.encode("latin-1"), safe=punctuation)
 
     @property

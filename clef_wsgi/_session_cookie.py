@@ -15,7 +15,7 @@ _MAX_VALUE_LENGTH = 256
 
 
 class SessionCookie:
-    """Reads the session id from a Cookie header.
+    """Read the session id from a Cookie header.
 
     :param name: the cookie's exact name.
     :param secrets: each may have signed it.
@@ -26,13 +26,16 @@ class SessionCookie:
         self._keys = tuple(hmac.new(secret.encode(), digestmod="sha1") for secret in secrets)
 
     def session_id(self, header: str | None) -> str | None:
-        """The session id of the last cookie of this name whose signature verifies, or None (RFC 6265, section 4.2)."""
+        """Return the session id of the last cookie of this name whose signature verifies, or None.
+
+        The header is that of RFC 6265, section 4.2.
+        """
         if not header or self._start not in header:
             return None
         return next((value[_SIGNATURE_LENGTH:] for value in self._values(header) if self._is_ours(value)), None)
 
     def _values(self, header: str) -> Iterator[str]:
-        """What has this name and could be signed, the last one first."""
+        """Yield what has this name and could be signed, the last one first."""
         length = len(self._start)
         for part in reversed(header.split(";")):
             pair = part.strip(" \t")
@@ -48,7 +51,7 @@ class SessionCookie:
 
 @lru_cache(maxsize=64)
 def session_cookie(name: str, secrets: tuple[str, ...]) -> SessionCookie:
-    """One instance for each name and secrets: preparing a key costs more than a signature."""
+    """Return the one instance for a name and secrets: preparing a key costs more than a signature."""
     return SessionCookie(name, secrets)
 
 

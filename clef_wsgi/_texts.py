@@ -209,7 +209,7 @@ def _full_lines(text: str) -> list[str]:
 
 
 def _mapping(text: str, annotation: Any) -> dict[Any, Any]:
-    """Names and values, ``name=value``, each pair on a line of its own."""
+    """Read names and values, ``name=value``, each pair on a line of its own."""
     if not _are_pairs(text):
         raise ValueError("must be name=value, each on a line of its own")
     name_kind, value_kind = typing.get_args(annotation) or (str, str)

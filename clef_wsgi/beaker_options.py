@@ -64,7 +64,7 @@ def session_options(
 
 
 def _secrets(secret: str | Sequence[str]) -> dict[str, Any]:
-    """A list of secrets as two options: Beaker would make one text of a list, brackets and all."""
+    """Split a list of secrets into two options: Beaker would make one text of a list, brackets and all."""
     newest, *older = [secret] if isinstance(secret, str) else secret
     return {"secret": newest, **({"old_secrets": tuple(older)} if older else {})}
 

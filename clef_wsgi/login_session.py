@@ -43,7 +43,7 @@ _RECORD_FIELDS = tuple(Record.__annotations__)
 
 
 def entry_name(base_url: str, issuer: str | None) -> str:
-    """The name of a middleware's login in a session."""
+    """Return the name of a middleware's login in a session."""
     return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, issuer]).encode()).hexdigest()[:32]
 
 
@@ -53,7 +53,7 @@ def effective_options(session: SessionObject) -> Mapping[str, Any]:
 
 
 def cookie(options: Mapping[str, Any]) -> SessionCookie:
-    """The reader of the session cookie, by Beaker's options in force."""
+    """Return the reader of the session cookie, by Beaker's options in force."""
     return session_cookie(options["key"], (options["secret"], *options.get("old_secrets", ())))
 
 
@@ -68,7 +68,7 @@ def read(session: SessionObject, entry: str) -> Record | None:
 
 
 def holds_anything_of_a_login(session: SessionObject, entry: str) -> bool:
-    """After :func:`read`: whether there is a record at all, well-formed or not. Another middleware's does not count."""
+    """After :func:`read`, return whether there is a record at all, well-formed or not. Another middleware's is none."""
     return entry in session or _OLD_RECORD in session
 
 
@@ -114,7 +114,7 @@ def forget(session: SessionObject) -> None:
 
 
 def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, more: Mapping[str, Any]) -> None:
-    """Writes a login under a new session id, and leaves nothing under the old one.
+    """Write a login under a new session id, and leave nothing under the old one.
 
     ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id. Only
     where another middleware has a login in it, that and what the apps keep stay: the cookie is theirs as well.
@@ -141,7 +141,7 @@ def _leave(session: SessionObject, entry: str, others: Mapping[str, Any], *, kee
 
 
 def empty(session: SessionObject, entry: str) -> bool:
-    """Empties the whole session but for other middlewares' logins: the next person here sees nothing of the last.
+    """Empty the whole session but for other middlewares' logins: the next person here sees nothing of the last.
 
     A courtesy, never the mechanism: a slow request that loaded the session before writes the old content back
     when it ends. The cookie is sent once more, since Chromium keeps pages for Back, those with ``no-store`` too, until

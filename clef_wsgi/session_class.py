@@ -80,7 +80,7 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
             self.invalidate()
 
     def save(self, accessed_only: bool = False) -> None:
-        """Each write says anew when the record ends, to a back-end that can end it."""
+        """Save the session, and tell a back-end that can end records when this one ends."""
         self.namespace_args["timeout"] = int(self._seconds())
         if hasattr(self, "namespace"):
             self.namespace.timeout = self.namespace_args["timeout"]
@@ -98,18 +98,18 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
         self._update_cookie_out()
 
     def beside(self, name: str, seconds: float) -> NamespaceManager:
-        """The place of another record in the same back-end, which ends ``seconds`` after it was written."""
+        """Return the place of another record in the same back-end, which ends ``seconds`` after it was written."""
         options = {**self.namespace_args, "timeout": int(seconds)}
         return self.namespace_class(name, data_dir=self.data_dir, digest_filenames=False, **options)
 
 
 def is_content(name: str) -> bool:
-    """Whether an entry is more than Beaker's times and what a session has for started logins."""
+    """Return whether an entry is more than Beaker's times and what a session has for started logins."""
     return not name.startswith("_") and name != EARLIER
 
 
 def cookie_age(expires: Any) -> float:
-    """Seconds for which a browser keeps a cookie by Beaker's ``cookie_expires``; 0 for one that dies with it."""
+    """Return the seconds that a browser keeps a cookie, by Beaker's ``cookie_expires``; 0 where it dies with it."""
     if isinstance(expires, datetime):
         expires = expires - datetime.now(expires.tzinfo)
     if isinstance(expires, timedelta):
@@ -118,7 +118,7 @@ def cookie_age(expires: Any) -> float:
 
 
 def ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
-    """Seconds that each login has left, by its own record, and 0 for none. Anything may stand in a record."""
+    """Yield the seconds that each login has left, by its own record, and 0 for none. A record may hold anything."""
     yield 0.0
     for name, record in session.items():
         ends = record.get("expires_at") if name.startswith(ENTRY_PREFIX) and isinstance(record, dict) else None

@@ -162,7 +162,7 @@ class PrivateLock(FileSynchronizer):  # type: ignore[misc]
 def directories(
     data_dir: str | None, own_dir: str | None, lock_dir: str | None, *, kind: str = "file"
 ) -> tuple[str, str]:
-    """Where Beaker keeps session files and their locks, by its options."""
+    """Return where Beaker keeps session files and their locks, by its options."""
     if not data_dir and not (own_dir and lock_dir):
         raise MissingCacheParameter(f"data_dir is required, or {kind}_dir and lock_dir")
     base = os.path.join(data_dir or "", f"container_{kind}")
@@ -170,12 +170,12 @@ def directories(
 
 
 def lock_path(lock_dir: str, session_id: str) -> str:
-    """Where Beaker locks a session: by the SHA-1 of its id."""
+    """Return where Beaker locks a session: by the SHA-1 of its id."""
     return _path(lock_dir, hashlib.sha1(session_id.encode(), usedforsecurity=False).hexdigest(), ".lock")
 
 
 def make_private(directory: str) -> None:
-    """Makes the directory, and those above it that are missing, for its owner alone."""
+    """Make the directory, and those above it that are missing, for its owner alone."""
     if directory and not os.path.isdir(directory):
         make_private(os.path.dirname(directory))
         with suppress(FileExistsError):

@@ -60,7 +60,7 @@ class Ages:
 
     @classmethod
     def of(cls, session: Mapping[str, Any], max_login_age: float, state_lifetime: float) -> Ages:
-        """By Beaker's options and the middleware's."""
+        """Compute the ages from Beaker's options and the middleware's."""
         timeout = session.get("timeout")
         longest = max(max_login_age, cookie_age(session.get("cookie_expires")))
         return cls(
@@ -69,7 +69,7 @@ class Ages:
         )
 
     def ended(self, content: Any, age: float) -> str:
-        """What has ended, of a record that was written so long ago: SESSION, STARTED or nothing at all.
+        """Say what has ended, of a record that was written so long ago: SESSION, STARTED or nothing at all.
 
         STARTED is what holds started logins, or nothing. What is not recognised never ends.
         """
@@ -120,7 +120,7 @@ def _may_live(session: Any) -> bool:
 
 
 def prune_files(session: Mapping[str, Any], ages: Ages) -> Removed:
-    """Removes ended sessions and started logins with their locks, drafts of killed processes, and locks of nobody."""
+    """Remove ended sessions and started logins with their locks, drafts of killed processes, and locks of nobody."""
     files, locks = map(Path, directories(session.get("data_dir"), session.get("file_dir"), session.get("lock_dir")))
     removed = Counter(
         _remove(file, _lock_of(file, locks), ages)
@@ -207,7 +207,7 @@ def _held(lock: Path) -> Iterator[None]:
 
 
 def prune_table(session: Mapping[str, Any], ages: Ages) -> Removed:
-    """Deletes ended records of Beaker's ``ext:database``, in small transactions.
+    """Delete ended records of Beaker's ``ext:database``, in small transactions.
 
     :raises StoreUnavailable: the database can't be asked.
     """
@@ -271,7 +271,7 @@ def _deleted(engine: Any, table: Any, rows: list[tuple[str, Any]]) -> list[str]:
 
 
 def end_keys(session: Mapping[str, Any], ages: Ages) -> int:
-    """Gives a time to live to each session in Redis that has none: those of before records ended by themselves.
+    """Give a time to live to each session in Redis that has none: those of before records ended by themselves.
 
     :returns: how many there were.
     :raises StoreUnavailable: Redis can't be asked.

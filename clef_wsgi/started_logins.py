@@ -41,7 +41,7 @@ class Pending(TypedDict):
 
 
 class StartedLogins:
-    """Keeps the started logins of one site.
+    """Keep the started logins of one site.
 
     :param entry: the name of the site's login in a session.
     :param lifetime: seconds for which a started login is usable.
@@ -54,7 +54,7 @@ class StartedLogins:
         self._clock = clock
 
     def remember(self, session: SessionObject, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
-        """Keeps a started login; beyond :data:`MAX_STARTED` the oldest is dropped.
+        """Keep a started login; beyond :data:`MAX_STARTED` the oldest is dropped.
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
@@ -72,7 +72,7 @@ class StartedLogins:
         session.request["set_cookie"] = True
 
     def spend(self, session: SessionObject, state: str) -> Pending | None:
-        """Takes a started login out, before anybody speaks to the network. None: it is unknown, or spent.
+        """Take a started login out, before anybody speaks to the network. Return None where it is unknown, or spent.
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
@@ -81,11 +81,11 @@ class StartedLogins:
             return next(filter(None, taken), None)
 
     def is_fresh(self, pending: Pending) -> bool:
-        """Whether a started login is still usable, by clocks that may differ between processes."""
+        """Return whether a started login is still usable, by clocks that may differ between processes."""
         return pending["at"] - _CLOCK_SLACK <= self._clock() < pending["at"] + self._lifetime
 
     def inherited(self, session: SessionObject) -> dict[str, Any]:
-        """What the session's next id needs, so that logins under way in other tabs finish with either cookie.
+        """Return what the session's next id needs, so that logins under way in other tabs finish with either cookie.
 
         They count no longer than they live: who knows an old id must not start logins for the new one later.
         """

@@ -11,10 +11,10 @@ _UNSEEN = re.compile(
 
 
 def is_name(text: str, longest: int) -> bool:
-    """Whether it has 1 to ``longest`` characters that can be printed, and one that can be seen."""
+    """Return whether a text has 1 to ``longest`` characters that can be printed, and one that can be seen."""
     return 0 < len(text) <= longest and text.isprintable() and not _UNSEEN.fullmatch(text)
 
 
 def tidied(text: str) -> str:
-    """Without white space around it, and single spaces within."""
+    """Strip white space around a text, and leave single spaces within."""
     return " ".join(text.split())

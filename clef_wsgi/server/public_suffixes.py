@@ -119,6 +119,6 @@ _SUFFIXES = {f"{label}.{tld}" for label, tlds in _BELOW_COUNTRIES.items() for tl
 
 
 def is_public_suffix(domain: str) -> bool:
-    """Whether ``domain``, in lower case, is known to be one: of one label, or listed above."""
+    """Return whether ``domain``, in lower case, is known to be a public suffix: of one label, or listed above."""
     _, dot, rest = domain.partition(".")
     return not dot or domain in _SUFFIXES or rest in _EVERYTHING_BELOW.split()

@@ -22,12 +22,12 @@ MAX_LENGTH = 2048
 
 
 def default_port(scheme: str) -> int | None:
-    """Of http and https (RFC 9110, section 4.2)."""
+    """Return the default port of http or https (RFC 9110, section 4.2)."""
     return _DEFAULT_PORTS.get(scheme)
 
 
 def escaped(url: str) -> str:
-    """The address with what is no ASCII in its query escaped, and spaces: some clients send it as it is.
+    """Escape what is no ASCII in an address's query, and spaces: some clients send it as it is.
 
     Bytes that were no UTF-8 (as surrogates) come back as they came. Elsewhere than in the query nothing changes.
     """

@@ -30,7 +30,7 @@ class NotPreparedError(Exception):
 
 
 class Connections:
-    """Does work with a connection, which is closed where the work fails.
+    """Do work with a connection, which is closed where the work fails.
 
     Faults of the database, of its driver, and what ``prepare`` refused, come out as ``StoreUnavailable`` with the
     cause attached.
@@ -53,18 +53,18 @@ class Connections:
         self._pid = os.getpid()
 
     def close(self) -> None:
-        """Closes this process's idle connections."""
+        """Close this process's idle connections."""
         self._dispose(close=self._pid == os.getpid())
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Does the work, and waits in no line."""
+        """Do the work, and wait in no line."""
         engine, seconds = self._engines.read, self._read_seconds
         if not self._is_prepared:  # which is one thread's work
             self._in_line(engine, seconds, lambda _: None)
         return self._run(engine, time.monotonic() + seconds, work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Does the work when it is this thread's turn."""
+        """Do the work when it is this thread's turn."""
         return self._in_line(self._engines.write, self._write_seconds, work)
 
     def _in_line(self, engine: Engine, seconds: float, work: Callable[[Connection], T]) -> T:
@@ -79,7 +79,7 @@ class Connections:
             line.release()
 
     def _run(self, engine: Engine, deadline: float, work: Callable[[Connection], T]) -> T:
-        """Does the work, again and again while others hold what it needs."""
+        """Do the work, again and again while others hold what it needs."""
         while True:
             try:
                 return self._heal(engine, work)
@@ -89,7 +89,7 @@ class Connections:
             time.sleep(POLL_SECONDS)
 
     def _heal(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        """Does the work; once more when the store had to be prepared first, or its connection was an old, dead one."""
+        """Do the work; once more when the store had to be prepared first, or its connection was an old, dead one."""
         began = time.monotonic()
         try:
             return self._try(engine, work)
@@ -134,7 +134,7 @@ class Connections:
 
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
-        """Begins a write transaction, and commits it. An exception goes through: the connection is closed then."""
+        """Begin a write transaction, and commit it. An exception goes through: the connection is closed then."""
         self._begin(connection)
         yield
         connection.exec_driver_sql("COMMIT")

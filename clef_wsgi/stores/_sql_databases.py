@@ -105,7 +105,7 @@ class Limits:
 
 
 def engines_of(url: str | Engine, connect_timeout_seconds: float, read_timeout_seconds: float) -> Engines:
-    """The engine that was given, or two whose connections give up in time. Nothing is asked of the server yet.
+    """Return the engine that was given, or two whose connections give up in time. Nothing is asked of the server yet.
 
     Every statement of their connections stands for itself; transactions are begun and committed in plain SQL.
 
@@ -165,7 +165,7 @@ def _make_postgresql(url: URL, limits: Limits, **pool: Any) -> Engine:
 
 
 def is_busy(error: BaseException | None) -> bool:
-    """Whether the database refused because of others, so that the same may go well in a moment."""
+    """Return whether the database refused because of others, so that the same may go well in a moment."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return is_locked(cause) or not _BUSY.isdisjoint([getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]])
 

@@ -64,7 +64,7 @@ def begin_immediate(connection: sqlite3.Connection, deadline: float) -> None:
 
 
 def is_locked(error: BaseException | None) -> bool:
-    """Whether another connection has the SQLite file just now (SQLITE_BUSY)."""
+    """Return whether another connection has the SQLite file just now (SQLITE_BUSY)."""
     # The text: Python 3.10 does not hand out the code.
     return isinstance(error, sqlite3.OperationalError) and str(error) == "database is locked"
 

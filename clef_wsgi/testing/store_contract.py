@@ -109,7 +109,7 @@ class LogoutStoreContract:
         raise NotImplementedError
 
     def set_clock_back(self, store: LogoutStore, clock: FakeClock) -> None:
-        """Sets the store's time back by a day. Where that is another's, its greatest stamp may be raised as much."""
+        """Set the store's time back by a day. Where that is another's, its greatest stamp may be raised as much."""
         clock.advance(-DAY)
 
     @pytest.fixture
@@ -441,18 +441,18 @@ class SharedLogoutStoreContract(LogoutStoreContract):
 
 
 class KeptLogoutStoreContract(SharedLogoutStoreContract):
-    """What holds besides for a store whose records may be lost under it, or put back to an older state."""
+    """Rules that hold besides for a store whose records may be lost under it, or put back to an older state."""
 
     def lose(self, store: LogoutStore) -> None:
-        """Removes all that the store has kept, behind its back."""
+        """Remove all that the store has kept, behind its back."""
         raise NotImplementedError
 
     def save(self, store: LogoutStore) -> Callable[[], None]:
-        """Copies all that the store has kept. What is returned puts the copy back, behind the store's back."""
+        """Copy all that the store has kept. Return what puts the copy back, behind the store's back."""
         raise NotImplementedError
 
     def parts(self, store: LogoutStore) -> dict[str, Callable[[], None]]:
-        """What removes one thing alone that a store is born with, such as a table, by its name."""
+        """Return what removes one thing alone that a store is born with, such as a table, by its name."""
         return {}
 
     @pytest.mark.parametrize("is_new", [False, True], ids=["", "new process"])

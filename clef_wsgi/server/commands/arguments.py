@@ -65,7 +65,7 @@ def name(text: str) -> str:
 
 
 def is_email(text: str) -> bool:
-    """Whether it has the form of an e-mail address."""
+    """Return whether a text has the form of an e-mail address."""
     return bool(_EMAIL.fullmatch(text)) and text.isprintable()
 
 
@@ -120,7 +120,7 @@ def old_id(text: str) -> tuple[str, int]:
 
 
 def validity(text: str) -> int:
-    """How long a link works, in microseconds: ``36h``, ``14d``."""
+    """Parse how long a link works (``36h``, ``14d``) and return microseconds."""
     found = re.fullmatch("([1-9][0-9]{0,3})([hd])", text)
     length = int(found[1]) * {"h": HOUR, "d": DAY}[found[2]] if found else 0
     if not 0 < length <= MAX_VALIDITY:

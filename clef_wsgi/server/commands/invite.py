@@ -39,7 +39,7 @@ def add_to(commands: Commands) -> None:
 
 
 def add_ids(parser: argparse.ArgumentParser) -> None:
-    """The option of commands that take old ids of a person."""
+    """Add the option of commands that take old ids of a person."""
     parser.add_argument(
         "--id",
         type=old_id,
@@ -84,7 +84,7 @@ def invite(arguments: argparse.Namespace) -> None:
 def invite_many(
     connection: Connection, arguments: argparse.Namespace, *, among: Container[int] | None = None
 ) -> list[links.Link]:
-    """A link for each who may sign in and can't yet, and one line in the audit.
+    """Make a link for each who may sign in and can't yet, and one line in the audit.
 
     :param among: the numbers of those who are meant; ``None``: everybody.
     """

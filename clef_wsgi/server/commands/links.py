@@ -36,21 +36,21 @@ class Link:
     expires_at: int
 
     def as_row(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the link as JSON and CSV have it, for programs."""
         person = self.person
         values = (person.id, person.first_name, person.last_name, person.email, self.url, iso(self.expires_at))
         return dict(zip(COLUMNS, values, strict=True))
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that print one link."""
+    """Add the options of commands that print one link."""
     add_validity(parser)
     add_json(parser)
     parser.add_argument("--no-qr", action="store_true", help="no QR code, the link alone")
 
 
 def add_validity(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that make links."""
+    """Add the options of commands that make links."""
     add_origin(parser)
     parser.add_argument(
         "--valid", type=validity, default=enrolments.LIFETIME, metavar="TIME", help="how long: 36h, 14d (default: 1d)"
@@ -58,14 +58,14 @@ def add_validity(parser: argparse.ArgumentParser) -> None:
 
 
 def make(connection: Connection, people: Iterable[Person], purpose: str, origin: str, lifetime: int) -> list[Link]:
-    """A new link for each; their older ones stop working. The caller has locked them."""
+    """Make a new link for each; their older ones stop working. The caller has locked them."""
     now, known = system_clock(), {person.id: person for person in people}
     secrets = enrolments.issue_many(connection, known, purpose=purpose, now=now, lifetime=lifetime)
     return [Link(known[whose], f"{origin}{ENROL_PATH}#{secret}", now + lifetime) for whose, secret in secrets.items()]
 
 
 def say_link(introduction: str, link: Link, arguments: argparse.Namespace) -> None:
-    """Prints a link, and the same as a QR code; or as JSON."""
+    """Print a link, and the same as a QR code; or as JSON."""
     if arguments.json:
         say_json(link.as_row())
         return
@@ -75,7 +75,7 @@ def say_link(introduction: str, link: Link, arguments: argparse.Namespace) -> No
 
 
 def say_csv(links: Iterable[Link]) -> None:
-    """Prints links for a mail merge (RFC 4180). A cell that a spreadsheet would take for a formula begins with '."""
+    """Print links for a mail merge (RFC 4180). A cell that a spreadsheet would take for a formula begins with '."""
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()
     for link in links:
@@ -83,7 +83,7 @@ def say_csv(links: Iterable[Link]) -> None:
 
 
 def in_words(lifetime: int) -> str:
-    """How long a link works, for people."""
+    """Say how long a link works, for people."""
     number, unit = (lifetime // DAY, "day") if lifetime % DAY == 0 else (lifetime // HOUR, "hour")
     return f"one {unit}" if number == 1 else f"{number} {unit}s"
 

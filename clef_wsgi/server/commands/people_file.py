@@ -20,7 +20,7 @@ MAX_NAME = 64
 
 
 def read_people(path: Path) -> tuple[list[Entry], list[Skipped]]:
-    """The rows that can be imported, and why each of the others can't.
+    """Return the rows that can be imported, and why each of the others can't.
 
     :raises ConfigurationError: the file is no CSV in UTF-8, or lacks a column.
     """
@@ -35,7 +35,7 @@ def read_people(path: Path) -> tuple[list[Entry], list[Skipped]]:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row by the names of the columns, numbered as a spreadsheet does: the names are row 1."""
+    """Yield each row by the names of the columns, numbered as a spreadsheet does: the names are row 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -29,7 +29,7 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of one hook."""
+    """The result of one hook: the call's outcome, its duration, and whether the site exchanged the token."""
 
     outcome: Outcome
     seconds: float
@@ -47,7 +47,10 @@ def add_to(group: Commands) -> None:
 
 
 def test(arguments: argparse.Namespace) -> None:
-    """:raises Refused: one of the hooks did not understand."""
+    """Send a notification to each hook of a site, and print the results.
+
+    :raises Refused: one of the hooks did not understand.
+    """
     with opened(arguments) as database:
         with database.writing() as connection:
             app = find_app(connection, arguments.app)
@@ -70,7 +73,7 @@ def try_hook(
     ask_seconds: float = answers.WAIT_US / SECOND,
     call: Call = call,
 ) -> Attempt:
-    """Sends one notification, and waits for the exchange. It is forgotten afterwards."""
+    """Send one notification and wait for the exchange. The notification is forgotten afterwards."""
     with database.writing() as connection:
         trial = trials.begin(connection, app.id, hook, now=system_clock())
     try:
@@ -84,7 +87,7 @@ def try_hook(
 
 
 def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
-    """Whether it is, or will be in so many seconds."""
+    """Return whether the token is exchanged, or will be in so many seconds."""
     until = time.monotonic() + seconds
     while True:
         with database.reading() as connection:
@@ -96,7 +99,7 @@ def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
 
 
 def _tell(app: App, hook: str, attempt: Attempt, server_url: str) -> bool:
-    """Prints what came of a hook; whether it understood."""
+    """Print the result of a hook, and return whether it understood."""
     outcome = attempt.outcome
     reached = outcome.status is not None or attempt.exchanged or outcome.failure == failures.ANSWER
     answered = f"{outcome.status}, after {attempt.seconds:.1f} s" if outcome.status else "no"

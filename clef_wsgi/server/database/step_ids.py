@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 
 def widen(connection: Connection) -> None:
-    """Ids of 64 bits (SQLite's integers are), and a column of each app for how it gets them."""
+    """Widen ids to 64 bits (SQLite's integers are), and give each app a column for how it gets them."""
     if connection.dialect.name == "postgresql":
         for table in ("clef_ids", "deliveries"):
             connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN clef_id TYPE BIGINT")

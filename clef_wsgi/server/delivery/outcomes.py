@@ -17,7 +17,7 @@ Told = tuple[str, float]
 
 
 def save(connection: Connection, notice: Notice, outcome: Outcome, *, now: int, wait_us: int) -> Told | None:
-    """Writes down how a call ended.
+    """Write down how a call ended.
 
     :returns: what there is to observe, if it is news; an answer without an exchange is none yet.
     """
@@ -35,7 +35,7 @@ def save(connection: Connection, notice: Notice, outcome: Outcome, *, now: int, 
 
 
 def end_waits(connection: Connection, *, now: int) -> list[Told]:
-    """Writes down which sites answered, and never asked who logged out."""
+    """Write down which sites answered, and never asked who logged out."""
     told = []
     for row in answers.unasked(connection, now=now):
         next_at = _next_try(row, now)

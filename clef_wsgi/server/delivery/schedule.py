@@ -43,7 +43,7 @@ def next_try(
 
 
 def next_try_of_busy(*, now: int, first_tried_at: int, draw: Callable[[], float] = random.random) -> int | None:
-    """When to try a site next that was busy; ``None`` where it was busy for so long that it has to count."""
+    """Return when to try a site next that was busy; ``None`` where it was busy for so long that it has to count."""
     at = now + int(BUSY_DELAY * (1 + draw() / 2))
     return at if at <= first_tried_at + PERIOD else None
 

@@ -34,7 +34,7 @@ def heard(
     places: threading.Semaphore,
     seconds: float = WAIT_SECONDS,
 ) -> bool:
-    """Whether a site has heard of all logouts of a person, for which it is given a moment if there is a place.
+    """Return whether a site has heard of all logouts of a person, waiting a moment for it if there is a place.
 
     :param wake: tells the worker that there is something to do.
     """
@@ -55,7 +55,7 @@ def heard(
 
 
 def has_heard(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
-    """The same without waiting, for a page that asks again and again: the site is tried again now and then."""
+    """Return the same without waiting, for a page that asks again and again. The site is tried again now and then."""
     if not _is_unheard(database, person_id, app_id):
         return True
     _hurry(database, person_id, app_id, clock, wake, rest_us=REST_US)

@@ -41,7 +41,7 @@ class Exchanged:
 
 
 def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchanged:
-    """An app asks who logged out, as often as it likes, and is told the same.
+    """Exchange a logout token for the number of who logged out, as often as the app asks.
 
     :raises InvalidLogoutToken: unknown, of another app, or over for more than ten minutes.
     """
@@ -59,7 +59,7 @@ def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchan
 
 
 def answered(connection: Connection, notice: Notice, *, status: int, now: int, wait_us: int = WAIT_US) -> str | None:
-    """The site answered 2xx or 3xx. Without an exchange the row waits for one, and is not sent meanwhile.
+    """Record an answer of 2xx or 3xx. Without an exchange the row waits for one, and is not sent meanwhile.
 
     :returns: ``confirmed`` or ``pending``, if that is news.
     """
@@ -81,7 +81,7 @@ def answered(connection: Connection, notice: Notice, *, status: int, now: int, w
 def failed(
     connection: Connection, notice: Notice, *, failure: str, status: int | None, next_at: int | None, now: int
 ) -> bool:
-    """The site has not heard; does nothing if the lease has gone to somebody else.
+    """Record that the site has not heard; do nothing if the lease has gone to somebody else.
 
     :param failure: a code of ``delivery.failures``.
     :param next_at: when it is due again; ``None`` gives it up.
@@ -92,7 +92,7 @@ def failed(
 
 
 def busy(connection: Connection, notice: Notice, *, next_at: int) -> bool:
-    """The site has no room right now, and said so: no attempt. Does nothing if the lease has gone to somebody else.
+    """Record that the site has no room right now: no attempt. Do nothing if the lease has gone to somebody else.
 
     :returns: whether that is news.
     """
@@ -102,18 +102,18 @@ def busy(connection: Connection, notice: Notice, *, next_at: int) -> bool:
 
 
 def waits_are_over(connection: Connection, *, now: int) -> bool:
-    """Whether :func:`unasked` finds anything."""
+    """Return whether :func:`unasked` finds anything."""
     return connection.execute(select(deliveries.c.id).where(_waited(now)).limit(1)).scalar() is not None
 
 
 def unasked(connection: Connection, *, now: int, limit: int = 100) -> list[Row[Any]]:
-    """Rows that a site answered, and has not asked about in time; locked. What others hold is left to them."""
+    """Lock and return rows that a site answered, and has not asked about in time. What others hold is left to them."""
     query = select(deliveries).where(_waited(now)).order_by(deliveries.c.id).limit(limit)
     return list(connection.execute(query.with_for_update(skip_locked=True)))
 
 
 def never_asked(connection: Connection, row_id: int, *, next_at: int | None, now: int) -> None:
-    """One of :func:`unasked` has failed, in its own way."""
+    """Record that one of :func:`unasked` has failed, as :data:`NOT_ASKED`."""
     values = {"failure": NOT_ASKED, "waits_until": None, **_later(next_at, now)}
     connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(values))
 

@@ -102,7 +102,7 @@ def proven(connection: Connection, app_id: str, secret: str) -> App:
 
 
 def secret_hashes(connection: Connection, app_id: str) -> list[bytes]:
-    """The digests of the secrets that work, the newest first."""
+    """Return the digests of the secrets that work, the newest first."""
     own = select(app_secrets.c.hash).where(app_secrets.c.app_id == app_id)
     return list(connection.execute(own.order_by(app_secrets.c.id.desc())).scalars())
 
@@ -163,7 +163,7 @@ def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
 
 
 def give_ids_as_text(connection: Connection, app_id: str, as_text: bool) -> None:
-    """Whether a site gets the ids of people as text, or as numbers."""
+    """Set whether a site gets the ids of people as text, or as numbers."""
     connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(ids_as_text=as_text))
 
 

@@ -45,7 +45,7 @@ def issue(connection: Connection, person_id: int, *, purpose: str, now: int, lif
 def issue_many(
     connection: Connection, person_ids: Iterable[int], *, purpose: str, now: int, lifetime: int = LIFETIME
 ) -> dict[int, str]:
-    """The same for many, whom the caller has locked: the secret of each by the person's number."""
+    """Issue links for many, whom the caller has locked. Return the secret of each by the person's number."""
     secrets = {person_id: tokens.new_token() for person_id in person_ids}
     if secrets:
         older = (enrolments.c.person_id == bindparam("whose"), _open(now))

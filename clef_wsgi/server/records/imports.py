@@ -47,7 +47,7 @@ class Outcome:
 
 
 def import_people(connection: Connection, app_id: str, entries: Iterable[Entry], *, now: int) -> Outcome:
-    """Takes all of them in, in the caller's transaction. No two entries share an address or a number."""
+    """Import all entries in the caller's transaction. No two entries share an address or a number."""
     outcome, by_email = Outcome(), _by_email(connection)
     ids = select(clef_ids.c.clef_id, clef_ids.c.person_id).where(clef_ids.c.app_id == app_id)
     owners = {row.clef_id: row.person_id for row in connection.execute(ids)}

@@ -68,7 +68,7 @@ def add(connection: Connection, *, person_id: int, app_id: str, hook_url: str, n
 
 
 def new_token(connection: Connection, app_id: str) -> dict[str, str | bytes]:
-    """A logout token for an app, signed for each of its living secrets; as columns."""
+    """Make a logout token for an app, signed for each of its living secrets, and return it as columns."""
     token = tokens.signed(tokens.new_token(), secret_hashes(connection, app_id))
     return {"token": token, "token_hash": tokens.digest(token)}
 
@@ -87,7 +87,7 @@ def next_due(connection: Connection, *, now: int) -> int | None:
 
 
 def free_calls(connection: Connection, app_id: str, *, at_most: int, call_us: int, now: int) -> int:
-    """How many more calls an app may be sent now, whoever makes them. Others count anew when this transaction ends.
+    """Return how many more calls an app may be sent now, whoever makes them. Others count when this transaction ends.
 
     A process that was killed counts for no longer than a call takes.
     """
@@ -138,7 +138,7 @@ def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
 
 
 def hurry(connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None) -> None:
-    """Has what a site has not heard of a person sent now, out of turn.
+    """Send what a site has not heard of a person now, out of turn.
 
     :param tried_before: leaves alone what was tried later than that.
     """
@@ -149,7 +149,7 @@ def hurry(connection: Connection, person_id: int, app_id: str, *, now: int, trie
 def can_hurry(
     connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None
 ) -> bool:
-    """Whether :func:`hurry` would change anything: not what is due, under way, or waited for already."""
+    """Return whether :func:`hurry` would change anything: not what is due, under way, or waited for already."""
     query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
 

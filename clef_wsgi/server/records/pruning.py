@@ -30,7 +30,7 @@ AT_ONCE = 500
 
 
 def prune(database: Database, *, now: int, steps: int) -> bool:
-    """Drops what is over, in so many steps at most, each a transaction.
+    """Drop what is over, in so many steps at most, each a transaction.
 
     :returns: whether there may be more.
     """
@@ -38,7 +38,7 @@ def prune(database: Database, *, now: int, steps: int) -> bool:
 
 
 def drop(connection: Connection, *, now: int, limit: int = AT_ONCE) -> int:
-    """One step; how many rows it dropped. Codes stay an hour longer: a second use is still known as one."""
+    """Drop one step's rows, and return how many. Codes stay an hour longer: a second use is still known as one."""
     dropped = 0
     for table, is_over in _over(now):
         old = select(table.c.id).where(*is_over).limit(limit - dropped)
@@ -52,7 +52,7 @@ def drop(connection: Connection, *, now: int, limit: int = AT_ONCE) -> int:
 
 
 def _step(database: Database, now: int) -> bool:
-    """Whether there may be more. Who finds nothing holds up nobody who writes."""
+    """Drop one step's rows, and return whether there may be more. Who finds nothing holds up nobody who writes."""
     with database.reading() as connection:
         if not any(connection.execute(select(table.c.id).where(*over).limit(1)).first() for table, over in _over(now)):
             return False

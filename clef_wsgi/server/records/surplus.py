@@ -19,7 +19,7 @@ AT_ONCE = 10
 
 
 def end(database: Database, *, now: int) -> bool:
-    """Ends some of one person's; whether there may be more."""
+    """End some sessions of one person who has too many, and return whether there may be more."""
     with database.reading() as connection:
         person_id = _who_has_too_many(connection, now)
     if person_id is None:
@@ -31,7 +31,7 @@ def end(database: Database, *, now: int) -> bool:
 
 
 def trim(connection: Connection, person_id: int, *, now: int) -> None:
-    """After a session was begun, in its transaction. The caller has locked the person."""
+    """End sessions beyond :data:`MOST`, in the transaction that began one. The caller has locked the person."""
     for session_id in _unused_longest(connection, person_id, now):
         logouts.end_session(connection, person_id, session_id, now=now)
         subject = f"person:{person_id}"

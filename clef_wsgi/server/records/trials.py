@@ -27,7 +27,7 @@ class Trial:
 
 
 def begin(connection: Connection, app_id: str, hook_url: str, *, now: int) -> Trial:
-    """A token that the app can exchange, for a number of its own that no person has, ever."""
+    """Make a token that the app can exchange for a number that no person has, ever."""
     person_id = _nobody(connection, now)
     columns = outbox.new_token(connection, app_id)
     row = {"person_id": person_id, "app_id": app_id, "hook_url": hook_url, "state": outbox.TEST}
@@ -38,12 +38,12 @@ def begin(connection: Connection, app_id: str, hook_url: str, *, now: int) -> Tr
 
 
 def is_exchanged(connection: Connection, trial: Trial) -> bool:
-    """Whether the app has asked who it was."""
+    """Return whether the app has asked who it was."""
     return connection.execute(select(deliveries.c.asked_call).where(deliveries.c.id == trial.id)).scalar() is not None
 
 
 def end(connection: Connection, trial: Trial) -> None:
-    """Nothing is left of it but the number."""
+    """Delete the trial. Nothing is left of it but the number."""
     connection.execute(delete(deliveries).where(deliveries.c.id == trial.id, deliveries.c.state == outbox.TEST))
 
 

@@ -101,7 +101,7 @@ def warn() -> Response:
 
 @room.get("/late/heard")
 def ask_again() -> Response:
-    """That page asks whether the site has heard meanwhile. Nothing is approved by it."""
+    """Answer the late page, which asks whether the site has heard meanwhile. Nothing is approved by it."""
     limit("account")
     with server().database.reading() as connection:
         login = read_login(connection)
@@ -125,7 +125,7 @@ def is_late(session: Session, login: LoginRequest) -> bool:
 
 
 def has_heard(session: Session, login: LoginRequest) -> bool:
-    """The same without waiting."""
+    """Return the same without waiting."""
     shared = server()
     person_id, app_id = session.person.id, login.app.id
     return waiting.has_heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
@@ -179,7 +179,7 @@ def _redirect_url(app: App, urls: list[str]) -> str:
 
 
 def approve(connection: Connection, session: Session, login: LoginRequest) -> str:
-    """The person of ``session`` says yes. Return where the browser goes: back to the site, with a code.
+    """Approve a login for the person of ``session``. Return where the browser goes: back to the site, with a code.
 
     :raises PageError: they may not use that site, or were logged out meanwhile.
     """
@@ -202,7 +202,7 @@ def approve(connection: Connection, session: Session, login: LoginRequest) -> st
 
 
 def way_on(session: Session, login: LoginRequest) -> str:
-    """Where somebody goes who has just signed in: back to the site, or to the page that warns of a logout under way.
+    """Return where somebody goes who has just signed in: back to the site, or to the page that warns of a logout.
 
     A step of its own: who may not use that one site is signed in here all the same.
     """

@@ -61,7 +61,7 @@ def with_answer(redirect_url: str, code: str, state: str | None) -> str:
 
 
 def escaped(url: str) -> str:
-    """The address with what is no ASCII in its query escaped, and spaces: some clients send it as it is."""
+    """Escape what is no ASCII in an address's query, and spaces: some clients send it as it is."""
     place, mark, query = url.partition("?")
     return place + mark + _TO_ESCAPE.sub(lambda found: quote(found[0], errors="surrogateescape"), query)
 
