@@ -121,7 +121,7 @@ def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, m
 
     :param keep: whether the content of before goes along: what an anonymous visitor had does, what another
         person had does not.
-    :param more: what else belongs into the session.
+    :param more: what else belongs in the session.
     """
     others = _of_others(session, entry)
     content = dict(session) if keep else others
