@@ -113,6 +113,7 @@ def log_out(page: Page, sites: list[Site]) -> Iterator[str]:
     page.press("#sign-in button")
     page.wait("form[action='/log-out']")
     yield "account-unheard"
+    tell(page, sites[-1], state="pending", next_at=system_clock() + 60 * SECOND)
     page.open(f"/iframes/late?{sites[-1].ask()}")
     yield "late"
     tell(page, sites[-1], state="confirmed", done_at=tapped + 65 * SECOND)
