@@ -37,7 +37,8 @@ def read_people(path: Path) -> tuple[list[Entry], list[Skipped]]:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield each row by the names of the columns, numbered as a spreadsheet does: the names are row 1."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # No field may hold either of the two; Python 3.10 refuses the whole file for the first.
+        text = path.read_text(encoding="utf-8-sig").replace("\0", "\1")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not in UTF-8: export it as CSV UTF-8.") from None
     heading = text.partition("\n")[0]
