@@ -37,6 +37,7 @@ _LISTS: dict[Any, Any] = {
     **dict.fromkeys((collections.abc.Iterable, collections.abc.Collection, collections.abc.Sequence), list),
 }
 _MAPPINGS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_NO_TEXT = "can't be written as text: make this plug in Python"
 _NO_SPACES = (int, float, bool, timedelta)
 """Kinds of items that are told apart by spaces, whoever asks for them."""
 
@@ -92,12 +93,17 @@ def takes_anything(make: Callable[..., Any]) -> bool:
 
 
 def _hint(annotation: Any, names: Mapping[str, Any]) -> Any:
+    """An annotation as types, also where it or a part of it stands in quotes."""
     if annotation is inspect.Parameter.empty:
         return str
-    if not isinstance(annotation, str):
-        return annotation
+
+    def holder() -> None: ...
+
     try:
-        return eval(annotation, {}, names)  # noqa: S307  the text is of the constructor's own source
+        while isinstance(annotation, str):
+            annotation = eval(annotation, {}, names)  # noqa: S307  the text is of the constructor's own source
+        holder.__annotations__ = {"it": annotation}
+        return typing.get_type_hints(holder, {}, names, include_extras=True)["it"]
     except Exception:  # noqa: BLE001  what only a type checker understands
         return str
 
@@ -121,7 +127,7 @@ def value_of(text: str, annotation: Any) -> Any:
     if collection is not None:
         return _lines(text) if str in members else _list(text, collection, isinstance(annotation, _OneALine))
     if str not in members and any(map(_holds_several, origins)):
-        raise ValueError("can't be written as text: make this plug in Python")
+        raise ValueError(_NO_TEXT)
     return _single(text, members)
 
 
@@ -189,7 +195,10 @@ def duration(text: str) -> timedelta:
 
 
 def _list(text: str, annotation: Any, is_one_a_line: bool) -> Any:
-    member = next(iter(typing.get_args(annotation)), str)
+    members = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple and members[-1:] not in ((), (...,)):
+        raise ValueError(_NO_TEXT)  # each of its items is something else
+    member = next(iter(members), str)
     make = _LISTS[typing.get_origin(annotation) or annotation]
     if is_one_a_line and not set(_members(member)) <= set(_NO_SPACES):
         if "\n" not in text and re.search("[ \t,]", text.strip()):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NewType, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypedDict
 
 import doc_runner
 import hypothesis
@@ -103,6 +103,10 @@ class Cellar(Rack):
         labels: Labels | None = None,
         line: deque[str] | None = None,
         ordered: OrderedDict[str, str] | None = None,
+        pair: tuple[str, int] | None = None,
+        quoted: "Mapping[str, str] | None" = None,  # noqa: UP037
+        inner: Optional["Mapping[str, str]"] = None,  # noqa: UP037, UP045
+        bottles: "Sequence['str']" = (),  # noqa: UP037
     ) -> None:
         self.wanted = {name: value for name, value in locals().items() if name != "self"}
         super().__init__(Path())
@@ -202,7 +206,7 @@ def cellar(**texts: str) -> Any:
 PAIRS = "\n  first_name = given name\n  note=a=b, c\n"
 
 
-@each("name", ["claims", "bare", "named", "noted", "either", "text_too", "later"])
+@each("name", ["claims", "bare", "named", "noted", "either", "text_too", "later", "quoted", "inner"])
 def test_a_mapping_is_written_as_names_and_values(name: str) -> None:
     """``name=value``, one a line; a value may hold spaces, commas and more of =."""
     assert cellar(**{name: PAIRS})[name] == {"first_name": "given name", "note": "a=b, c"}
@@ -222,6 +226,7 @@ def test_a_mapping_is_written_as_names_and_values(name: str) -> None:
         ("wines", "\nred wine", ["red wine"]),
         ("wines", "", []),
         ("untyped", "\nred wine\nport", ["red wine", "port"]),
+        ("bottles", "\nred wine\nport", ["red wine", "port"]),
         ("places", "\n/srv/red wine\n/srv", [Path("/srv/red wine"), Path("/srv")]),
         ("years", "1999 2001\n2003", {1999, 2001, 2003}),
     ],
@@ -251,6 +256,10 @@ def test_mappings_and_texts_stand_in_a_file(tmp_path: Path) -> None:
         ("claims", "a=", "is empty"),
         ("bare", "S3CRET", "must be name=value"),
         ("later", "S3CRET", "must be name=value"),
+        ("quoted", "S3CRET", "must be name=value"),
+        ("inner", "S3CRET", "must be name=value"),
+        ("bottles", "red wine", "must have each item on a line of its own"),
+        ("pair", "\nred wine\n3", "can't be written as text"),
         ("counts", "a=many", "must be a whole number"),
         ("wines", "red wine", "must have each item on a line of its own, the first one below the name"),
         ("wines", "red,white", "must have each item on a line of its own"),
