@@ -36,6 +36,8 @@ from clef_wsgi.session_class import (
 from clef_wsgi.session_places import directories, lock_path
 
 MARGIN = DAY
+KINDS_THAT_END = ("memory", "file", "ext:redis", "ext:database")
+"""The types of session whose records end: by themselves, or by what is here."""
 STEP = 200
 """Rows that are read and deleted in one transaction."""
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")

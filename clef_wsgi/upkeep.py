@@ -43,6 +43,8 @@ def _prune_sessions(session: Mapping[str, Any], ages: Ages, say: Say) -> None:
     kind = session.get("type") or ("file" if session.get("data_dir") else "memory")
     if kind == "ext:redis":
         say(f"{session_upkeep.end_keys(session, ages)} sessions in Redis had no end, and have one now.")
+    if kind not in session_upkeep.KINDS_THAT_END:
+        say(f"Sessions of type {kind} are not removed from here: use file, ext:redis or ext:database.")
     if kind not in ("file", "ext:database"):
         return
     prune, what = {

@@ -298,6 +298,22 @@ def test_the_sessions_directory(settings: Settings, mode: int, severity: str) ->
     assert only(found(settings, "session"), "sessions' directory").severity == severity
 
 
+def test_the_directory_that_is_used_is_looked_at(settings: Settings, tmp_path: Path) -> None:
+    """Beaker's ``file_dir`` goes before its ``data_dir``."""
+    (tmp_path / "files").mkdir()
+    os.chmod(tmp_path / "files", 0o777)
+    changed = {**settings, "session.file_dir": str(tmp_path / "files"), "session.lock_dir": str(tmp_path / "locks")}
+    assert only(found(changed, "session"), "sessions' directory").severity == ERROR
+
+
+def test_row_76_sessions_that_nothing_removes(settings: Settings) -> None:
+    """A type whose records never end is named, and so is its directory's mode."""
+    told = found({**settings, "session.type": "dbm"}, "session")
+    assert only(told, "Nothing removes sessions of type dbm").severity == WARNING
+    assert only(told, "sessions' directory").severity == OK
+    assert not any("Nothing removes" in finding.sentence for finding in found(settings, "session"))
+
+
 def test_sessions_that_cant_be_kept(settings: Settings) -> None:
     """A back-end that does not answer is an error, and its address is not told."""
     del settings["session.data_dir"]

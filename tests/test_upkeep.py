@@ -346,6 +346,15 @@ def test_row_77_sessions_in_redis_of_before(
         assert [client.ttl(key) for key in others] == [-1, -1, -1]
 
 
+def test_row_76_a_type_that_is_not_pruned_is_named(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever runs ``prune`` each day is told that these sessions stay."""
+    _put({**settings, "session.type": "dbm"}, monkeypatch)
+    assert main(["prune", "--environ"]) == 0
+    assert "Sessions of type dbm are not removed from here" in capsys.readouterr().out
+
+
 def test_longer_lives(environ: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings say how long a login and a cookie live, and so what is old."""
     file, _ = _visit(environ)

@@ -18,6 +18,7 @@ from clef_wsgi import login_session
 from clef_wsgi._canonical import to_native
 from clef_wsgi.check.findings import About, Finding
 from clef_wsgi.check.patience import within
+from clef_wsgi.session_upkeep import KINDS_THAT_END
 from clef_wsgi.settings import Deployment
 
 SESSION = About("session")
@@ -106,8 +107,14 @@ def _place(options: Mapping[str, Any], store: str) -> Iterator[Finding]:
         )
     else:
         yield SESSION.ok(f"Sessions are shared as far as the store is (type {kind}).")
-    if kind == "file" and os.path.isdir(options["data_dir"]):
-        yield _folder(str(options["data_dir"]))
+    if kind not in KINDS_THAT_END:
+        yield SESSION.warning(
+            f"Nothing removes sessions of type {kind} when they have ended, not even clef-wsgi prune.",
+            "Set session.type = file, ext:redis or ext:database.",
+        )
+    folder = str(options.get(f"{kind}_dir") or options.get("data_dir"))
+    if kind in ("file", "dbm") and os.path.isdir(folder):
+        yield _folder(folder)
 
 
 def _folder(path: str) -> Finding:
