@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -10,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from kit_commands import Desk
-from peers import Peer, Script, Talk, answer, says
+from peers import Peer, Script, Talk, answer, hangs, says
 from server_kit import ORIGIN, Site, postgresql
 from sqlalchemy import select
 
 from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.commands.trying import Attempt, try_hook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
-from clef_wsgi.server.delivery.call import Outcome
+from clef_wsgi.server.delivery.call import Outcome, call
 from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered
 from clef_wsgi.server.records.pruning import drop
 
@@ -82,10 +84,13 @@ def test_a_site_that_understands(desk: Desk, status: str) -> None:
     assert desk.server.count(audit, audit.c.action == "app.test") == 2
 
 
-def attempt(desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., Outcome]) -> Attempt:
+def _app(desk: Desk, site: Site) -> apps.App:
     with desk.server.database.reading() as connection:
-        app = apps.get(connection, site.app_id)
-    return try_hook(desk.server.database, app, hook, ORIGIN, ask_seconds=seconds, **options)
+        return apps.get(connection, site.app_id)
+
+
+def attempt(desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., Outcome]) -> Attempt:
+    return try_hook(desk.server.database, _app(desk, site), hook, ORIGIN, ask_seconds=seconds, **options)
 
 
 def test_a_site_that_never_asks(desk: Desk) -> None:
@@ -146,6 +151,32 @@ def test_a_site_that_fails(desk: Desk, script: Script, lines: list[str]) -> None
     assert (said.code, said.err) == (1, "clef-wsgi: Photos did not understand.\n")
     assert all(line in said.out for line in lines), said.out
     assert desk.server.count(deliveries) == 0
+
+
+def test_a_site_that_speaks_no_tls(desk: Desk) -> None:
+    """It was reached: the fault is its certificate, or its port."""
+
+    def speak(server: socket.socket) -> None:
+        with closing(server.accept()[0]) as talk:
+            talk.recv(1024)
+            talk.sendall(answer(b"", "400 Bad Request"))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        add_site(desk, f"https://127.0.0.1:{server.getsockname()[1]}/hook")
+        thread = threading.Thread(target=speak, args=(server,))
+        thread.start()
+        said = desk.type("app", "test", "Photos")
+        thread.join(20)
+    assert said.code == 1
+    assert all(line in said.out for line in ("reached    yes", "answered   no", "exchanged  no")), said.out
+
+
+def test_a_site_that_is_silent(desk: Desk) -> None:
+    """It was reached, and did not answer in time."""
+    with Peer(hangs()) as peer:
+        site = add_site(desk, f"{peer.url}/hook")
+        found = attempt(desk, site, f"{peer.url}/hook", call=functools.partial(call, seconds=0.3))
+    assert (found.outcome.failure, found.outcome.connected, found.understood) == ("timeout", True, False)
 
 
 def test_a_site_that_asks_and_fails(desk: Desk) -> None:

@@ -101,7 +101,8 @@ def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
 def _tell(app: App, hook: str, attempt: Attempt, server_url: str) -> bool:
     """Print the result of a hook, and return whether it understood."""
     outcome = attempt.outcome
-    reached = outcome.status is not None or attempt.exchanged or outcome.failure == failures.ANSWER
+    was_heard = outcome.connected and outcome.failure != failures.CONNECTION  # one that hangs up may be a proxy
+    reached = outcome.status is not None or attempt.exchanged or was_heard
     answered = f"{outcome.status}, after {attempt.seconds:.1f} s" if outcome.status else "no"
     lines = [f"{printable(app.name)}  {hook}", f"  reached    {'yes' if reached else 'no'}", f"  answered   {answered}"]
     lines.append(f"  exchanged  {'yes' if attempt.exchanged else 'no'}")

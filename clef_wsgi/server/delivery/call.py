@@ -29,11 +29,15 @@ MAX_BODY = 64 * 1024
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text."""
+    """What became of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text.
+
+    ``connected`` is whether a connection was made, where there is no status.
+    """
 
     status: int | None = None
     failure: str | None = None
     retry_after: str | None = field(default=None, repr=False)
+    connected: bool = field(default=False, compare=False)
 
     @property
     def is_answered(self) -> bool:
@@ -69,7 +73,7 @@ def call(
     try:
         return exchange.run(functools.partial(_post, exchange, urlsplit(url), token, user_agent, context))
     except Exception as error:  # noqa: BLE001  a foreign server's bytes went through parsers
-        return Outcome(failure=_failure(error))
+        return Outcome(failure=_failure(error), connected=exchange.connected)
 
 
 @functools.lru_cache(maxsize=1)

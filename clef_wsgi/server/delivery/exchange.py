@@ -52,6 +52,7 @@ class Exchange(Generic[T]):
         self._lock = threading.Lock()
         self._handles: list[socket.socket] = []
         self._over = False
+        self.connected = False
 
     def run(self, work: Callable[[Tell[T]], None]) -> T:
         """What ``work`` told, by calling what it is given; it may go on for a moment after that.
@@ -88,6 +89,7 @@ class Exchange(Generic[T]):
             try:
                 self._watch(sock, 1 / (len(allowed) - number))  # one that swallows everything leaves time for the next
                 sock.connect(address)
+                self.connected = True
                 sock.settimeout(self._seconds_left())
                 return sock
             except OSError as error:
