@@ -55,19 +55,24 @@ _OF_STARTED_LOGINS = {"session", "login", "next", "started"}
 
 @dataclass(frozen=True)
 class Ages:
-    """Seconds after the last write by which a record has ended, the margin included."""
+    """Seconds after the last write by which a record has ended, the margin included.
+
+    ``entry`` is the name of this site's own login in a session.
+    """
 
     session: float
     started: float
+    entry: str = ""
 
     @classmethod
-    def of(cls, session: Mapping[str, Any], max_login_age: float, state_lifetime: float) -> Ages:
+    def of(cls, session: Mapping[str, Any], max_login_age: float, state_lifetime: float, entry: str) -> Ages:
         """Compute the ages from Beaker's options and the middleware's."""
         timeout = session.get("timeout")
         longest = max(max_login_age, cookie_age(session.get("cookie_expires")))
         return cls(
             session=(int(timeout) + TIMEOUT_MARGIN_SECONDS if timeout else longest) + MARGIN,
             started=state_lifetime + MARGIN_SECONDS + MARGIN,
+            entry=entry,
         )
 
     def ended(self, content: Any, age: float) -> str:
@@ -78,7 +83,7 @@ class Ages:
         if not isinstance(content, dict) or not all(isinstance(value, str | bytes) for value in content.values()):
             return ""
         if content.keys() == {"session"} and _holds_content(session := _unpacked(content["session"])):
-            return SESSION if age > self.session and not _may_live(session) else ""
+            return SESSION if age > self.session and not _may_live(session, self.entry) else ""
         return STARTED if content.keys() <= _OF_STARTED_LOGINS and age > self.started else ""
 
 
@@ -113,9 +118,11 @@ def _holds_content(session: Any) -> bool:
     return any(map(is_content, session)) if isinstance(session, dict) else True
 
 
-def _may_live(session: Any) -> bool:
-    """Whether a login in it has time left: another site in the same place may let them live longer."""
-    return isinstance(session, dict) and max(ages_of_logins(session)) > 0
+def _may_live(session: Any, own: str) -> bool:
+    """Whether a login of another site in the same place has time left there."""
+    if not isinstance(session, dict):
+        return False
+    return max(ages_of_logins({name: value for name, value in session.items() if name != own})) > 0
 
 
 # -- files --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from clef_wsgi import session_upkeep
+from clef_wsgi import login_session, session_upkeep
 from clef_wsgi.errors import ConfigurationError
 from clef_wsgi.interfaces import EVERYONE
 from clef_wsgi.login_session import is_user_id
@@ -35,7 +35,8 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
             dropped = deployment.logout_store.prune(age)
             say(f"{dropped} records of logouts older than {_days(age)} were dropped.")
         if deployment.session is not None:
-            ages = Ages.of(deployment.session, middleware.max_login_age, middleware.state_lifetime)
+            own = login_session.entry_name(middleware.site.url(""), getattr(deployment.provider, "issuer", None))
+            ages = Ages.of(deployment.session, middleware.max_login_age, middleware.state_lifetime, own)
             _prune_sessions(deployment.session, ages, say)
 
 

@@ -25,6 +25,7 @@ from kit_sessions import REDIS_URL, redis_records
 import clef_wsgi
 from clef_wsgi import SQLiteLogoutStore, from_settings
 from clef_wsgi.cli import main
+from clef_wsgi.login_session import entry_name
 from clef_wsgi.settings import load
 
 DAY = 24 * 3600
@@ -223,6 +224,22 @@ def test_a_login_of_another_site_that_may_live_longer_stays(environ: Settings) -
         packed = base64.b64encode(zlib.compress(json.dumps(session).encode())).decode()
         file.write_bytes(pickle.dumps({"session": packed}))
         _age(file, 50)
+        assert main(["prune", "--environ"]) == 0
+        assert file.exists() is stays
+
+
+def test_row_76_an_idle_login_of_this_site_goes_with_beakers_timeout(
+    environ: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 76: what its record says counts for other sites' logins alone; its own end by these settings."""
+    _put({**environ, "session.timeout": "1h"}, monkeypatch)
+    issuer: Any = load(environ).provider
+    for entry, stays in (("clef.login.other", True), (entry_name(environ["base_url"], issuer.issuer), False)):
+        file, _ = _visit(environ)
+        session = {"a": 1, entry: {"expires_at": time.time() + 20 * DAY}}
+        packed = base64.b64encode(zlib.compress(json.dumps(session).encode())).decode()
+        file.write_bytes(pickle.dumps({"session": packed}))
+        _age(file, 2)
         assert main(["prune", "--environ"]) == 0
         assert file.exists() is stays
 
