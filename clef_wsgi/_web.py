@@ -183,7 +183,7 @@ def is_page(environ: Mapping[str, Any]) -> bool:
 def is_prefetch(environ: Mapping[str, Any]) -> bool:
     """Return whether a browser asks ahead, for a page that a person may never open (Fetch, ``Sec-Purpose``)."""
     said = (environ.get(name, "") for name in ("HTTP_SEC_PURPOSE", "HTTP_PURPOSE", "HTTP_X_MOZ"))
-    is_ahead = any(re.split("[;,]", value, maxsplit=1)[0].strip().lower() == "prefetch" for value in said)
+    is_ahead = any(re.split(r"[;,\s]", value.strip(), maxsplit=1)[0].lower() == "prefetch" for value in said)
     return is_ahead and environ["REQUEST_METHOD"] in ("GET", "HEAD")
 
 

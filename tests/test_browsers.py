@@ -90,6 +90,7 @@ AHEAD = (
     {"HTTP_PURPOSE": "prefetch"},
     {"HTTP_X_MOZ": "prefetch"},
     {"HTTP_SEC_PURPOSE": "", "HTTP_PURPOSE": "prefetch, x"},
+    {"HTTP_SEC_PURPOSE": "prefetch prerender"},
 )
 NOT_AHEAD: tuple[dict[str, Any], ...] = (
     {"HTTP_SEC_PURPOSE": "prerender;prefetch"},
