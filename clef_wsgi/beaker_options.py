@@ -21,6 +21,7 @@ from .session_class import TolerantSession
 
 MIN_SECRET_LENGTH = 32
 _HOW_TO_MAKE_A_SECRET = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 6265, section 4.1.1
 _NOT_OPTIONS = ("self", "request", "id", "namespace", "namespace_class", "session_class", "use_cookies", "sa_opts")
 _MORE = {
     # Those that its middleware takes out before it makes a session.
@@ -136,8 +137,13 @@ def unsafe_options(options: Mapping[str, Any], site: Site, *, must_be_shared: bo
             "A session of type 'cookie' can be replayed after a logout: keep it on the server (file, ext:redis ...)."
         ]
     secret_fault = _secret_fault(options.get("secret"))
+    key = options.get("key", "beaker.session.id")
     checks = [
         (secret_fault, secret_fault),
+        (
+            not isinstance(key, str) or not _TOKEN.fullmatch(key),
+            "The session cookie's key must be a name in letters, digits, '-', '_' and '.': others don't come back.",
+        ),
         (
             not _is_class_of_ours(options.get("session_class")),
             "Beaker's own session class loses its cookie behind an odd one of somebody else's: write "
@@ -173,7 +179,7 @@ def unsafe_options(options: Mapping[str, Any], site: Site, *, must_be_shared: bo
 
 def _secret_fault(secret: Any) -> str:
     secrets = secret if isinstance(secret, list | tuple) else [secret]
-    if not secrets or not all(secrets):
+    if not secrets or not all(each.strip() if isinstance(each, str) else each for each in secrets):
         return f"The session needs a secret, or any session id is accepted: make one with {_HOW_TO_MAKE_A_SECRET}."
     if not all(isinstance(each, str) for each in secrets):
         return (

@@ -192,6 +192,10 @@ UNSAFE: list[tuple[dict[str, Any], str]] = [
     ({"secret": None}, "needs a secret"),
     ({"secret": ""}, "needs a secret"),
     ({"secret": "x" * 31}, "at least 32 bytes"),
+    ({"key": "two words"}, "key must be a name"),
+    ({"key": "a=b"}, "key must be a name"),
+    ({"key": "a;b"}, "key must be a name"),
+    ({"key": "Zoë"}, "key must be a name"),
     ({"secret": b"x" * 32}, "must be text"),
     ({"data_serializer": "pickle"}, "data_serializer is pickle"),
     ({"httponly": False}, "set httponly to true"),
@@ -235,6 +239,13 @@ def test_all_faults_are_told_together() -> None:
     assert len(faults) == 4
     beaker: dict[str, Any] = {"secret": "short", "httponly": False, "data_serializer": "pickle"}
     assert len(faults_of(lambda: session_options(base_url=BASE_URL, **beaker))) == 3
+
+
+@each("secret", [" " * 40, "\t" * 40, [SECRET, " " * 40]])
+def test_a_blank_secret_is_none(secret: Any) -> None:
+    """Beaker raises an error of its own for it; as an older one anybody could sign with it."""
+    [fault] = faults_of(lambda: session_options(base_url=BASE_URL, secret=secret))
+    assert "needs a secret" in fault
 
 
 def test_a_secret_is_never_told() -> None:
