@@ -55,6 +55,10 @@ _CALLBACK_PARAMETERS = {**dict.fromkeys(("state", "error", "iss"), _MAX_PARAMETE
 _LATER = ("temporarily_unavailable", "server_error")
 """What an ``error`` of a login service is that may be gone in a moment (RFC 6749, section 4.1.2.1)."""
 _NESTED = (dict, list)
+_UNNAMED = (
+    "Several middlewares share this session, and the provider of one has no issuer, so their logins can't "
+    "be told apart: give each provider an `issuer`, or each middleware a session of its own."
+)
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
@@ -154,6 +158,8 @@ class ClefMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         environ["clef.user"] = None
+        if self._issuer is None:
+            self._enter_unnamed(environ)
         if self._remote_user is not None:
             environ.pop("REMOTE_USER", None)
             environ.pop("AUTH_TYPE", None)
@@ -437,10 +443,7 @@ class ClefMiddleware:
         if is_shared and getattr(self.logout_store, "single_process", False):
             faults.append("This logout store lives in one process, and the server runs several: use another.")
         if self._meets_others_unnamed(environ):
-            faults.append(
-                "Several middlewares share this session, and the provider of one has no issuer, so their logins can't "
-                "be told apart: give each provider an `issuer`, or each middleware a session of its own."
-            )
+            faults.append(_UNNAMED)
         if faults:
             raise ConfigurationError(faults=tuple(faults))
         self._cookie = login_session.cookie(options)
@@ -452,6 +455,13 @@ class ClefMiddleware:
         sharers = _SHARERS.setdefault(outer, WeakSet())
         sharers.add(self)
         return len(sharers) > 1 and any(sharer._issuer is None for sharer in sharers)
+
+    def _enter_unnamed(self, environ: Environ) -> None:
+        """Refuse a second middleware of the same name, each in a Beaker of its own that has the same cookie."""
+        session = environ.get(self._session_key)
+        outer, outer_session = environ.setdefault("clef.unnamed", (self, session))
+        if outer is not self and outer._entry == self._entry and _same_cookie(outer_session, session):
+            raise ConfigurationError(faults=(_UNNAMED,))
 
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
@@ -484,6 +494,12 @@ class ClefMiddleware:
             reference=reference,
         )
         return reference
+
+
+def _same_cookie(one: object, other: object) -> bool:
+    """Whether two sessions are found by cookies of one name."""
+    keys = [login_session.effective_options(each)["key"] for each in (one, other) if isinstance(each, SessionObject)]
+    return len(keys) == 2 and keys[0] == keys[1]
 
 
 def _malformed_path(environ: Environ) -> WSGIApplication:

@@ -20,6 +20,7 @@ from clef_wsgi import (
     LogoutStore,
     MemoryLogoutStore,
     session_options,
+    wrap,
 )
 
 OTHER_URL = "https://shop.example.com"
@@ -233,6 +234,28 @@ def test_a_provider_without_issuer_is_used_alone() -> None:
         for _ in range(2):
             with pytest.raises(ConfigurationError, match="give each provider an `issuer`"):
                 ask(app, STAFF)
+
+
+def wrapped_twice(inner: dict[str, Any]) -> Browser:
+    """One site that is wrapped in both layers twice, by two providers without issuer."""
+    own: dict[str, Any] = {f"{name}_path": f"/staff/clef/{name}" for name in ("login", "callback", "webhook", "logout")}
+    common: dict[str, Any] = {"logout_store": MemoryLogoutStore(), "base_url": BASE_URL}
+    app = wrap(echo, provider=Nameless(), session={"secret": SECRET, **inner}, **own, **common)
+    return Browser(wrap(app, provider=Nameless(), session={"secret": SECRET}, **common))
+
+
+def test_row_75_a_site_wrapped_twice_without_issuers_is_refused() -> None:
+    """Whoever signed in by one of them would be signed in by the other, too; with a cookie of its own each is alone."""
+    ann = wrapped_twice({})
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="give each provider an `issuer`"):
+            ann.get("/")
+    ann = wrapped_twice({"key": "__Host-staff"})
+    ann.sign_in("ann")
+    seen = [ann.user]
+    staff_sign_in(ann, "bob")
+    seen.append(ann.user["id"])
+    assert seen == [None, "bob"]
 
 
 @each("issuer", ["", 7, b"x", ["x"]])
