@@ -39,7 +39,19 @@ def _count_calls(connection: Connection) -> None:
     connection.execute(text(answered))
 
 
-STEPS: Mapping[int, Step] = {2: step_ids.widen, 3: _count_calls}
+def _mark_people(connection: Connection) -> None:
+    """Whoever logs out everywhere is marked first. Nobody has a mark yet: what had ended has its own moment."""
+    for table, column in (
+        ("people", "logouts INTEGER NOT NULL DEFAULT 0"),
+        ("people", "telling_since BIGINT"),
+        ("sessions", "logouts INTEGER NOT NULL DEFAULT 0"),
+        ("receipts", "logouts INTEGER"),
+    ):
+        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
+    connection.execute(text("CREATE INDEX people_by_telling ON people (telling_since)"))
+
+
+STEPS: Mapping[int, Step] = {2: step_ids.widen, 3: _count_calls, 4: _mark_people}
 """Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
 PATIENCE_SECONDS = 60

@@ -26,7 +26,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 3
+VERSION = 4
 """The schema that this code was written for. A change here needs a step in ``migrations.STEPS``."""
 
 metadata = MetaData()
@@ -72,6 +72,9 @@ people = Table(
     _at("made_at"),
     _at("disabled_at", nullable=True),
     _at("removed_at", nullable=True),  # the row stays, so that its ids at the sites are never given to another
+    Column("logouts", Integer, nullable=False, server_default="0"),  # how often they were logged out everywhere
+    _at("telling_since", nullable=True),  # since then: not all notices of that are in the outbox yet
+    Index("people_by_telling", "telling_since"),
 )
 
 apps = Table(
@@ -186,6 +189,7 @@ sessions = Table(
     _at("seen_at"),
     _at("expires_at", nullable=True),
     _at("ended_at", nullable=True),
+    Column("logouts", Integer, nullable=False, server_default="0"),  # its person's; once theirs is higher, it has ended
     Column("address", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
     Index("sessions_by_expiry", "ended_at", "expires_at"),
@@ -267,6 +271,7 @@ receipts = Table(
     _of("person_id", "people.id"),
     _hash("token_hash"),
     Column("scope", String(16), nullable=False),  # everywhere, site, browser
+    Column("logouts", Integer),  # everywhere: the person's from then on; what sessions of less began is listed
     _at("made_at"),
     _at("expires_at"),
 )

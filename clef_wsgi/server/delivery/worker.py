@@ -2,7 +2,8 @@
 
 One thread speaks to the database, and is in no transaction while a site is called: the site asks back
 meanwhile. Each call has a thread of its own. A site has its own small number of them, so that a dead one
-delays no other. Ends the sessions whose time is up, too. How a site is called is in call.py.
+delays no other. Writes what a logout everywhere left to it, and ends the sessions whose time is up, too. How a site
+is called is in call.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from clef_wsgi.server.delivery import failures, outcomes
 from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
 from clef_wsgi.server.delivery.outcomes import Told
 from clef_wsgi.server.errors import DatabaseUnavailable
-from clef_wsgi.server.records import answers, outbox, pruning, surplus, timer
+from clef_wsgi.server.records import answers, marks, outbox, pruning, surplus, timer
 from clef_wsgi.server.records.outbox import Notice
 
 Observe = Callable[[str, float], None]
@@ -161,6 +162,8 @@ class Worker:
                 self._note_end(run, notice, outcome)
         if run.unsaved or self._is_due(run):
             self._write(run)
+        if not run.over.is_set() and marks.step(self._database, now=self._clock()):
+            return 0.02  # there may be more; others write meanwhile
         if run.wake.is_set() and time.monotonic() < run.looked_at + self._pace.poll_seconds:
             return 0  # a call has ended meanwhile
         return self._look_ahead(run)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, or_, select
 
-from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.database.schema import deliveries, people, site_logins
 from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
+from clef_wsgi.server.records.site_logins import is_untold
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,29 @@ def read(connection: Connection, *, now: int) -> Backlog:
     oldest = select(func.min(row.made_at)).where(row.state == PENDING)
     is_unclaimed = or_(row.claimed_until.is_(None), row.claimed_until < now)
     due = select(func.min(func.coalesce(row.waits_until, row.next_at))).where(row.state == PENDING, is_unclaimed)
+    since, untold = _untold(connection)
     return Backlog(
-        pending=_count(connection, PENDING),
+        pending=_count(connection, PENDING) + untold,
         given_up=_count(connection, GIVEN_UP),
-        oldest_seconds=_seconds_since(connection.execute(oldest).scalar(), now),
-        overdue_seconds=_seconds_since(connection.execute(due).scalar(), now),
+        oldest_seconds=_seconds_since(_first(since, connection.execute(oldest).scalar()), now),
+        overdue_seconds=_seconds_since(_first(since, connection.execute(due).scalar()), now),
     )
+
+
+def _untold(connection: Connection) -> tuple[int | None, int]:
+    """What is ended by a mark, and not in the outbox yet: since when, and at how many sites of how many people."""
+    waits = people.c.telling_since.is_not(None)
+    since = connection.execute(select(func.min(people.c.telling_since)).where(waits)).scalar()
+    if since is None:
+        return None, 0
+    sites = select(site_logins.c.person_id, site_logins.c.app_id).join(people, people.c.id == site_logins.c.person_id)
+    each = sites.where(waits, is_untold()).distinct().subquery()
+    number = int(connection.execute(select(func.count()).select_from(each)).scalar_one())
+    return (since if number else None), number
+
+
+def _first(*moments: int | None) -> int | None:
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _count(connection: Connection, state: str) -> int:

@@ -1,15 +1,17 @@
 """Logging out: sessions end, codes and tokens are revoked, and each site gets its row in the outbox.
 
 All in the caller's one transaction, behind the person's lock: an exchange is either before it, and its site
-is told, or after it, and refused. Knows nothing of how a site is told.
+is told, or after it, and refused. Everywhere is the mark of marks.py, and what it has ended is left to it. Knows
+nothing of how a site is told.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
-from clef_wsgi.server.database.schema import access_tokens, app_hooks, codes, sessions, site_logins
-from clef_wsgi.server.records import outbox, people
+from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
+from clef_wsgi.server.records import marks, outbox, people
+from clef_wsgi.server.records.site_logins import is_living
 
 
 def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> None:
@@ -17,10 +19,8 @@ def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> N
 
     :raises Unknown: there is no such person.
     """
-    people.lock(connection, person_id)
-    living = (sessions.c.person_id == person_id, sessions.c.ended_at.is_(None))
-    connection.execute(update(sessions).where(*living).values(ended_at=now))
-    _end_logins(connection, person_id, now)
+    marks.put(connection, person_id, now=now)
+    marks.begin(connection, person_id, now=now)
 
 
 def end_session(connection: Connection, person_id: int, session_id: int, *, now: int) -> None:
@@ -47,17 +47,12 @@ def _end_logins(connection: Connection, person_id: int, now: int, **also: int | 
     which = {"person_id": person_id, **also}
     for table in (access_tokens, codes):
         connection.execute(delete(table).where(*_matching(table, which)))
-    living = (*_matching(site_logins, which), site_logins.c.ended_at.is_(None))
+    living = (*_matching(site_logins, which), is_living())
     told = select(site_logins.c.app_id, site_logins.c.logout_hook).where(*living).distinct()
     for app_id, hook in connection.execute(told).all():
-        for url in [hook] if hook else _hooks(connection, app_id):
-            outbox.add(connection, person_id=person_id, app_id=app_id, hook_url=url, now=now)
+        outbox.tell(connection, person_id=person_id, app_id=app_id, hook=hook, now=now)
     connection.execute(update(site_logins).where(*living).values(ended_at=now))
 
 
 def _matching(table: Table, which: dict[str, int | str]) -> list[ColumnElement[bool]]:
     return [table.c[name] == value for name, value in which.items()]
-
-
-def _hooks(connection: Connection, app_id: str) -> list[str]:
-    return list(connection.execute(select(app_hooks.c.url).where(app_hooks.c.app_id == app_id)).scalars())

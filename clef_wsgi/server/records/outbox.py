@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from clef_wsgi.server import tokens
-from clef_wsgi.server.database.schema import apps, deliveries
+from clef_wsgi.server.database.schema import app_hooks, apps, deliveries, site_logins
 from clef_wsgi.server.records import clef_ids
 from clef_wsgi.server.records.apps import secret_hashes
+from clef_wsgi.server.records.site_logins import is_untold
 
 PENDING, CONFIRMED, GIVEN_UP, TEST = "pending", "confirmed", "given_up", "test"
 
@@ -46,8 +47,24 @@ class Notice:
         return self.next_at > self.tried_at
 
 
-def add(connection: Connection, *, person_id: int, app_id: str, hook_url: str, now: int) -> None:
-    """A notice to one hook. The caller has locked the person.
+def tell(
+    connection: Connection, *, person_id: int, app_id: str, hook: str | None, now: int, since: int | None = None
+) -> list[int]:
+    """A notice to the hook of a login, or to all of its site's if it has none of its own; the numbers of the rows.
+
+    The caller has locked the person.
+
+    :param since: when the logout was, if not just now.
+    """
+    urls = select(app_hooks.c.url).where(app_hooks.c.app_id == app_id)
+    hooks = [hook] if hook else connection.execute(urls).scalars().all()
+    return [add(connection, person_id=person_id, app_id=app_id, hook_url=url, now=now, since=since) for url in hooks]
+
+
+def add(
+    connection: Connection, *, person_id: int, app_id: str, hook_url: str, now: int, since: int | None = None
+) -> int:
+    """A notice to one hook; the number of its row. The caller has locked the person.
 
     It joins a row that nobody has tried to send yet. One that was tried may be known to the site already: the
     site counts a token once, so a newer logout needs a new one.
@@ -60,11 +77,14 @@ def add(connection: Connection, *, person_id: int, app_id: str, hook_url: str, n
         deliveries.c.attempts == 0,
         deliveries.c.calls == 0,
     )
-    if connection.execute(update(deliveries).where(*same).values(next_at=now)).rowcount:
-        return
+    joined = update(deliveries).where(*same).values(next_at=now).returning(deliveries.c.id)
+    for row_id in connection.execute(joined).scalars().all():
+        return int(row_id)
     number = clef_ids.clef_id(connection, app_id, person_id)
     row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "hook_url": hook_url, "state": PENDING}
-    connection.execute(insert(deliveries).values(**row, **new_token(connection, app_id), **_untried(now)))
+    untried = {**_untried(now), "made_at": now if since is None else since}
+    new = insert(deliveries).values(**row, **new_token(connection, app_id), **untried).returning(deliveries.c.id)
+    return int(connection.execute(new).scalar_one())
 
 
 def new_token(connection: Connection, app_id: str) -> dict[str, str | bytes]:
@@ -155,7 +175,11 @@ def can_hurry(
 
 
 def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
-    """Whether a site has yet to hear of a logout of this person."""
+    """Whether a site has yet to hear of a logout of this person, be its notice here already or not."""
+    own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
+    untold = select(site_logins.c.id).where(*own, is_untold()).limit(1)
+    if connection.execute(untold).scalar() is not None:  # asked first: a notice is here before its login is told
+        return True
     query = select(deliveries.c.id).where(*_unheard(person_id, app_id)).limit(1)
     return connection.execute(query).scalar() is not None
 

@@ -23,6 +23,7 @@ class Person:
     """Somebody who can sign in. What is not known is ``None``; times are in microseconds.
 
     ``handle`` is the WebAuthn user handle. ``stay_us`` is how long a session lasts, ``None``: until logout.
+    ``logouts`` and ``telling_since`` are the mark of marks.py.
     """
 
     id: int
@@ -35,6 +36,8 @@ class Person:
     made_at: int
     disabled_at: int | None
     removed_at: int | None
+    logouts: int
+    telling_since: int | None
 
     @property
     def may_sign_in(self) -> bool:

@@ -14,10 +14,11 @@ from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert
 
 from clef_wsgi.server import redirects, tokens
 from clef_wsgi.server.clock import HOUR
-from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, receipts
+from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, receipts, sessions, site_logins
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records.apps import home_url
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING
+from clef_wsgi.server.records.site_logins import is_untold
 
 LIFETIME = HOUR
 EVERYWHERE, SITE, BROWSER = "everywhere", "site", "browser"
@@ -57,21 +58,38 @@ class Receipt:
     notices: list[Notice]
 
 
-def issue(connection: Connection, person_id: int, *, scope: str, app_ids: Iterable[str], now: int) -> str:
+def issue(
+    connection: Connection,
+    person_id: int,
+    *,
+    scope: str,
+    now: int,
+    app_ids: Iterable[str] = (),
+    mark: int | None = None,
+) -> str:
     """The secret that shows what becomes of a logout; in its transaction, after it.
 
     :param app_ids: where the person was logged in before it.
+    :param mark: of a logout everywhere, in the place of ``app_ids``: sites are listed as it ended them.
     """
     connection.execute(delete(receipts).where(receipts.c.expires_at <= now))
     token = tokens.new_token()
-    row = {"person_id": person_id, "token_hash": tokens.digest(token), "scope": scope}
+    row = {"person_id": person_id, "token_hash": tokens.digest(token), "scope": scope, "logouts": mark}
     new = insert(receipts).values(**row, made_at=now, expires_at=now + LIFETIME).returning(receipts.c.id)
     receipt_id = connection.execute(new).scalar_one()
     for app_id in app_ids:
-        for delivery_id in _due(connection, person_id, app_id, now) or [None]:
-            site = {"receipt_id": receipt_id, "app_id": app_id, "delivery_id": delivery_id}
-            connection.execute(insert(receipt_sites).values(site))
+        _add(connection, receipt_id, app_id, _due(connection, person_id, app_id, now))
     return token
+
+
+def add_site(connection: Connection, person_id: int, app_id: str, delivery_ids: list[int], *, after: int) -> None:
+    """A site's notices are in the outbox: they take its place in the receipts of logouts everywhere.
+
+    :param after: how often the person had been logged out everywhere when the login began.
+    """
+    waiting = select(receipts.c.id).where(receipts.c.person_id == person_id, receipts.c.logouts > after)
+    for receipt_id in connection.execute(waiting).scalars().all():
+        _add(connection, receipt_id, app_id, delivery_ids)
 
 
 def find(connection: Connection, token: str, *, now: int) -> Receipt:
@@ -83,20 +101,43 @@ def find(connection: Connection, token: str, *, now: int) -> Receipt:
     row = connection.execute(select(receipts).where(*which)).one_or_none()
     if row is None:
         raise Unknown
+    untold = [] if row.logouts is None else _untold(connection, row.person_id, sessions.c.logouts < row.logouts)
     query = _notices().select_from(receipt_sites).join(apps, apps.c.id == receipt_sites.c.app_id)
     query = query.outerjoin(deliveries, deliveries.c.id == receipt_sites.c.delivery_id)
     found = connection.execute(query.where(receipt_sites.c.receipt_id == row.id))
-    return Receipt(row.person_id, row.scope, row.made_at, _least_far(Notice(**each._mapping) for each in found))
+    notices = [*untold, *(Notice(**each._mapping) for each in found)]
+    return Receipt(row.person_id, row.scope, row.made_at, _least_far(notices))
 
 
 def unheard(connection: Connection, person_id: int) -> list[Notice]:
     """The sites that have not heard of a logout of this person's, whenever that was, nor of a later one."""
+    untold = _untold(connection, person_id)
     query = _notices().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
     later = deliveries.alias()
     same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "hook_url")]
     heard = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
     which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~heard)
-    return _least_far(Notice(**row._mapping) for row in connection.execute(query.where(*which)))
+    return _least_far([*untold, *(Notice(**row._mapping) for row in connection.execute(query.where(*which)))])
+
+
+def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool]) -> list[Notice]:
+    """The sites whose notices are not in the outbox yet.
+
+    Asked before the outbox is: a site may be found in both, and is in one of them at any moment.
+    """
+    about = (apps.c.id.label("app_id"), apps.c.name, home_url().label("url"))
+    query = select(*about).select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
+    query = query.join(sessions, sessions.c.id == site_logins.c.session_id)
+    found = query.where(site_logins.c.person_id == person_id, is_untold(), *which).group_by(apps.c.id, apps.c.name)
+    unknown = dict.fromkeys(_OF_DELIVERY)
+    return [Notice(**{**unknown, **row._mapping, "state": PENDING}) for row in connection.execute(found)]
+
+
+def _add(connection: Connection, receipt_id: int, app_id: str, delivery_ids: list[int]) -> None:
+    known: list[int | None] = [*delivery_ids]
+    for delivery_id in known or [None]:
+        site = {"receipt_id": receipt_id, "app_id": app_id, "delivery_id": delivery_id}
+        connection.execute(insert(receipt_sites).values(site))
 
 
 def _notices() -> Select[Any]:
@@ -104,7 +145,7 @@ def _notices() -> Select[Any]:
     return select(*about, *(deliveries.c[name] for name in _OF_DELIVERY))
 
 
-def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[int | None]:
+def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[int]:
     """The rows that a logout has just written or joined: they are due from this moment on."""
     which = (deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.next_at == now)
     return list(connection.execute(select(deliveries.c.id).where(*which, deliveries.c.state == PENDING)).scalars())

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, exists, insert, select, update
 
 from clef_wsgi.server import tokens
+from clef_wsgi.server.database.schema import people as people_table
 from clef_wsgi.server.database.schema import sessions
 from clef_wsgi.server.errors import Refused, SessionEnded, Unknown
 from clef_wsgi.server.records import people
@@ -69,6 +70,7 @@ def start(
         "made_at": now,
         "seen_at": now,
         "expires_at": None if person.stay_us is None else now + person.stay_us,
+        "logouts": person.logouts,
         "address": address,
         "user_agent": "".join(sign for sign in user_agent if sign.isprintable())[:MAX_USER_AGENT],
     }
@@ -132,11 +134,28 @@ def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
     The caller has locked the person.
     """
     longer = sessions.c.expires_at.is_(None) | (sessions.c.expires_at > latest)
-    which = (sessions.c.person_id == person_id, sessions.c.ended_at.is_(None), longer)
+    which = (sessions.c.person_id == person_id, is_not_ended(), longer)
     connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
 def is_living(now: int) -> ColumnElement[bool]:
     """The condition for a session that counts."""
     unlimited = sessions.c.expires_at.is_(None)
-    return sessions.c.ended_at.is_(None) & (unlimited | (sessions.c.expires_at > now))
+    return is_not_ended() & (unlimited | (sessions.c.expires_at > now))
+
+
+def is_not_ended() -> ColumnElement[bool]:
+    """The condition for a session that nobody has ended, be its time up or not: by itself, or by a person's mark."""
+    return sessions.c.ended_at.is_(None) & ~is_marked()
+
+
+def is_marked() -> ColumnElement[bool]:
+    """The condition for a session that began before its person was last logged out everywhere: see marks.py."""
+    number = select(people_table.c.logouts).where(people_table.c.id == sessions.c.person_id)
+    return sessions.c.logouts < number.correlate(sessions).scalar_subquery()
+
+
+def began_before_the_mark(table: Table) -> ColumnElement[bool]:
+    """The same, for rows of ``table`` that belong to such a session."""
+    session = select(sessions.c.id).where(sessions.c.id == table.c.session_id, is_marked())
+    return exists(session.correlate(table))

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from clef_wsgi.server import redirects
 from clef_wsgi.server.database.schema import apps, site_logins
 from clef_wsgi.server.records.apps import home_url
+from clef_wsgi.server.records.sessions import began_before_the_mark
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,20 @@ def of_person(
     columns = (apps.c.id.label("app_id"), apps.c.name, home_url().label("url"))
     query = select(*columns, func.min(site_logins.c.made_at).label("since"))
     query = query.select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
-    query = query.where(site_logins.c.person_id == person_id, site_logins.c.ended_at.is_(None))
+    query = query.where(site_logins.c.person_id == person_id, is_living())
     if app_id is not None:
         query = query.where(site_logins.c.app_id == app_id)
     if session_id is not None:
         query = query.where(site_logins.c.session_id == session_id)
     rows = connection.execute(query.group_by(apps.c.id, apps.c.name).order_by(apps.c.name))
     return [SiteLogin(**row._mapping) for row in rows]
+
+
+def is_living() -> ColumnElement[bool]:
+    """The condition for a login that no logout has ended."""
+    return site_logins.c.ended_at.is_(None) & ~began_before_the_mark(site_logins)
+
+
+def is_untold() -> ColumnElement[bool]:
+    """The condition for a login that a mark has ended, and of which no notice is in the outbox yet: see marks.py."""
+    return site_logins.c.ended_at.is_(None) & began_before_the_mark(site_logins)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
-from clef_wsgi.server.records import logouts, receipts, sessions, site_logins
+from clef_wsgi.server.records import logouts, marks, receipts, sessions, site_logins
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.records.site_logins import SiteLogin
 from clef_wsgi.server.web import browser, own
@@ -71,10 +71,11 @@ def _log_out(step: Step) -> Response:
 
 def _everywhere(connection: Connection, session: Session, now: int) -> Ended:
     person_id = session.person.id
-    sites = site_logins.of_person(connection, person_id)
-    logouts.log_out_everywhere(connection, person_id, now=now)
+    mark = marks.put(connection, person_id, now=now)
+    receipt = receipts.issue(connection, person_id, scope=receipts.EVERYWHERE, mark=mark, now=now)
     own.note(connection, session, "logout", f"person:{person_id}")
-    return Ended(_receipt(connection, person_id, receipts.EVERYWHERE, sites, now), is_here=True)
+    marks.begin(connection, person_id, now=now)
+    return Ended(receipt, is_here=True)
 
 
 def _of_site(connection: Connection, session: Session, app_id: str, now: int) -> Ended:

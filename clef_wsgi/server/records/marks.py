@@ -1,0 +1,153 @@
+"""Logging out everywhere, however much there is to end: by one mark of the person, and by what follows in steps.
+
+The mark is a number that grows, in the person's row: how often they were logged out everywhere. A session keeps
+the number at which it began, and has ended once its person's is higher; codes, access tokens and logins at sites
+end with their session, since none counts without it. That is one row of one short transaction, behind the person's
+lock: no clock is compared, and whatever comes later begins with the new number.
+
+The rows follow: a notice in the outbox for each site, and the moment of the end in each row that has ended. A few
+at once with the mark, all others by whoever delivers, in steps, each a transaction: who is killed between two of
+them leaves the rest to the next. Until then a login that has not been told of stands for its site's notice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, select, update
+
+from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
+from clef_wsgi.server.database.schema import people as people_table
+from clef_wsgi.server.records import outbox, people, receipts
+from clef_wsgi.server.records.sessions import began_before_the_mark, is_marked
+from clef_wsgi.server.records.site_logins import is_untold
+
+ROWS_AT_ONCE = 500
+NOTICES_AT_ONCE = 20
+
+Hook = tuple[str, str | None]
+"""An app, and the hook of a login there; ``None``: all that the app has."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a step may do, by the numbers of rows. It is found without a lock: what is there only gets less.
+
+    ``hooks`` are those whose logins are all among ``logins``. Of any other hook some stay for a later step, and keep
+    its notice due.
+    """
+
+    logins: list[int]
+    hooks: set[Hook]
+    rest: dict[Table, list[int]]
+
+
+def put(connection: Connection, person_id: int, *, now: int) -> int:
+    """Ends all that a person started so far. They stay locked.
+
+    :returns: the mark, for a receipt.
+    :raises Unknown: there is no such person.
+    """
+    person = people.lock(connection, person_id)
+    since = now if person.telling_since is None else person.telling_since
+    values = {"logouts": person.logouts + 1, "telling_since": since}
+    connection.execute(update(people_table).where(people_table.c.id == person_id).values(values))
+    return person.logouts + 1
+
+
+def begin(connection: Connection, person_id: int, *, now: int) -> None:
+    """The first step, in the transaction of the mark, after its receipt; mostly the only one.
+
+    Where there are many logins it is left to whoever delivers, who looks for them without a lock.
+    """
+    untold = select(site_logins.c.id).where(site_logins.c.person_id == person_id, is_untold())
+    if len(connection.execute(untold.limit(ROWS_AT_ONCE + 1)).all()) <= ROWS_AT_ONCE:
+        _do(connection, person_id, _find(connection, person_id), now)
+
+
+def step(database: Database, *, now: int) -> bool:
+    """One more step for somebody; whether there may be more. Who finds nothing holds up nobody who writes."""
+    waiting = select(people_table.c.id).where(people_table.c.telling_since.is_not(None))
+    anybody = waiting.order_by(func.random()).limit(1)  # in no order: one with much to end holds up none of the others
+    with database.reading() as connection:
+        person_id = connection.execute(anybody).scalar()
+        if person_id is None:
+            return False
+        found = _find(connection, person_id)
+    with database.writing() as connection:
+        _do(connection, person_id, found, now)
+    return True
+
+
+def _find(connection: Connection, person_id: int) -> _Found:
+    """By turns of the sites: one that brought many hooks of its own holds up none of the others."""
+    turn = func.dense_rank().over(partition_by=site_logins.c.app_id, order_by=site_logins.c.logout_hook)
+    order = (turn, site_logins.c.app_id, site_logins.c.id)
+    rows = connection.execute(_untold(person_id).order_by(*order).limit(ROWS_AT_ONCE + 1)).all()
+    hooks = list(dict.fromkeys(map(_hook, rows)))
+    whole = hooks if len(rows) <= ROWS_AT_ONCE else hooks[:-1]  # of the last one there may be more
+    hooks = whole[:NOTICES_AT_ONCE] or hooks
+    logins = [row.id for row in rows[:ROWS_AT_ONCE] if _hook(row) in hooks]
+    return _Found(logins, set(whole).intersection(hooks), _rest(connection, person_id))
+
+
+def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None:
+    locked = select(people_table.c.telling_since).where(people_table.c.id == person_id).with_for_update()
+    since = connection.execute(locked).scalar()  # removed or not
+    if since is None:
+        return
+    logins = connection.execute(_untold(person_id).where(site_logins.c.id.in_(found.logins))).all()
+    for hook in sorted(found.hooks.intersection(map(_hook, logins)), key=str):
+        mark = min(row.logouts for row in logins if _hook(row) == hook)
+        _tell(connection, person_id, hook, mark, since=since, now=now)
+    _end(connection, site_logins, [row.id for row in logins], now)
+    for table, ids in found.rest.items():
+        _end(connection, table, ids, now)
+    if not _is_left(connection, person_id):
+        values = {"telling_since": None}
+        connection.execute(update(people_table).where(people_table.c.id == person_id).values(values))
+
+
+def _tell(connection: Connection, person_id: int, hook: Hook, mark: int, *, since: int, now: int) -> None:
+    app_id, url = hook
+    rows = outbox.tell(connection, person_id=person_id, app_id=app_id, hook=url, since=since, now=now)
+    receipts.add_site(connection, person_id, app_id, rows, after=mark)
+
+
+def _end(connection: Connection, table: Table, ids: list[int], now: int) -> None:
+    if "ended_at" in table.c:
+        which = (table.c.id.in_(ids), table.c.ended_at.is_(None))
+        connection.execute(update(table).where(*which).values(ended_at=now))
+    else:
+        connection.execute(delete(table).where(table.c.id.in_(ids)))
+
+
+def _is_left(connection: Connection, person_id: int) -> bool:
+    untold = connection.execute(_untold(person_id).limit(1)).first()
+    return untold is not None or any(_rest(connection, person_id, limit=1).values())
+
+
+def _rest(connection: Connection, person_id: int, limit: int = ROWS_AT_ONCE) -> dict[Table, list[int]]:
+    over: dict[Table, ColumnElement[bool]] = {
+        access_tokens: began_before_the_mark(access_tokens),
+        codes: began_before_the_mark(codes),
+        sessions: sessions.c.ended_at.is_(None) & is_marked(),
+    }
+    return {
+        table: list(
+            connection.execute(select(table.c.id).where(table.c.person_id == person_id, is_over).limit(limit)).scalars()
+        )
+        for table, is_over in over.items()
+    }
+
+
+def _untold(person_id: int) -> Select[Any]:
+    columns = [site_logins.c[name] for name in ("id", "app_id", "logout_hook")]
+    query = select(*columns, sessions.c.logouts).join(sessions, sessions.c.id == site_logins.c.session_id)
+    return query.where(site_logins.c.person_id == person_id, site_logins.c.ended_at.is_(None), is_marked())
+
+
+def _hook(login: Row[Any]) -> Hook:
+    return login.app_id, login.logout_hook
