@@ -59,6 +59,7 @@ def create_app(
     templates: str | Path | None = None,
     trusted_proxy: str | Iterable[str] = (),
     metrics_from: str | Iterable[str] = (),
+    keep_audit: str | None = None,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     clock: Clock = system_clock,
     deliver: context.Deliver = True,
@@ -77,6 +78,7 @@ def create_app(
         a socket in the file system.
     :param metrics_from: addresses or networks that may read ``/metrics``, and the figures of ``/healthz``: nobody
         by default.
+    :param keep_audit: how long a line of the audit is kept, such as ``400d``; for ever by default.
     :param limits: how often one address may knock.
     :param clock: microseconds since 1970.
     :param deliver: whether sites are told of logouts by a thread of the process that serves, which starts at the
@@ -93,6 +95,7 @@ def create_app(
         templates=templates,
         trusted_proxy=trusted_proxy,
         metrics_from=metrics_from,
+        keep_audit=keep_audit,
         limits=limits,
     )
     app = Flask(__name__)
@@ -106,7 +109,13 @@ def create_app(
     finally:
         opened.close()  # a server that forks after this shares no connection
     metrics = Metrics(opened, clock)
-    worker = Worker(opened, clock, user_agent=user_agent(options.origin), observe=metrics.delivered)
+    worker = Worker(
+        opened,
+        clock,
+        user_agent=user_agent(options.origin),
+        observe=metrics.delivered,
+        keep_audit_us=options.keep_audit_us,
+    )
     app.extensions[context.KEY] = context.Server(
         options, opened, clock, Limiter(limits, clock), metrics, worker, deliver
     )

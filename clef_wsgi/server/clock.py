@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -16,3 +17,13 @@ DAY = 24 * HOUR
 def system_clock() -> int:
     """Now, in microseconds."""
     return time.time_ns() // 1000
+
+
+def days(text: str) -> int:
+    """A span of days as it is written, ``400d``, in microseconds.
+
+    :raises ValueError: it is none.
+    """
+    if not re.fullmatch("[1-9][0-9]{0,4}d", text):
+        raise ValueError("this is some days, such as 400d")
+    return int(text[:-1]) * DAY

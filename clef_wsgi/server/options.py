@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clef_wsgi.server.clock import days
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.names import is_name
 from clef_wsgi.server.public_suffixes import is_public_suffix
@@ -57,6 +58,7 @@ class Options:
     trusted_proxy: str | Iterable[str]
     limits: Limits
     metrics_from: str | Iterable[str] = ()
+    keep_audit: str | None = None
 
     proxies: tuple[Network | str, ...] = field(init=False, default=())
     metrics_networks: tuple[Network | str, ...] = field(init=False, default=())
@@ -69,6 +71,7 @@ class Options:
             faults.append("database must be a file name, such as clef.db, or postgresql://user@host/name.")
         if not (self.name and is_name(self.name, MAX_NAME_LENGTH)):
             faults.append(f"name must be 1 to {MAX_NAME_LENGTH} printable characters.")
+        faults += _audit_faults(self.keep_audit)
         object.__setattr__(self, "proxies", _networks("trusted_proxy", self.trusted_proxy, faults))
         object.__setattr__(self, "metrics_networks", _networks("metrics_from", self.metrics_from, faults))
         if faults:
@@ -79,6 +82,11 @@ class Options:
     def host(self) -> str:
         """The host name of ``origin``."""
         return urlsplit(self.origin).hostname or ""
+
+    @property
+    def keep_audit_us(self) -> int | None:
+        """How long a line of the audit is kept; ``None``: for ever."""
+        return None if self.keep_audit is None else days(self.keep_audit)
 
     @property
     def is_https(self) -> bool:
@@ -126,6 +134,15 @@ def _file_faults(logo: str | Path | None, templates: str | Path | None) -> list[
     if templates is not None and not Path(templates).is_dir():
         faults.append("templates must be a folder that exists.")
     return faults
+
+
+def _audit_faults(keep_audit: object) -> list[str]:
+    try:
+        if keep_audit is None or (isinstance(keep_audit, str) and days(keep_audit)):
+            return []
+    except ValueError:
+        pass
+    return ["keep_audit must be some days, such as 400d; without it the audit is kept for ever."]
 
 
 def _limit_faults(limits: Limits) -> list[str]:

@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 import server_kit
 from cases import each
+from delivery_kit import QUICK, eventually, working
 from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, sent_back_to, token_of
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from clef_wsgi.server import ConfigurationError
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.database import engine, migrations, schema
+from clef_wsgi.server.database import engine, migrations, schema, settings
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import migrate, open_database
@@ -410,6 +412,43 @@ def test_the_audit_only_grows(url: str) -> None:
         (line,) = audit.read(connection)
     assert (line.actor, line.action, line.details) == ("admin", "test", {"why": "so"})
     server.close()
+
+
+def change_audit(server: Server, statement: Any, kept_from: int) -> None:
+    """While lines of before that moment may go."""
+    with server.database.writing() as connection:
+        settings.write(connection, schema.AUDIT_KEPT_FROM, str(kept_from))
+        connection.execute(statement)
+
+
+@ON_BOTH
+def test_the_audit_is_kept_as_long_as_somebody_said(url: str) -> None:
+    """Older lines go while the server runs, in steps; the database refuses to drop any other, during that too."""
+    server = make_server(url)
+    with server.database.writing() as connection:
+        for age in (*([401] * 600), 399, 1):
+            audit.note(connection, actor="admin", action=str(age), subject="x", now=NOON - age * DAY)
+    kept_from = NOON - 400 * DAY
+    assert audit.prune(server.database, kept_from=kept_from) is True
+    assert server.count(schema.audit) == 102
+    with working(server, pace=replace(QUICK, prune_seconds=0.05), keep_audit_us=400 * DAY):
+        eventually(lambda: server.count(schema.audit) == 2)
+    assert [row.action for row in server.rows(schema.audit)] == ["399", "1"]
+    for statement, until in ((delete(schema.audit), kept_from), (update(schema.audit).values(actor="me"), NOON + DAY)):
+        with pytest.raises(Exception, match="append-only"):
+            change_audit(server, statement, until)
+    for statement in (update(schema.audit).values(actor="me"), delete(schema.audit)):
+        with pytest.raises(Exception, match="append-only"), server.database.writing() as connection:
+            connection.execute(statement)
+    assert server.count(schema.audit) == 2
+    server.close()
+
+
+@pytest.mark.parametrize("wrong", ["400", "0d", "a year", "", 400])
+def test_how_long_the_audit_is_kept_is_said_in_days(tmp_path: Path, wrong: Any) -> None:
+    """Anything else is refused at the start, with what to write."""
+    with pytest.raises(ConfigurationError, match=r"^keep_audit must be some days, such as 400d"):
+        make_server(tmp_path / "clef.db", keep_audit=wrong)
 
 
 def test_a_power_cut_loses_no_acknowledged_logout(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ def every_option(folder: Path) -> dict[str, list[Any]]:
         "templates": [Path(button.__file__).parent, templates],
         "trusted_proxy": ["127.0.0.1 unix"],
         "metrics_from": ["127.0.0.1"],
+        "keep_audit": ["400d"],
         "limits": [Limits(sign_in=10_000)],
         "clock": [FakeClock()],
         "deliver": [False, "elsewhere", "demo"],

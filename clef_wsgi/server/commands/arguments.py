@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clef_wsgi.server import names
-from clef_wsgi.server.clock import DAY, HOUR
+from clef_wsgi.server.clock import DAY, HOUR, days
 from clef_wsgi.server.redirects import is_redirect_url, is_web_url
 
 if TYPE_CHECKING:
@@ -126,6 +126,14 @@ def validity(text: str) -> int:
     if not 0 < length <= MAX_VALIDITY:
         raise argparse.ArgumentTypeError("a link works for some hours or days, such as 36h or 14d, 90d at most")
     return length
+
+
+def in_days(text: str) -> int:
+    """How long something is kept, in microseconds: ``400d``."""
+    try:
+        return days(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def count(text: str) -> int:

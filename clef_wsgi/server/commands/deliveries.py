@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, system_clock
-from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count
+from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count, in_days
 from clef_wsgi.server.commands.desk import find_app, note, opened
 from clef_wsgi.server.commands.output import iso, say, say_json, say_table
 from clef_wsgi.server.database import settings
@@ -37,7 +37,13 @@ _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"))
 
 
 def add_to(commands: Commands) -> None:
-    add_command(commands, "deliver", deliver, 'Tells sites of logouts, for a "server run --no-deliver".')
+    parser = add_command(commands, "deliver", deliver, 'Tells sites of logouts, for a "server run --no-deliver".')
+    parser.add_argument(
+        "--keep-audit",
+        type=in_days,
+        metavar="DAYS",
+        help="how long a line of the audit is kept, such as 400d (default: for ever)",
+    )
     group = add_group(commands, "deliveries", "The logouts that sites have to hear of.")
     add_json(add_command(group, "list", list_unheard, "Shows what no site has confirmed, and why."))
     parser = add_command(group, "retry", retry, "Has sites told now, also of what was given up.")
@@ -55,7 +61,8 @@ def deliver(arguments: argparse.Namespace) -> None:
             origin = settings.read(connection, settings.ORIGIN) or ""
         say("Telling sites of logouts.")
         sys.stdout.flush()  # whoever started this may wait for it
-        Worker(database, system_clock, user_agent=user_agent(origin)).work(over)
+        keep_us: int | None = arguments.keep_audit
+        Worker(database, system_clock, user_agent=user_agent(origin), keep_audit_us=keep_us).work(over)
 
 
 def list_unheard(arguments: argparse.Namespace) -> None:

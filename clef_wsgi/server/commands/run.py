@@ -47,6 +47,9 @@ def add_to(commands: Commands) -> None:
     )
     parser.add_argument("--name", default="Clef", help="what the pages call this server (default: %(default)s)")
     parser.add_argument("--logo", metavar="FILE", help="a picture for the top of the pages")
+    parser.add_argument(
+        "--keep-audit", metavar="DAYS", help="how long a line of the audit is kept, such as 400d (default: for ever)"
+    )
     parser.add_argument("--no-deliver", action="store_true", help='sites are told by "server deliver", elsewhere')
     parser.add_argument("--templates", metavar="FOLDER", help="templates that replace those of the same name")
 
@@ -65,6 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         templates=arguments.templates,
         trusted_proxy=arguments.trusted_proxy,
         metrics_from=arguments.metrics_from,
+        keep_audit=arguments.keep_audit,
         deliver="elsewhere" if arguments.no_deliver else True,
     )
     database: Database = app.extensions["clef"].database

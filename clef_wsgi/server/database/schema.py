@@ -298,14 +298,21 @@ audit = Table(
     Index("audit_by_time", "at"),
 )
 
+AUDIT_KEPT_FROM = "audit_kept_from"
+"""The setting that lets lines of before a moment go: within the transaction that drops them alone, see audit.py."""
+
+_MAY_GO = "EXISTS (SELECT 1 FROM settings WHERE name = 'audit_kept_from' AND OLD.at < CAST(value AS BIGINT))"
+
 APPEND_ONLY = {
     "sqlite": [
-        f"CREATE TRIGGER audit_no_{verb} BEFORE {verb} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
-        for verb in ("update", "delete")
+        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+        f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit WHEN NOT {_MAY_GO}"
+        " BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
     ],
     "postgresql": [
-        "CREATE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
+        "CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF TG_OP = 'DELETE' AND {_MAY_GO} THEN RETURN OLD; END IF;"
+        " RAISE EXCEPTION 'audit is append-only'; END $$",
         "CREATE TRIGGER audit_refuse BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_refuse()",
     ],
 }

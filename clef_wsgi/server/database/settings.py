@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from clef_wsgi.server.database import schema
@@ -23,6 +23,11 @@ def write(connection: Connection, name: str, value: str) -> None:
     """Sets a setting, whatever it was. Of processes that start at once, the last one is right."""
     row = _row(connection, name, value)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
+
+
+def forget(connection: Connection, name: str) -> None:
+    """Takes a setting away."""
+    connection.execute(delete(_settings).where(_settings.c.name == name))
 
 
 def fix_rp_id(connection: Connection, rp_id: str) -> None:

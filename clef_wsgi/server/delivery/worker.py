@@ -29,7 +29,7 @@ from clef_wsgi.server.delivery import failures, outcomes
 from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
 from clef_wsgi.server.delivery.outcomes import Told
 from clef_wsgi.server.errors import DatabaseUnavailable
-from clef_wsgi.server.records import answers, marks, outbox, pruning, surplus, timer
+from clef_wsgi.server.records import answers, audit, marks, outbox, pruning, surplus, timer
 from clef_wsgi.server.records.outbox import Notice
 
 Observe = Callable[[str, float], None]
@@ -80,6 +80,7 @@ class Worker:
 
     :param user_agent: what it calls itself at the sites.
     :param observe: told of every call, after it was written down.
+    :param keep_audit_us: how long a line of the audit is kept; ``None``: for ever.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Worker:
         observe: Observe = lambda outcome, seconds: None,
         pace: Pace = Pace(),
         call: Call = call,
+        keep_audit_us: int | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -98,6 +100,7 @@ class Worker:
         self.observe = observe
         self._pace = pace
         self._call = call
+        self._keep_audit_us = keep_audit_us
         self._run: _Run | None = None
         self._forget()
         os.register_at_fork(after_in_child=_forgetting(weakref.ref(self)))
@@ -198,6 +201,8 @@ class Worker:
             return False
         now = self._clock()
         more = [pruning.prune(self._database, now=now, steps=1), surplus.end(self._database, now=now)]
+        if self._keep_audit_us is not None:
+            more.append(audit.prune(self._database, kept_from=now - self._keep_audit_us))
         run.prune_at = 0.0 if any(more) else time.monotonic() + self._pace.prune_seconds
         return any(more)
 
