@@ -221,13 +221,13 @@ def page(
     actions: str,
     *,
     footer: str = "",
-    headers: Mapping[str, str] | None = None,
+    headers: Mapping[str, str],
 ) -> WSGIApplication:
     """A small page; ``title`` and ``text`` are plain text, ``actions`` and ``footer`` are HTML."""
     body = _PAGE.substitute(title=escape(title), text=escape(text), actions=actions, footer=footer)
     # With no-referrer the form would say "Origin: null" (Fetch, "append a request Origin header"), and be refused.
     policy = {"Referrer-Policy": "same-origin"} if "<form" in actions else {}
-    return _answer(status, "text/html", body, {**_PAGE_SAFETY, **policy, **(headers or {})})
+    return _answer(status, "text/html", body, {**_PAGE_SAFETY, **policy, **headers})
 
 
 def error_json(error: ClefError, reference: str) -> WSGIApplication:

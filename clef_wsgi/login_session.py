@@ -155,7 +155,6 @@ def empty(session: SessionObject, entry: str) -> bool:
         with _written(session):
             _clear(session, others)
     except StoreUnavailable:
-        _clear(session, others)
         return False
     return True
 

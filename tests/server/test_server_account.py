@@ -82,6 +82,16 @@ def test_everything_is_on_the_page(server: Server, ann: Person, browser: Browser
     assert "E-mail ann@example.com Telephone +49 30 1" in text
 
 
+def test_when_a_browser_was_last_used(server: Server, ann: Person, browser: Browser) -> None:
+    """The moment of the last yes to a site, beside that of the beginning."""
+    server.clock.advance(2 * 24 * 3600 + 60)
+    server.browser(signed_in=ann)
+    server.log_in(server.add_site("Photos"), browser)
+    text = words(browser.get("/"))
+    assert "This browser Since 2027-01-15, 08:00 UTC Last used 2027-01-17, 08:01 UTC Until" in text
+    assert text.count("Last used") == 1, "the other one has not been used since it began"
+
+
 def test_nothing_of_other_people(server: Server, browser: Browser) -> None:
     """Bo's site, passkey and browser are on Bo's page alone."""
     bo = server.add_person("Bo")

@@ -56,7 +56,7 @@ def wished_delay(retry_after: str | None, now: int) -> int:
     try:
         date = parsedate_to_datetime(text)
         at = int(date.replace(tzinfo=date.tzinfo or timezone.utc).timestamp() * SECOND)
-    except (ValueError, OverflowError, TypeError, IndexError):
+    except (ValueError, OverflowError, IndexError):
         return 0
     return min(max(at - now, 0), LONGEST_DELAY)
 

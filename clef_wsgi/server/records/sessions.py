@@ -40,6 +40,7 @@ class Browser:
 
     id: int
     made_at: int
+    seen_at: int
     expires_at: int | None
     address: str
     user_agent: str
@@ -123,7 +124,7 @@ def touch(connection: Connection, session_id: int, *, now: int) -> None:
 
 def of_person(connection: Connection, person_id: int, *, now: int) -> list[Browser]:
     """Where a person is signed in, the newest first; no more than ``MOST``."""
-    columns = [sessions.c[name] for name in ("id", "made_at", "expires_at", "address", "user_agent")]
+    columns = [sessions.c[name] for name in ("id", "made_at", "seen_at", "expires_at", "address", "user_agent")]
     query = select(*columns).where(sessions.c.person_id == person_id, is_living(now))
     return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))]
 

@@ -44,6 +44,7 @@ TEXTS = {
     "account.browsers_what": (
         "Wo du hier angemeldet bist. Wer einen beendet, beendet auch die Seiten, die in ihm begannen."
     ),
+    "account.browser_used": "Zuletzt benutzt",
     "account.browser_on": "{browser} auf {device}",
     "account.browser": "Ein Browser",
     "account.browser_here": "Dieser Browser",

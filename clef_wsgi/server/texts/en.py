@@ -42,6 +42,7 @@ TEXTS = {
     "account.unheard_what": "These sites have not heard that you logged out.",
     "account.browsers": "Your browsers",
     "account.browsers_what": "Where you are signed in here. Ending one also ends the sites that began in it.",
+    "account.browser_used": "Last used",
     "account.browser_on": "{browser} on {device}",
     "account.browser": "A browser",
     "account.browser_here": "This browser",
