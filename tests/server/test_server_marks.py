@@ -138,6 +138,29 @@ def test_the_mark_ends_all(server: Server, ann: Person) -> None:
 
 
 @pytest.mark.usefixtures("only_the_mark")
+def test_an_exchange_that_began_before_the_mark(server: Server, ann: Person) -> None:
+    """It waits for the person while the mark is put, and is refused once that is committed: no login survives."""
+    site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
+    code, answers = browser.approve(site.ask())["code"], []
+    began = threading.Event()
+
+    def exchange() -> None:
+        began.set()
+        answers.append(server.browser().post("/api/v1/authorize", {**site.credentials, "code": code}).status_int)
+
+    thread = threading.Thread(target=exchange)
+    with server.database.writing() as connection:
+        marks.put(connection, ann.id, now=NOON)
+        thread.start()
+        assert began.wait(PATIENCE_SECONDS)
+        thread.join(0.3)
+        assert thread.is_alive(), "it waits"
+    thread.join(PATIENCE_SECONDS)
+    assert answers == [403]
+    assert server.count(access_tokens) == server.count(site_logins) == 0
+
+
+@pytest.mark.usefixtures("only_the_mark")
 def test_the_receipt_lists_what_is_not_written_yet(server: Server, ann: Person) -> None:
     """Nothing is said to be confirmed while a row is missing; nor does the account page forget it, nor the figures."""
     browser = server.browser(signed_in=ann)
@@ -362,6 +385,23 @@ def test_a_step_that_fails_leaves_nothing_half_done(
     assert (server.count(deliveries), untold(server)) == (20, 580), "the first step, and nothing of the second"
     steps(server)
     assert (set(told(server).values()), len(told(server)), untold(server)) == ({1}, 600, 0)
+
+
+def test_a_number_that_has_gone_to_a_new_row(server: Server, ann: Person) -> None:
+    """A code that was dropped between a step's look and its hand, and whose number a new login's code has: it lives."""
+    site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
+    browser.approve(site.ask())
+    with server.database.writing() as connection:
+        marks.put(connection, ann.id, now=NOON)
+        found = marks._find(connection, ann.id)
+        (old,) = connection.execute(select(codes.c.id)).scalars().all()
+        connection.execute(codes.delete())
+    again = server.browser(signed_in=ann)
+    code = again.approve(site.ask())["code"]
+    with server.database.writing() as connection:
+        connection.execute(update(codes).values(id=old))
+        marks._do(connection, ann.id, found, NOON)
+    assert again.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
 
 
 def test_the_worker_is_killed_between_the_steps(where: str) -> None:

@@ -27,6 +27,14 @@ from clef_wsgi.server.records.site_logins import is_untold
 ROWS_AT_ONCE = 500
 NOTICES_AT_ONCE = 20
 
+_OVER: dict[Table, ColumnElement[bool]] = {
+    site_logins: is_untold(),
+    access_tokens: began_before_the_mark(access_tokens),
+    codes: began_before_the_mark(codes),
+    sessions: sessions.c.ended_at.is_(None) & is_marked(),
+}
+"""What a mark has ended, and the steps have not come to yet."""
+
 Hook = tuple[str, str | None]
 """An app, and the hook of a login there; ``None``: all that the app has."""
 
@@ -102,8 +110,8 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
     for hook in sorted(found.hooks.intersection(map(_hook, logins)), key=str):
         mark = min(row.logouts for row in logins if _hook(row) == hook)
         _tell(connection, person_id, hook, mark, since=since, now=now)
-    _end(connection, site_logins, [row.id for row in logins], now)
-    for table, ids in found.rest.items():
+    ended = {site_logins: [row.id for row in logins], **found.rest}
+    for table, ids in ended.items():
         _end(connection, table, ids, now)
     if not _is_left(connection, person_id):
         values = {"telling_since": None}
@@ -117,11 +125,12 @@ def _tell(connection: Connection, person_id: int, hook: Hook, mark: int, *, sinc
 
 
 def _end(connection: Connection, table: Table, ids: list[int], now: int) -> None:
+    """Those that are still what they were: SQLite gives the number of a row that was dropped to a new one."""
+    which = (table.c.id.in_(ids), _OVER[table])
     if "ended_at" in table.c:
-        which = (table.c.id.in_(ids), table.c.ended_at.is_(None))
         connection.execute(update(table).where(*which).values(ended_at=now))
     else:
-        connection.execute(delete(table).where(table.c.id.in_(ids)))
+        connection.execute(delete(table).where(*which))
 
 
 def _is_left(connection: Connection, person_id: int) -> bool:
@@ -130,17 +139,11 @@ def _is_left(connection: Connection, person_id: int) -> bool:
 
 
 def _rest(connection: Connection, person_id: int, limit: int = ROWS_AT_ONCE) -> dict[Table, list[int]]:
-    over: dict[Table, ColumnElement[bool]] = {
-        access_tokens: began_before_the_mark(access_tokens),
-        codes: began_before_the_mark(codes),
-        sessions: sessions.c.ended_at.is_(None) & is_marked(),
-    }
-    return {
-        table: list(
-            connection.execute(select(table.c.id).where(table.c.person_id == person_id, is_over).limit(limit)).scalars()
-        )
-        for table, is_over in over.items()
-    }
+    found = {}
+    for table in (access_tokens, codes, sessions):
+        own = select(table.c.id).where(table.c.person_id == person_id, _OVER[table])
+        found[table] = list(connection.execute(own.limit(limit)).scalars())
+    return found
 
 
 def _untold(person_id: int) -> Select[Any]:
