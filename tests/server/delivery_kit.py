@@ -29,7 +29,7 @@ from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.web.context import KEY
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 QUICK = Pace(call_seconds=5.0, lease_seconds=8.0, poll_seconds=0.05)
 
 Environ = dict[str, Any]
