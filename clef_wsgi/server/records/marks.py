@@ -106,10 +106,12 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
     since = connection.execute(locked).scalar()  # removed or not
     if since is None:
         return
-    logins = connection.execute(_untold(person_id).where(site_logins.c.id.in_(found.logins))).all()
-    for hook in sorted(found.hooks.intersection(map(_hook, logins)), key=str):
-        mark = min(row.logouts for row in logins if _hook(row) == hook)
-        _tell(connection, person_id, hook, mark, since=since, now=now)
+    still = _untold(person_id).where(site_logins.c.id.in_(found.logins)).order_by(site_logins.c.id)
+    logins = connection.execute(still).all()
+    for hook in dict.fromkeys(map(_hook, logins)):
+        if hook in found.hooks:
+            mark = min(row.logouts for row in logins if _hook(row) == hook)
+            _tell(connection, person_id, hook, mark, since=since, now=now)
     ended = {site_logins: [row.id for row in logins], **found.rest}
     for table, ids in ended.items():
         _end(connection, table, ids, now)
