@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zlib
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -311,7 +312,7 @@ def test_row_76_sessions_in_a_database(database: Settings, tmp_path: Path, capsy
     for name in ("templates", "d" * 32):
         CacheManager(**options).get_cache(name).put("session", "content")
     long_ago, rows = "2026-01-01 00:00:00.000000", []
-    with sqlite3.connect(tmp_path / "sessions.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection, connection:
         for name in ("e" * 32, "f" * 32):
             content = pickle.dumps({"session": Poison(trace)} if name[0] == "e" else {"session": "%"})
             rows.append((name, long_ago, long_ago, content))
@@ -329,7 +330,7 @@ def test_row_76_sessions_in_a_database(database: Settings, tmp_path: Path, capsy
     said = capsys.readouterr().out
     assert "2 sessions in the database older than 31 days were removed." in said
     assert "501 that hold no login, older than 1.083 days, were removed." in said
-    with sqlite3.connect(tmp_path / "sessions.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection, connection:
         left = [row[0] for row in connection.execute("SELECT id FROM beaker_cache ORDER BY id")]
         assert left == [2, 4, 5, 6, 7]
     assert not trace.exists()
