@@ -25,6 +25,7 @@ import pytest
 import waitress
 from delivery_kit import eventually
 from peers import Peer, hangs
+from ports import free_port
 from server_kit import Server, Site, make_server, postgresql
 from sqlalchemy import insert, update
 
@@ -46,11 +47,6 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     else:
         with postgresql() as url:
             yield url
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 class Crowd:

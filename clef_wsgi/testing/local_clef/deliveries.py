@@ -87,7 +87,7 @@ class LogOuts:
         began = time.perf_counter()
         status, wait = self._post(delivery.url, delivery.token)
         while wait is not None and time.perf_counter() - began + wait < self._timeout_seconds:
-            time.sleep(wait)
+            time.sleep(wait)  # as long as the site has asked for
             status, wait = self._post(delivery.url, delivery.token)
         took = time.perf_counter() - began
         sent = replace(delivery, status=status, seconds=took, attempts=delivery.attempts + 1)
