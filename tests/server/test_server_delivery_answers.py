@@ -296,8 +296,8 @@ def test_the_outcomes_are_counted(told: Told) -> None:
     """One word for each call; a late exchange counts where it was served."""
     seen: list[str] = []
     before = confirmed(told.server)
+    told.says = lambda: BUSY
     with working(told.server, call=told.call, observe=lambda what, _: seen.append(what)):
-        told.says = lambda: BUSY
         told.until(1, attempts=0)
         told.says = lambda: Outcome(200)
         told.after(1.5, 2, status=200)
