@@ -30,10 +30,10 @@ from urllib.parse import urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from kit_attack import Nursery, Outcome, Plan, attack
-from kit_databases import MARIADB_URL, PORTS, POSTGRESQL_URL, REDIS_URL
-from kit_nursery import MUTANTS
-from ports import answers
+from support.attack import Nursery, Outcome, Plan, attack
+from support.databases import MARIADB_URL, PORTS, POSTGRESQL_URL, REDIS_URL
+from support.nursery import MUTANTS
+from support.ports import answers
 
 MAX_STALENESS = 0.5
 STORES = {

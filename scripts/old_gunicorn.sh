@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs gunicorn 23 into a folder of its own, outside of the tree, where tests/kit_servers.py finds it: an older line
+# Installs gunicorn 23 into a folder of its own, outside of the tree, where tests/support/wsgi_servers.py finds it: an older line
 # that hands over other paths than the newest. Does nothing when it is there already.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

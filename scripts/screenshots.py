@@ -20,10 +20,9 @@ from selenium.webdriver.support.expected_conditions import visibility_of_element
 from selenium.webdriver.support.ui import WebDriverWait
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 
-from browser_kit import add_device
-from services import chromium
+from support.chromium import add_device
+from support.services import chromium
 
 from clef_wsgi.demo.processes import Running, running
 

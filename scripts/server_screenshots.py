@@ -18,11 +18,10 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "server"))
 
-from browser_kit import Page, open_page
-from passkey_kit import enrolled, link
-from server_kit import Server, Site
+from support.chromium import Page, open_page
+from support.login_server import Server, Site
+from support.passkeys import enrolled, link
 
 from clef_wsgi.server.clock import SECOND, system_clock
 from clef_wsgi.server.database.schema import apps, deliveries, sessions

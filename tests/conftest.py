@@ -62,7 +62,7 @@ def pytest_collection_finish() -> None:
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, needs_more: bool) -> None:
     """Under ``CLEF_REQUIRE_SERVICES=1``, as CI runs the tests, a missing component is a failure.
 
-    ``tests/services.py`` says of each that it "is missing". A case that does not apply may still be skipped.
+    ``tests/support/services.py`` says of each that it "is missing". A case that does not apply may still be skipped.
     """
     is_short = needs_more or "is missing: " in str(report.longrepr)
     if is_short and report.skipped and not hasattr(report, "wasxfail") and MUST_BE_THERE in os.environ.items():

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from cases import each
-from kit import BASE_URL, Answer, FakeProvider, ask, browser, make_app, state_of
+from support.app import BASE_URL, Answer, FakeProvider, ask, browser, make_app, state_of
+from support.cases import each
 
 from clef_wsgi.errors import CodeRejected, LoginRefused, ProviderUnavailable
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from kit import BASE_URL, SECRET, FakeProvider, ask, browser, is_at_home, make_app, state_of
+from support.app import BASE_URL, SECRET, FakeProvider, ask, browser, is_at_home, make_app, state_of
 
 from clef_wsgi import MemoryLogoutStore, wrap
 

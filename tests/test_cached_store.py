@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit import FakeProvider, browser, make_app
+from support.app import FakeProvider, browser, make_app
 
 from clef_wsgi import EVERYONE, CachedLogoutStore, ConfigurationError, MemoryLogoutStore, StoreUnavailable
 from clef_wsgi.stores import cached

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyramid.traversal import ResourceTreeTraverser, split_path_info  # type: ignore[import-untyped]
+from support.cases import each
 
 from clef_wsgi import _canonical
 from clef_wsgi._path_rules import PathRules, Prefixes

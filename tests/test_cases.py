@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cases import each
+from support.cases import each
 
 
 @each("at_once", [False, True])

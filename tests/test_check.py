@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import kit_front
 import pytest
 import redis
-from cases import each
-from certificates import Certificate, self_signed
-from kit_databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
-from kit_front import deployed, links_home
+from support import https_proxy
+from support.cases import each
+from support.certificates import Certificate, self_signed
+from support.databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
+from support.https_proxy import deployed, links_home
 
 import clef_wsgi
 from clef_wsgi import (
@@ -241,7 +241,7 @@ def test_a_redis_replica_and_its_primary(settings: Settings) -> None:
 
 
 def _wait_for_replica(port: int) -> None:
-    from kit_databases import wait_until
+    from support.databases import wait_until
 
     with redis.Redis(port=port) as client:
         wait_until(lambda: int(client.info("replication")["connected_slaves"]) == 1, "no replica came")
@@ -482,7 +482,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return self_signed(tmp_path_factory.mktemp("tls"))
 
 
-def _seen_from_outside(settings: Settings, tls: Certificate, twist: kit_front.Twist, **front: Any) -> list[Finding]:
+def _seen_from_outside(settings: Settings, tls: Certificate, twist: https_proxy.Twist, **front: Any) -> list[Finding]:
     told: Settings = dict(settings)
 
     def make_app(url: str) -> Any:
@@ -496,29 +496,29 @@ def _seen_from_outside(settings: Settings, tls: Certificate, twist: kit_front.Tw
 
 def test_a_deployed_site_that_is_well(settings: Settings, tls: Certificate) -> None:
     """Behind an honest proxy every question has its answer."""
-    told = _seen_from_outside(settings, tls, kit_front.honest)
+    told = _seen_from_outside(settings, tls, https_proxy.honest)
     assert [finding.sentence for finding in told if finding.severity != OK] == []
     assert len(told) == 7
 
 
-TROUBLES: list[tuple[Callable[[], kit_front.Twist], str]] = [
-    (lambda: kit_front.refuses_posts, "refuses the login service's POST with 403"),
-    (lambda: kit_front.refuses_strangers, "refuses the login service's POST with 403"),
-    (lambda: kit_front.redirects, "redirects https://localhost:\\d+/clef/webhook .301, to https://www.example.org."),
-    (lambda: kit_front.asks_for_a_password, "refuses https://localhost:\\d+/clef/webhook .401."),
-    (lambda: kit_front.is_another_site, "clef/webhook is answered by something else .404."),
-    (lambda: kit_front.is_broken, "clef/webhook fails .502."),
-    (kit_front.caching, "keeps answers and gives them to others"),
-    (lambda: kit_front.says_age, "keeps answers and gives them to others"),
-    (lambda: kit_front.takes_no_store_away, "takes Cache-Control: no-store away"),
-    (lambda: kit_front.takes_cookies_away, "takes the session's cookie away"),
-    (lambda: kit_front.takes_secure_away, "without HttpOnly or Secure"),
+TROUBLES: list[tuple[Callable[[], https_proxy.Twist], str]] = [
+    (lambda: https_proxy.refuses_posts, "refuses the login service's POST with 403"),
+    (lambda: https_proxy.refuses_strangers, "refuses the login service's POST with 403"),
+    (lambda: https_proxy.redirects, "redirects https://localhost:\\d+/clef/webhook .301, to https://www.example.org."),
+    (lambda: https_proxy.asks_for_a_password, "refuses https://localhost:\\d+/clef/webhook .401."),
+    (lambda: https_proxy.is_another_site, "clef/webhook is answered by something else .404."),
+    (lambda: https_proxy.is_broken, "clef/webhook fails .502."),
+    (https_proxy.caching, "keeps answers and gives them to others"),
+    (lambda: https_proxy.says_age, "keeps answers and gives them to others"),
+    (lambda: https_proxy.takes_no_store_away, "takes Cache-Control: no-store away"),
+    (lambda: https_proxy.takes_cookies_away, "takes the session's cookie away"),
+    (lambda: https_proxy.takes_secure_away, "without HttpOnly or Secure"),
 ]
 
 
 @pytest.mark.parametrize(("make_twist", "told"), TROUBLES, ids=[told for _, told in TROUBLES])
 def test_proxies_that_misbehave(
-    settings: Settings, tls: Certificate, make_twist: Callable[[], kit_front.Twist], told: str
+    settings: Settings, tls: Certificate, make_twist: Callable[[], https_proxy.Twist], told: str
 ) -> None:
     """Each is an error with a remedy."""
     many = _seen_from_outside(settings, tls, make_twist())
@@ -529,7 +529,7 @@ def test_proxies_that_misbehave(
 
 def test_an_app_that_builds_http_addresses(settings: Settings, tls: Certificate) -> None:
     """The proxy does not tell the scheme: the page's own address is http, though people see https."""
-    told = _seen_from_outside(settings, tls, kit_front.honest, tells_scheme=False)
+    told = _seen_from_outside(settings, tls, https_proxy.honest, tells_scheme=False)
     assert [finding.sentence.partition(",")[0] for finding in told if finding.severity == ERROR] == [
         "The app builds http addresses"
     ]

@@ -8,8 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from cases import each
-from kit import BASE_URL, SAME_ORIGIN, Answer, Browser, FakeClock, FakeProvider, ask, browser, make_app, state_of
+from support.app import (
+    BASE_URL,
+    SAME_ORIGIN,
+    Answer,
+    Browser,
+    FakeClock,
+    FakeProvider,
+    ask,
+    browser,
+    make_app,
+    state_of,
+)
+from support.cases import each
 from webtest import TestResponse
 
 from clef_wsgi import EVERYONE, MemoryLogoutStore, StoreUnavailable

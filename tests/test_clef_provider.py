@@ -17,11 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import responses
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers import Peer, Script, Talk, answer, floods, hangs, json_answer, says
 from responses.matchers import query_param_matcher, urlencoded_params_matcher
+from support.cases import each
+from support.peers import Peer, Script, Talk, answer, floods, hangs, json_answer, says
 
 from clef_wsgi.errors import (
     ClaimRejected,

@@ -7,10 +7,9 @@ import time
 from typing import Any
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import (
+from support.app import (
     BASE_URL,
     NOON,
     PROVIDER_URL,
@@ -24,6 +23,7 @@ from kit import (
     make_app,
     state_of,
 )
+from support.cases import each
 
 EVIL = "evil.example"
 HOME = BASE_URL + "/"

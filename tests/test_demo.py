@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from ports import answers as is_listening
-from ports import free_port
-from services import chromium, click, load_example, require, served
+from support.ports import answers as is_listening
+from support.ports import free_port
+from support.services import chromium, click, load_example, require, served
 
 import clef_wsgi
 from clef_wsgi import ClefProvider, MemoryLogoutStore, demo, wrap

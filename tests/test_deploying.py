@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import requests
-from doc_runner import BY_NAME
-from kit_docs import DEPLOYED, SECRET
-from ports import await_listening, free_port
-from services import require
+from support.doc_runner import BY_NAME
+from support.docs_app import DEPLOYED, SECRET
+from support.ports import await_listening, free_port
+from support.services import require
 
 import clef_wsgi
 from clef_wsgi.testing import LocalClef

@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-import doc_runner
 import prometheus_client
 import pytest
 import requests
 import webtest
-from doc_runner import BLOCKS, BY_NAME, ROOT, Block, execute
-from kit import FakeProvider, browser
-from kit_docs import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_environ, my_app, settings, visitor
-from ports import await_listening, free_port
+from support import doc_runner
+from support.app import FakeProvider, browser
+from support.doc_runner import BLOCKS, BY_NAME, ROOT, Block, execute
+from support.docs_app import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_environ, my_app, settings, visitor
+from support.ports import await_listening, free_port
 
 import clef_wsgi
 from clef_wsgi import _events, cli, upkeep

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import doc_runner
 import pytest
 import webtest
-from doc_runner import BY_NAME, ROOT
-from kit import SAME_ORIGIN, FakeClock
+from support import doc_runner
+from support.app import SAME_ORIGIN, FakeClock
+from support.doc_runner import BY_NAME, ROOT
 
 from clef_wsgi.testing import LocalClef
 

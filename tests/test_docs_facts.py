@@ -14,12 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-import doc_runner
 import pytest
 import webtest
-from cases import each
-from doc_runner import BLOCKS, BY_NAME, PAGES, ROOT, name_of
-from kit_docs import BASE_URL, SECRET, SERVER_URL, my_app, settings, visitor
+from support import doc_runner
+from support.cases import each
+from support.doc_runner import BLOCKS, BY_NAME, PAGES, ROOT, name_of
+from support.docs_app import BASE_URL, SECRET, SERVER_URL, my_app, settings, visitor
 
 import clef_wsgi
 from clef_wsgi import testing

@@ -10,13 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import doc_runner
 import pytest
 import webtest
-from doc_runner import BY_NAME, ROOT
-from kit import BASE_URL, SECRET, Browser, FakeProvider, browser
-from kit_docs import my_app, settings
-from kit_examples import load
+from support import doc_runner
+from support.app import BASE_URL, SECRET, Browser, FakeProvider, browser
+from support.doc_runner import BY_NAME, ROOT
+from support.docs_app import my_app, settings
+from support.example_sites import load
 from werkzeug.security import generate_password_hash
 
 import clef_wsgi

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import doc_runner
 import pytest
-from kit import FakeClock, FakeProvider, browser, make_app
-from kit_docs import SECRET
 from prometheus_client import CollectorRegistry
+from support import doc_runner
+from support.app import FakeClock, FakeProvider, browser, make_app
+from support.docs_app import SECRET
 
 from clef_wsgi import ConfigurationError, LoginRefused, MemoryLogoutStore, StoreUnavailable, _events, metrics
 

@@ -12,8 +12,21 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
-from kit_examples import ANN, BO, MOUNT, SITE, Site, load, make_example, make_site, path_of, programs, served, shown
-from services import require
+from support.example_sites import (
+    ANN,
+    BO,
+    MOUNT,
+    SITE,
+    Site,
+    load,
+    make_example,
+    make_site,
+    path_of,
+    programs,
+    served,
+    shown,
+)
+from support.services import require
 from webob import Request
 
 from clef_wsgi.testing import environ

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import webtest
-from services import load_example
+from support.services import load_example
 
 from clef_wsgi import ClefProvider, MemoryLogoutStore
 from clef_wsgi.testing import LocalClef, Person

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from cases import each
-from kit_attack import Nursery, Outcome, Plan, attack
-from kit_databases import MARIADB_URL, POSTGRESQL_URL, REDIS_URL, require_at
-from kit_history import NEVER, Check, History, Login, Logout, Refusal
+from support.attack import Nursery, Outcome, Plan, attack
+from support.cases import each
+from support.databases import MARIADB_URL, POSTGRESQL_URL, REDIS_URL, require_at
+from support.history import NEVER, Check, History, Login, Logout, Refusal
 
 SECONDS = float(os.environ.get("CLEF_SOAK_SECONDS", "0.6"))
 PATIENCE_SECONDS = 60.0

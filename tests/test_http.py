@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
-from certificates import Certificate, self_signed
-from peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
+from support.cases import each
+from support.certificates import Certificate, self_signed
+from support.peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
 
 from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
 from clef_wsgi.providers._checks import check_url

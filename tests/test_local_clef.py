@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 import requests
-from cases import each
+from support.cases import each
 
 from clef_wsgi import ClefProvider
 from clef_wsgi.errors import ConfigurationError, LogoutRefused

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from cases import each
-from kit import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, ask, browser, echo, make_app, state_of
+from support.app import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, ask, browser, echo, make_app, state_of
+from support.cases import each
 
 from clef_wsgi.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable, StoreUnavailable
 from clef_wsgi.interfaces import Identity

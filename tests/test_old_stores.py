@@ -11,7 +11,7 @@ from typing import Any
 import fakeredis
 import pytest
 import redis
-from kit_databases import (
+from support.databases import (
     CALM,
     MARIADB_URL,
     POSTGRESQL_URL,
@@ -21,7 +21,7 @@ from kit_databases import (
     require_at,
     unique_prefix,
 )
-from kit_old_stores import FIXTURES, fill, load_redis, load_sql, load_sqlite_file
+from support.old_stores import FIXTURES, fill, load_redis, load_sql, load_sqlite_file
 
 from clef_wsgi import (
     CachedLogoutStore,

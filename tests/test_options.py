@@ -11,8 +11,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from cases import each
-from kit import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
+from support.app import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
+from support.cases import each
 
 from clef_wsgi import wrap
 from clef_wsgi.errors import ClefError, ConfigurationError, LoginRefused

@@ -18,7 +18,7 @@ from pathlib import Path
 from tokenize import COMMENT, DEDENT, ENDMARKER, INDENT, NEWLINE, NL, generate_tokens
 
 import pytest
-from cases import each
+from support.cases import each
 
 import clef_wsgi
 

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from cases import each
-from kit import BASE_URL, SECRET, Environ, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.app import BASE_URL, SECRET, Environ, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.cases import each
 from test_protect import Witness
 
 from clef_wsgi import wrap

@@ -12,8 +12,8 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from cases import each
-from kit import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
+from support.app import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
+from support.cases import each
 
 from clef_wsgi import ClefMiddleware, MemoryLogoutStore, wrap
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from doc_runner import BY_NAME, execute
+from support.doc_runner import BY_NAME, execute
 
 TestJSONLogoutStore = execute(BY_NAME["json_store_tests"])["TestJSONLogoutStore"]
 TestPortalProvider = execute(BY_NAME["portal_provider_tests"])["TestPortalProvider"]

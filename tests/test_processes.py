@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from kit_crowd import LEAVING, STAYING, Crowd
-from kit_processes import Browser, HTTPWire, Processes, Wire
+from support.crowd import LEAVING, STAYING, Crowd
+from support.processes import Browser, HTTPWire, Processes, Wire
 
 from clef_wsgi.testing import LocalClef
 

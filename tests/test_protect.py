@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cases import each
-from kit import BASE_URL, FakeProvider, ask, browser, echo, make_app
+from support.app import BASE_URL, FakeProvider, ask, browser, echo, make_app
+from support.cases import each
 
 HTML = "text/html,application/xhtml+xml,*/*;q=0.8"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from beaker.container import MemoryNamespaceManager
-from kit import BASE_URL, NOON, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
-from kit_sessions import BACK_ENDS, BackEnd, Records, has_login
+from support.app import BASE_URL, NOON, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.beaker_records import BACK_ENDS, BackEnd, Records, has_login
 
 from clef_wsgi import EVERYONE, CodeRejected, LogoutStore, MemoryLogoutStore, SQLiteLogoutStore
 

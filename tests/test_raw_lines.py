@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from kit_lines import BY_METHOD, LINES, NAMES, NEAR_MISSES, ODD, PREFLIGHT, STEERED, UNSTRIPPED, Asked
-from kit_routers import ROUTERS
-from kit_servers import (
+from support.request_lines import BY_METHOD, LINES, NAMES, NEAR_MISSES, ODD, PREFLIGHT, STEERED, UNSTRIPPED, Asked
+from support.routers import ROUTERS
+from support.wsgi_servers import (
     BARE,
     PREFIX,
     SERVERS,

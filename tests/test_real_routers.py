@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import BASE_URL, SECRET, Answer, FakeProvider, ask
-from kit_routers import MEMBERS, PROTECTED, ROUTERS, SECRET_TEXT, WSGIApp, django_urls, make_files, make_router
+from support.app import BASE_URL, SECRET, Answer, FakeProvider, ask
+from support.routers import MEMBERS, PROTECTED, ROUTERS, SECRET_TEXT, WSGIApp, django_urls, make_files, make_router
 
 from clef_wsgi import wrap
 from clef_wsgi.stores.memory import MemoryLogoutStore

@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import BASE_URL, SAME_ORIGIN, Browser, FakeProvider, ask, browser, is_at_home, make_app, whatwg_origin
+from support.app import BASE_URL, SAME_ORIGIN, Browser, FakeProvider, ask, browser, is_at_home, make_app, whatwg_origin
+from support.cases import each
 
 HOME = BASE_URL + "/"
 EVIL = "evil.example"

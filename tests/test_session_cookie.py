@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from beaker.middleware import SessionMiddleware
 from beaker.session import Session
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import BASE_URL, SECRET, FakeProvider, WSGIApp, ask, browser, echo, make_app
-from kit_sessions import MemoryRecords, session_id
+from support.app import BASE_URL, SECRET, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.beaker_records import MemoryRecords, session_id
+from support.cases import each
 
 from clef_wsgi import ClefMiddleware, ConfigurationError, MemoryLogoutStore, from_settings, session_options, wrap
 

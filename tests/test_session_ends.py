@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
-from cases import each
-from kit import BASE_URL, SECRET, FakeProvider, browser, echo, make_app
-from kit_sessions import Records, redis_records, session_id
+from support.app import BASE_URL, SECRET, FakeProvider, browser, echo, make_app
+from support.beaker_records import Records, redis_records, session_id
+from support.cases import each
 
 from clef_wsgi import ClefMiddleware, MemoryLogoutStore, SQLiteLogoutStore, session_options
 

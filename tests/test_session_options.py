@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
-from cases import each
-from kit import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
+from support.app import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
+from support.cases import each
 
 from clef_wsgi import ClefMiddleware, ConfigurationError, MemoryLogoutStore, session_options, wrap
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
-from cases import each
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
-from kit_sessions import (
+from support.app import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.beaker_records import (
     BACK_ENDS,
     WITH_ENVELOPE,
     BackEnd,
@@ -30,6 +29,7 @@ from kit_sessions import (
     packed,
     unpacked,
 )
+from support.cases import each
 
 from clef_wsgi import EVERYONE, ClefMiddleware, LoginRefused, MemoryLogoutStore, session_options
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypedDict
 
-import doc_runner
 import hypothesis
 import pytest
 import webtest
-from cases import each
-from doc_runner import ROOT
 from hypothesis import given, strategies
-from kit import FakeProvider, browser, echo
+from support import doc_runner
+from support.app import FakeProvider, browser, echo
+from support.cases import each
+from support.doc_runner import ROOT
 
 import clef_wsgi
 from clef_wsgi import ConfigurationError, _texts, from_settings, settings_from_environ

@@ -18,7 +18,7 @@ import fakeredis
 import pytest
 import redis
 import sqlalchemy
-from kit_databases import (
+from support.databases import (
     CALM,
     MARIADB_URL,
     POSTGRESQL_URL,

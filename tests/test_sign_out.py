@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cases import each
-from kit import BASE_URL, SAME_ORIGIN, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
+from support.app import BASE_URL, SAME_ORIGIN, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
+from support.cases import each
 
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
-from cases import each
-from kit import BASE_URL, PROVIDER_URL, SECRET, Browser, FakeProvider, WSGIApp, ask, browser, echo, make_app
-from kit_sessions import BACK_ENDS, BackEnd, MemoryRecords, Records, has_login
+from support.app import BASE_URL, PROVIDER_URL, SECRET, Browser, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.beaker_records import BACK_ENDS, BackEnd, MemoryRecords, Records, has_login
+from support.cases import each
 
 from clef_wsgi import (
     ClefMiddleware,

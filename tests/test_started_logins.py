@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from beaker.container import MemoryNamespaceManager
-from cases import each
-from kit import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, WSGIApp, ask, browser, make_app, state_of
-from kit_sessions import BACK_ENDS, BackEnd, MemoryRecords, Records, StartedLogin, names, redis_records
-from services import require
+from support.app import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, WSGIApp, ask, browser, make_app, state_of
+from support.beaker_records import BACK_ENDS, BackEnd, MemoryRecords, Records, StartedLogin, names, redis_records
+from support.cases import each
+from support.services import require
 
 from clef_wsgi.session_places import MemoryPlace
 

@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import (
+from support.app import (
     BASE_URL,
     PROVIDER_URL,
     Browser,
@@ -23,6 +22,7 @@ from kit import (
     make_app,
     state_of,
 )
+from support.cases import each
 
 from clef_wsgi.errors import CodeRejected
 

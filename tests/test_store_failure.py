@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from beaker.container import MemoryNamespaceManager
-from cases import each
-from kit import BASE_URL, SECRET, Browser, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.app import BASE_URL, SECRET, Browser, FakeProvider, WSGIApp, ask, browser, echo, make_app
+from support.cases import each
 
 from clef_wsgi import MemoryLogoutStore, SQLiteLogoutStore, StoreUnavailable, wrap
 

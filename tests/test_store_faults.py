@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 import sqlalchemy
-from kit import Browser, FakeClock, FakeProvider, browser, make_app
-from kit_databases import (
+from support.app import Browser, FakeClock, FakeProvider, browser, make_app
+from support.databases import (
     MARIADB_URL,
     PATIENCE_SECONDS,
     POSTGRESQL_URL,
@@ -39,7 +39,7 @@ from kit_databases import (
     sql_store,
     wait_until,
 )
-from ports import free_port
+from support.ports import free_port
 
 from clef_wsgi import (
     CachedLogoutStore,

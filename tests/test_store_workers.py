@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from kit_databases import POSTGRESQL_URL, REDIS_URL, redis_store, require_at, sql_store
-from kit_workers import PATIENCE_SECONDS, Workers, workers
-from services import require
+from support.databases import POSTGRESQL_URL, REDIS_URL, redis_store, require_at, sql_store
+from support.gunicorn_workers import PATIENCE_SECONDS, Workers, workers
+from support.services import require
 
 pytestmark = pytest.mark.services
 

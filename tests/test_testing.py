@@ -15,9 +15,9 @@ import django.urls
 import flask
 import pytest
 import werkzeug.test
-from cases import each
 from django.http import HttpRequest, JsonResponse
-from kit import echo
+from support.app import echo
+from support.cases import each
 from webtest import TestApp
 
 from clef_wsgi import ClefProvider, ConfigurationError, MemoryLogoutStore, wrap

@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 import webtest
 from beaker.cache import CacheManager
-from kit import echo
-from kit_sessions import REDIS_URL, redis_records
+from support.app import echo
+from support.beaker_records import REDIS_URL, redis_records
 
 import clef_wsgi
 from clef_wsgi import SQLiteLogoutStore, from_settings

@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kit import FakeProvider, ask, browser, make_app
+from support.app import FakeProvider, ask, browser, make_app
+from support.cases import each
 from werkzeug.serving import make_server
 
 from clef_wsgi.errors import LogoutRefused, ProviderUnavailable

@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from cases import each
-from kit import Answer, FakeProvider, ask, browser, make_app
-from kit_front import served
-from peers import Peer, hangs
+from support.app import Answer, FakeProvider, ask, browser, make_app
+from support.cases import each
+from support.https_proxy import served
+from support.peers import Peer, hangs
 
 from clef_wsgi import ClefProvider, LogoutRefused
 from clef_wsgi.interfaces import Logout

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from kit_databases import MARIADB_URL, POSTGRESQL_URL, drop_tables, engine_at, require_at, unique_prefix, wait_until
+from support.databases import MARIADB_URL, POSTGRESQL_URL, drop_tables, engine_at, require_at, unique_prefix, wait_until
 
 from clef_wsgi import SQLAlchemyLogoutStore, SQLiteLogoutStore, StoreUnavailable
 from clef_wsgi.stores._waiting import Line

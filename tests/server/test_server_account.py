@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import webtest
-from passkey_kit import enrolled
-from server_kit import NOON, SAME_ORIGIN, Browser, Server, make_server
+from support.login_server import NOON, SAME_ORIGIN, Browser, Server, make_server
+from support.passkeys import enrolled
 
 from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.database.schema import people, sessions

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from browser_kit import Page, open_page
+from support.chromium import Page, open_page
 
 from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
 from clef_wsgi.server.database.schema import passkeys

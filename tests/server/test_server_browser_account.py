@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_kit import Page, Place, Stage, add_device, open_page, running_server, site
-from services import chromium
 from sqlalchemy import update
+from support.chromium import Page, Place, Stage, add_device, open_page, running_server, site
+from support.services import chromium
 
 from clef_wsgi.server.clock import SECOND, system_clock
 from clef_wsgi.server.database.schema import deliveries, people, sessions

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from browser_kit import Page, open_page
-from passkey_kit import enrolled, link
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
-from server_kit import HOOK, Server
 from sqlalchemy import update
+from support.chromium import Page, open_page
+from support.login_server import HOOK, Server
+from support.passkeys import enrolled, link
 
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.records import logouts, receipts

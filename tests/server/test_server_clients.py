@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from server_kit import HOOK, Browser, Server, Site, make_server
-from services import require, served
+from support.login_server import HOOK, Browser, Server, Site, make_server
+from support.services import require, served
 
 from clef_wsgi.server.database.schema import deliveries
 

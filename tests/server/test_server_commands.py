@@ -15,12 +15,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import doc_runner
 import pytest
 import requests
-from cases import each
-from kit_commands import Desk, Said, type_command
-from server_kit import ORIGIN, make_server, postgresql
+from support import doc_runner
+from support.cases import each
+from support.commands import Desk, Said, type_command
+from support.login_server import ORIGIN, make_server, postgresql
 
 import clef_wsgi
 from clef_wsgi.cli import main

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
-from kit_commands import Desk, authorizes, shown
-from server_kit import ORIGIN
+from support.cases import each
+from support.commands import Desk, authorizes, shown
+from support.login_server import ORIGIN
 
 import clef_wsgi
 from clef_wsgi.server.database.schema import codes, deliveries

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit_commands import Desk, type_command
-from server_kit import FakeClock, Server, Site, make_server
+from support.commands import Desk, type_command
+from support.login_server import FakeClock, Server, Site, make_server
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.database import settings

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
-from kit_commands import Desk, Said
-from passkey_kit import enrolled
-from server_kit import ORIGIN, postgresql
+from support.cases import each
+from support.commands import Desk, Said
+from support.login_server import ORIGIN, postgresql
+from support.passkeys import enrolled
 
 from clef_wsgi.server.clock import DAY, HOUR, system_clock
 from clef_wsgi.server.database import schema

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
-from kit_commands import Desk
-from server_kit import ORIGIN, Browser, Site
 from sqlalchemy import insert
+from support.cases import each
+from support.commands import Desk
+from support.login_server import ORIGIN, Browser, Site
 
 from clef_wsgi.server.database.schema import challenges, deliveries, enrolments, passkeys
 from clef_wsgi.server.records import people

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit_commands import Desk
-from peers import Peer, Script, Talk, answer, hangs, says
-from server_kit import ORIGIN, Site, postgresql
 from sqlalchemy import select
+from support.commands import Desk
+from support.login_server import ORIGIN, Site, postgresql
+from support.peers import Peer, Script, Talk, answer, hangs, says
 
 from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.commands.trying import Attempt, try_hook

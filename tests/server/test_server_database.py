@@ -20,12 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-import server_kit
-from cases import each
-from delivery_kit import QUICK, eventually, working
-from server_kit import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, sent_back_to, token_of
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
+from support import login_server
+from support.cases import each
+from support.delivery import QUICK, eventually, working
+from support.login_server import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, sent_back_to, token_of
 
 from clef_wsgi.server import ConfigurationError
 from clef_wsgi.server.clock import DAY, HOUR
@@ -36,7 +36,7 @@ from clef_wsgi.server.database.migrations import migrate, open_database
 from clef_wsgi.server.errors import DatabaseTooNew, DatabaseUnavailable
 from clef_wsgi.server.records import audit, pruning
 
-make_server = partial(server_kit.make_server, copied=False)
+make_server = partial(login_server.make_server, copied=False)
 """Here the server makes its database itself."""
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_kit import PATIENCE_SECONDS, QUICK, RealClock, eventually, working
-from passkey_kit import Visitor, enrolled
-from server_kit import HOOK, Server, Site, make_server, postgresql, sent_back_to
 from sqlalchemy import Connection, select
+from support.delivery import PATIENCE_SECONDS, QUICK, RealClock, eventually, working
+from support.login_server import HOOK, Server, Site, make_server, postgresql, sent_back_to
+from support.passkeys import Visitor, enrolled
 
 from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring

@@ -16,8 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from delivery_kit import QUICK, eventually, log_out, working
-from server_kit import NOON, Server, Site, make_server, postgresql
+from support.delivery import QUICK, eventually, log_out, working
+from support.login_server import NOON, Server, Site, make_server, postgresql
 
 from clef_wsgi.server.clock import DAY, MINUTE, SECOND
 from clef_wsgi.server.database.schema import deliveries

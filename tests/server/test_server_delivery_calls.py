@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import self_signed
-from peers import Peer, Script, answer, drips, floods, hangs, says
-from server_kit import NOON
+from support.certificates import self_signed
+from support.login_server import NOON
+from support.peers import Peer, Script, answer, drips, floods, hangs, says
 
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 from clef_wsgi.server.delivery import failures

@@ -12,10 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from delivery_kit import PATIENCE_SECONDS, eventually
-from kit_commands import Desk
-from peers import Peer, Talk, answer
-from server_kit import ORIGIN, Site
+from support.commands import Desk
+from support.delivery import PATIENCE_SECONDS, eventually
+from support.login_server import ORIGIN, Site
+from support.peers import Peer, Talk, answer
 
 import clef_wsgi
 from clef_wsgi.server.clock import system_clock

@@ -23,11 +23,11 @@ from urllib.parse import urlencode
 
 import pytest
 import waitress
-from delivery_kit import eventually
-from peers import Peer, hangs
-from ports import free_port
-from server_kit import Server, Site, make_server, postgresql
 from sqlalchemy import insert, update
+from support.delivery import eventually
+from support.login_server import Server, Site, make_server, postgresql
+from support.peers import Peer, hangs
+from support.ports import free_port
 
 import clef_wsgi
 from clef_wsgi.server import tokens

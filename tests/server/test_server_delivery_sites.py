@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from delivery_kit import (
+from support.delivery import (
     PATIENCE_SECONDS,
     QUICK,
     RealSite,
@@ -19,7 +19,7 @@ from delivery_kit import (
     stop_delivering,
     working,
 )
-from server_kit import Browser, Server, postgresql, sent_back_to
+from support.login_server import Browser, Server, postgresql, sent_back_to
 
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.records import logouts, outbox, people

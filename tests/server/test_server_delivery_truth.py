@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from delivery_kit import eventually
-from delivery_processes import Nursery
-from peers import Peer, hangs
-from server_kit import Server, Site, make_server, postgresql
-from services import served
 from sqlalchemy import insert, text
+from support.delivery import eventually
+from support.delivery_processes import Nursery
+from support.login_server import Server, Site, make_server, postgresql
+from support.peers import Peer, hangs
+from support.services import served
 
 import clef_wsgi
 from clef_wsgi.server import tokens

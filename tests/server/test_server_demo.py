@@ -17,12 +17,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import webtest
-from authenticator import Authenticator
-from browser_kit import add_device
-from kit_commands import type_command
-from passkey_kit import Visitor
-from server_kit import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, sent_back_to, token_of
-from services import chromium, click
+from support.authenticator import Authenticator
+from support.chromium import add_device
+from support.commands import type_command
+from support.login_server import SAME_ORIGIN, Browser, FakeClock, Server, Site, make_server, sent_back_to, token_of
+from support.passkeys import Visitor
+from support.services import chromium, click
 
 from clef_wsgi.demo import DemoError, button
 from clef_wsgi.demo.processes import running

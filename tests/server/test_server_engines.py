@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from browser_kit import Place, running_server, site
-from certificates import self_signed
-from engines import ENGINES, Engine, engine
-from passkey_kit import link
-from server_kit import Server
-from services import served
+from support.browser_engines import ENGINES, Engine, engine
+from support.certificates import self_signed
+from support.chromium import Place, running_server, site
+from support.login_server import Server
+from support.passkeys import link
+from support.services import served
 
 from clef_wsgi.server.records import sessions
 from clef_wsgi.server.records.enrolments import INVITE

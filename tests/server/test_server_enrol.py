@@ -10,15 +10,15 @@ from typing import Any
 
 import cbor2
 import pytest
-from authenticator import BE, BS, UP, UV, Authenticator, encoded
-from cases import each
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID as oid  # noqa: N813 - as short as the names of its members are long
-from passkey_kit import Visitor, enrolled, link
-from server_kit import ORIGIN, Server, make_server
+from support.authenticator import BE, BS, UP, UV, Authenticator, encoded
+from support.cases import each
+from support.login_server import ORIGIN, Server, make_server
+from support.passkeys import Visitor, enrolled, link
 
 from clef_wsgi.server.database.schema import challenges, enrolments, passkeys
 from clef_wsgi.server.options import Limits

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
 from flask import Response
-from server_kit import CALLBACK, ORIGIN, SAME_ORIGIN, Browser, Server, make_server, sent_back_to, token_of
+from support.cases import each
+from support.login_server import CALLBACK, ORIGIN, SAME_ORIGIN, Browser, Server, make_server, sent_back_to, token_of
 
 from clef_wsgi.server import Limits, tokens
 from clef_wsgi.server.database.schema import deliveries, sessions

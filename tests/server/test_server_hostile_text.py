@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from authenticator import Authenticator
-from cases import each
-from passkey_kit import Visitor, enrolled, link
-from server_kit import ORIGIN, SAME_ORIGIN, Browser, Server, make_server, postgresql, token_of
+from support.authenticator import Authenticator
+from support.cases import each
+from support.login_server import ORIGIN, SAME_ORIGIN, Browser, Server, make_server, postgresql, token_of
+from support.passkeys import Visitor, enrolled, link
 
 from clef_wsgi.server import Limits
 from clef_wsgi.server.database.schema import sessions

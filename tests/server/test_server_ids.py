@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from cases import each
-from kit_commands import Desk
-from passkey_kit import enrolled
-from server_kit import Server, Site, make_server, postgresql
+from support.cases import each
+from support.commands import Desk
+from support.login_server import Server, Site, make_server, postgresql
+from support.passkeys import enrolled
 
 from clef_wsgi.server.database import schema
 from clef_wsgi.server.records import apps, clef_ids, people

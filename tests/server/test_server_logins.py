@@ -10,9 +10,19 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
-from cases import each
-from server_kit import CALLBACK, HOOK, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql, sent_back_to
 from sqlalchemy import Connection
+from support.cases import each
+from support.login_server import (
+    CALLBACK,
+    HOOK,
+    SAME_ORIGIN,
+    Browser,
+    Server,
+    Site,
+    make_server,
+    postgresql,
+    sent_back_to,
+)
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import (

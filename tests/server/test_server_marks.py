@@ -13,10 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_kit import PATIENCE_SECONDS, QUICK, eventually, working
-from delivery_processes import Nursery
-from server_kit import CALLBACK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql, sent_back_to
 from sqlalchemy import insert, select, update
+from support.delivery import PATIENCE_SECONDS, QUICK, eventually, working
+from support.delivery_processes import Nursery
+from support.login_server import (
+    CALLBACK,
+    NOON,
+    SAME_ORIGIN,
+    Browser,
+    Server,
+    Site,
+    make_server,
+    postgresql,
+    sent_back_to,
+)
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY, SECOND

@@ -19,9 +19,9 @@ from urllib.request import urlopen
 import pytest
 import webtest
 from bs4 import BeautifulSoup
-from delivery_kit import QUICK, eventually, log_out, serving
-from server_kit import Browser, Server, Site
-from services import served
+from support.delivery import QUICK, eventually, log_out, serving
+from support.login_server import Browser, Server, Site
+from support.services import served
 
 from clef_wsgi.server.database.schema import deliveries
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import doc_runner
 import pytest
-from cases import each
 from prometheus_client.parser import text_string_to_metric_families
-from server_kit import Server, make_server, postgresql
 from sqlalchemy import update
+from support import doc_runner
+from support.cases import each
+from support.login_server import Server, make_server, postgresql
 
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.errors import ConfigurationError

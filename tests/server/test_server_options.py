@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cases import each
-from server_kit import make_server
+from support.cases import each
+from support.login_server import make_server
 
 from clef_wsgi.server import ConfigurationError, Limits, create_app
 

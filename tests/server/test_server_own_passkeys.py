@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from authenticator import Authenticator
-from passkey_kit import Visitor, enrolled, number_of
-from server_kit import ORIGIN, SAME_ORIGIN, Server, make_server
+from support.authenticator import Authenticator
+from support.login_server import ORIGIN, SAME_ORIGIN, Server, make_server
+from support.passkeys import Visitor, enrolled, number_of
 
 from clef_wsgi.server.database.schema import deliveries, passkeys, sessions
 from clef_wsgi.server.options import Limits

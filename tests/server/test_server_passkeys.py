@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from authenticator import BE, BS, UP, UV, Authenticator, encoded
-from cases import each
-from passkey_kit import Visitor, enrolled, link, number_of
-from server_kit import ORIGIN, Server, make_server, postgresql
+from support.authenticator import BE, BS, UP, UV, Authenticator, encoded
+from support.cases import each
+from support.login_server import ORIGIN, Server, make_server, postgresql
+from support.passkeys import Visitor, enrolled, link, number_of
 
 from clef_wsgi.server.database.schema import audit, challenges, passkeys, sessions
 from clef_wsgi.server.options import Limits

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from delivery_kit import QUICK, eventually, working
-from passkey_kit import Visitor, enrolled
-from server_kit import NOON, Server, Site, make_server, postgresql
 from sqlalchemy import insert, select
+from support.delivery import QUICK, eventually, working
+from support.login_server import NOON, Server, Site, make_server, postgresql
+from support.passkeys import Visitor, enrolled
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY

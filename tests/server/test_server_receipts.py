@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import webtest
-from server_kit import HOOK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql
 from sqlalchemy import Engine, event, update
+from support.login_server import HOOK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql
 
 from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.database.schema import deliveries, receipt_sites, receipts, sessions, site_logins

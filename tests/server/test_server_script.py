@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from cases import each
-from server_kit import ORIGIN, Server, make_server
+from support.cases import each
+from support.login_server import ORIGIN, Server, make_server
 
 
 @pytest.fixture(scope="module")

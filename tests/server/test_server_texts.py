@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Formatter
 
 import pytest
-from cases import each
-from server_kit import Server, make_server
+from support.cases import each
+from support.login_server import Server, make_server
 
 import clef_wsgi.server
 from clef_wsgi.server.delivery import failures

@@ -11,8 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from server_kit import NOON, Browser, Server, Site, make_server, postgresql
 from sqlalchemy import inspect
+from support.login_server import NOON, Browser, Server, Site, make_server, postgresql
 
 from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database import schema

@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
-from cases import each
-from server_kit import Site, postgresql
-from wire_kit import PROFILE, Answer, Wire, form_of, local_wire, server_wire
+from support.cases import each
+from support.login_server import Site, postgresql
+from support.wires import PROFILE, Answer, Wire, form_of, local_wire, server_wire
 
 INVALID_APP = "Invalid App ID."
 INVALID_SECRET = "Invalid App Secret."

@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy
-from ports import answers, free_port
-from services import require
 
 from clef_wsgi.stores.redis import RedisLogoutStore
 from clef_wsgi.stores.sql import SQLAlchemyLogoutStore
+from support.ports import answers, free_port
+from support.services import require
 
 PATIENCE_SECONDS = 30.0
 PORTS = {

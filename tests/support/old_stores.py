@@ -1,7 +1,7 @@
 """Logout stores as an older version of the package left them: how they are written down, and put back.
 
 ``tests/fixtures/logout_stores`` holds a folder for each version. Run as a program, this file adds one, with the
-package that is installed: ``python tests/kit_old_stores.py NAME``, before a table changes.
+package that is installed: ``python tests/support/old_stores.py NAME``, before a table changes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 import redis
 import sqlalchemy
-from kit_databases import MARIADB_URL, POSTGRESQL_URL, REDIS_URL, engine_at, redis_store, sql_store
 
 from clef_wsgi import EVERYONE, LogoutStore, SQLiteLogoutStore
+from support.databases import MARIADB_URL, POSTGRESQL_URL, REDIS_URL, engine_at, redis_store, sql_store
 
-FIXTURES = Path(__file__).with_name("fixtures") / "logout_stores"
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "logout_stores"
 SQL = {"postgresql": POSTGRESQL_URL, "mariadb": MARIADB_URL, "sqlite": ""}
 FILE, KEY, PREFIX = "sqlite_file.sqlite3", "redis.txt", "clef_"
 

@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from support.programs import python_path
 
 PATIENCE_SECONDS = 30.0
 
@@ -33,14 +34,16 @@ class Nursery:
         self.kills = 0
 
     def __enter__(self) -> Nursery:
-        package = Path(__file__).parent.parent.parent
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", __file__],
             pass_fds=[self._listener.fileno()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])},
+            env={
+                **os.environ,
+                "PYTHONPATH": python_path(),
+            },
         )
         return self
 

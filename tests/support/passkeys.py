@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 import webtest
-from authenticator import BE, BS, Authenticator
-from server_kit import SAME_ORIGIN, Browser, Server
 
 from clef_wsgi.server.ceremonies import NewPasskey
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.records import enrolments
 from clef_wsgi.server.records import passkeys as records
 from clef_wsgi.server.records.people import Person
+from support.authenticator import BE, BS, Authenticator
+from support.login_server import SAME_ORIGIN, Browser, Server
 
 
 class Visitor(Browser):

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from beaker.container import MemoryNamespaceManager
-from services import require
+
+from support.services import require
 
 REDIS_URL = "redis://127.0.0.1:6379/15"
 _SIGNATURE_LENGTH = 40

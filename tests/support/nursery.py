@@ -21,12 +21,11 @@ from multiprocessing.connection import Connection
 from typing import Any
 from urllib.parse import parse_qs
 
-from kit import BASE_URL, SAME_ORIGIN, SECRET, FakeProvider, ask
-from kit_processes import Answer, cookies_of, whoami
-from kit_workers import make_store
-
 import clef_wsgi
 from clef_wsgi import EVERYONE, LogoutStore, StoreUnavailable
+from support.app import BASE_URL, SAME_ORIGIN, SECRET, FakeProvider, ask
+from support.gunicorn_workers import make_store
+from support.processes import Answer, cookies_of, whoami
 
 LONGEST_LOGIN_SECONDS = 2 * 86_400.0
 

@@ -23,15 +23,16 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import kit
 import webtest
-from kit import SAME_ORIGIN, SECRET, state_of
-from ports import await_listening, free_port
 
 import clef_wsgi
 from clef_wsgi import Identity
 from clef_wsgi.demo.processes import find_example
 from clef_wsgi.errors import StoreUnavailable
+from support import app
+from support.app import SAME_ORIGIN, SECRET, state_of
+from support.ports import await_listening, free_port
+from support.programs import python_path
 
 SITE = "http://localhost"
 MOUNT = "/club"
@@ -59,10 +60,10 @@ def load(name: str) -> ModuleType:
     return sys.modules[name]
 
 
-class Provider(kit.FakeProvider):
+class Provider(app.FakeProvider):
     """A login's code is ``id:name``, in whatever process it ends."""
 
-    server_url = kit.PROVIDER_URL
+    server_url = app.PROVIDER_URL
 
     def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
         user_id, _, name = query["code"].partition(":")
@@ -141,13 +142,13 @@ def served(name: str, data: Path, server: str) -> Iterator[WSGIApp]:
 @contextmanager
 def started(descriptor: int, name: str, data: Path, server: str) -> Iterator[subprocess.Popen[bytes]]:
     gunicorn = ["-m", "gunicorn", "--bind", f"fd://{descriptor}", "--workers=2", "--preload", "--log-level=critical"]
-    command = [*gunicorn, "kit_examples:site_from_environ()"] if server == "gunicorn" else [__file__, str(descriptor)]
-    folders = [str(Path(__file__).parent), str(Path(clef_wsgi.__file__).parent.parent)]
+    app = "support.example_sites:site_from_environ()"
+    command = [*gunicorn, app] if server == "gunicorn" else [__file__, str(descriptor)]
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", *command],
         pass_fds=[descriptor],
         stdin=subprocess.PIPE,
-        env={**os.environ, "EXAMPLE": name, "DATA_DIR": str(data), "PYTHONPATH": os.pathsep.join(folders)},
+        env={**os.environ, "EXAMPLE": name, "DATA_DIR": str(data), "PYTHONPATH": python_path()},
     )
     try:
         yield process

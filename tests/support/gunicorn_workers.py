@@ -26,6 +26,7 @@ from clef_wsgi import (
     SQLAlchemyLogoutStore,
     SQLiteLogoutStore,
 )
+from support.programs import python_path
 
 PATIENCE_SECONDS = 30.0
 SETTINGS = "CLEF_TEST_WORKERS"
@@ -33,7 +34,7 @@ PID_HEADER = "X-Process"
 
 
 def make_app() -> Callable[..., Iterable[bytes]]:
-    from kit import SECRET, FakeProvider
+    from support.app import SECRET, FakeProvider
 
     settings = json.loads(os.environ[SETTINGS])
     store = make_store(**settings["store"])
@@ -110,14 +111,12 @@ def workers(directory: Path, count: int, **store: Any) -> Iterator[Workers]:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         port = listener.getsockname()[1]
         settings = {"store": store, "base_url": f"http://localhost:{port}", "sessions": str(directory)}
-        here = Path(__file__).parent
-        path = os.pathsep.join([str(here), str(Path(clef_wsgi.__file__).parent.parent)])
         options = ["--preload", f"--workers={count}", f"--bind=fd://{listener.fileno()}", "--log-level=warning"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *options, "kit_workers:make_app()"],
+            [sys.executable, "-m", "gunicorn", *options, "support.gunicorn_workers:make_app()"],
             pass_fds=[listener.fileno()],
             cwd=directory,
-            env={**os.environ, SETTINGS: json.dumps(settings), "PYTHONPATH": path},
+            env={**os.environ, SETTINGS: json.dumps(settings), "PYTHONPATH": python_path()},
         )
         try:
             site = Workers(port)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_kit import ORIGIN, FakeClock, Server, Site, make_server, write_private
 
 from clef_wsgi.cli import main
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.records import enrolments
+from support.login_server import ORIGIN, FakeClock, Server, Site, make_server, write_private
 
 
 @dataclass

@@ -2,7 +2,7 @@
 jump, and stores are wiped.
 
 What is tried is the rule, as often as possible: so there is no web server between the crowd and the wrapped app.
-``benchmarks/history.py`` is the long form, ``test_history.py`` the short one. The processes are ``kit_nursery``'s.
+``benchmarks/history.py`` is the long form, ``test_history.py`` the short one. The processes are ``nursery``'s.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from urllib.parse import urlencode
 
 import redis
 import sqlalchemy
-from kit import BASE_URL, FakeProvider, state_of
-from kit_crowd import EXPECTED, Crowd
-from kit_databases import drop_tables, engine_at, unique_prefix, wait_until
-from kit_history import NEVER, Logout
-from kit_processes import PATIENCE_SECONDS, Answer, Wire
 
-import clef_wsgi
+from support.app import BASE_URL, FakeProvider, state_of
+from support.crowd import EXPECTED, Crowd
+from support.databases import drop_tables, engine_at, unique_prefix, wait_until
+from support.history import NEVER, Logout
+from support.processes import PATIENCE_SECONDS, Answer, Wire
+from support.programs import python_path
 
 DAY = 86_400.0
 TABLES = ("mark", "logout", "notice")
@@ -84,15 +84,12 @@ class Nursery:
     """The program that forks processes, as a context manager. It ends with its processes, or with this one."""
 
     def __enter__(self) -> Nursery:
-        path = os.pathsep.join(
-            filter(None, [str(Path(clef_wsgi.__file__).parent.parent), os.environ.get("PYTHONPATH")])
-        )
         self._program = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("kit_nursery.py"))],
+            [sys.executable, "-W", "ignore", str(Path(__file__).with_name("nursery.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": python_path()},
         )
         self._hear("ready")
         return self
@@ -158,7 +155,7 @@ class SocketParty:
 
 @dataclass(frozen=True)
 class Plan:
-    """One attack. ``url`` is as ``kit_workers.make_store`` takes it, ``file:`` without a path.
+    """One attack. ``url`` is as ``gunicorn_workers.make_store`` takes it, ``file:`` without a path.
 
     With ``wipes`` the store loses its records, and all clocks are right: a store that is born again takes its
     time from a clock. Without, clocks are apart and jump.

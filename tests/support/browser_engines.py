@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from ports import await_listening, free_port
-from services import chromium, require, waiting_until
+from support.ports import await_listening, free_port
+from support.services import chromium, require, waiting_until
 
 FIREFOX_FLAGS = ("--headless", "--marionette", "-remote-allow-system-access", "--no-remote")
 FIREFOX_SETTINGS = {

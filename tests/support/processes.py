@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import clef_wsgi
+from support.programs import python_path
 
 PATIENCE_SECONDS = 30.0
 SECRET = "a secret that all processes share, 32 bytes"
@@ -129,12 +130,14 @@ class Processes:
     def start(self, number: int) -> None:
         """Requests wait at the socket until the process takes them."""
         listener = self._listeners[number]
-        package = Path(clef_wsgi.__file__).parent.parent
         self._running[number] = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno()), json.dumps(self._settings)],
             pass_fds=[listener.fileno()],
             stdin=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])},
+            env={
+                **os.environ,
+                "PYTHONPATH": python_path(),
+            },
         )
 
     def _wait_until_served(self) -> None:

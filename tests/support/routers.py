@@ -260,7 +260,7 @@ def django_app(files: Path) -> WSGIApp:
     return WSGIHandler()  # type: ignore[no-any-return]
 
 
-DJANGO_URLS = "kit_routers_urls"
+DJANGO_URLS = "support_routers_urls"
 
 
 @contextmanager

@@ -28,7 +28,6 @@ import webtest
 from flask import Flask
 from jinja2.bccache import Bucket, BytecodeCache
 from markupsafe import escape
-from services import require
 from sqlalchemy import Table, delete, func, select, text
 
 from clef_wsgi.server import create_app
@@ -39,6 +38,7 @@ from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.context import KEY
 from clef_wsgi.server.web.limits import Limiter
+from support.services import require
 
 ORIGIN = "https://login.example.com"
 NOON = 1_800_000_000_000_000

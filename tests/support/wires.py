@@ -18,12 +18,12 @@ from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
 import webtest
-from server_kit import HOOK, SAME_ORIGIN, FakeClock, Site, make_server
 
 from clef_wsgi.server import Limits
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.testing import LocalClef
 from clef_wsgi.testing.local_clef import Person
+from support.login_server import HOOK, SAME_ORIGIN, FakeClock, Site, make_server
 
 FORM = "application/x-www-form-urlencoded"
 PROFILE = {

@@ -15,8 +15,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Protocol
 
-from kit_history import NEVER, Check, History, Login, Logout, Refusal
-from kit_processes import PATIENCE_SECONDS, Answer, Browser, Wire
+from support.history import NEVER, Check, History, Login, Logout, Refusal
+from support.processes import PATIENCE_SECONDS, Answer, Browser, Wire
 
 LEAVING = [f"Leaving{number}" for number in range(10)]
 STAYING = [f"Staying{number}" for number in range(4)]

@@ -20,14 +20,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import webtest
-from server_kit import Browser, FakeClock, Server, Site, make_server
-from services import served
 
 import clef_wsgi
 from clef_wsgi.server import Limits
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.web.context import KEY
+from support.login_server import Browser, FakeClock, Server, Site, make_server
+from support.services import served
 
 PATIENCE_SECONDS = 60.0
 QUICK = Pace(call_seconds=5.0, lease_seconds=8.0, poll_seconds=0.05)

@@ -9,10 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from passkey_kit import link
-from server_kit import FakeClock, Server
-from services import chromium, served, waiting
-
 from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
 from clef_wsgi.server import create_app
 from clef_wsgi.server.clock import system_clock
@@ -20,6 +16,9 @@ from clef_wsgi.server.options import Limits
 from clef_wsgi.server.records.enrolments import INVITE
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.context import KEY
+from support.login_server import FakeClock, Server
+from support.passkeys import link
+from support.services import chromium, served, waiting
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

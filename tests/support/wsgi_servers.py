@@ -23,12 +23,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import kit
-from kit_routers import MEMBERS, PROTECTED, SECRET_TEXT, make_files, make_router
-from ports import await_listening, free_port
-from services import require
-
 import clef_wsgi
+from support import app
+from support.ports import await_listening, free_port
+from support.programs import python_path
+from support.routers import MEMBERS, PROTECTED, SECRET_TEXT, make_files, make_router
+from support.services import require
 
 Environ = dict[str, Any]
 WSGIApp = Callable[..., Iterable[bytes]]
@@ -77,10 +77,10 @@ class Sites:
     def _wrap(self, bare: WSGIApp, base_url: str = BASE_URL, **options: Any) -> WSGIApp:
         return clef_wsgi.wrap(
             bare,
-            provider=kit.FakeProvider(),
+            provider=app.FakeProvider(),
             logout_store=clef_wsgi.SQLiteLogoutStore(self._folder / "logouts.db"),
             base_url=base_url,
-            session={"secret": kit.SECRET, "type": "file", "data_dir": str(self._folder / "sessions")},
+            session={"secret": app.SECRET, "type": "file", "data_dir": str(self._folder / "sessions")},
             **options,
         )
 
@@ -99,7 +99,7 @@ def _folder() -> Path:
     return Path(os.environ["CLEF_SITES"])
 
 
-application: WSGIApp = Sites(_folder()) if "CLEF_SITES" in os.environ else kit.echo
+application: WSGIApp = Sites(_folder()) if "CLEF_SITES" in os.environ else app.echo
 """What gunicorn and uWSGI import."""
 
 
@@ -192,10 +192,8 @@ class Servers:
 
     def start(self, name: str, command: Sequence[str], ports: Iterable[int], **environ: str) -> None:
         """Runs a program until the servers end, and waits until it listens on all of ``ports``."""
-        package, kits = Path(clef_wsgi.__file__).parent.parent, Path(__file__).parent
-        found = [environ.get("PYTHONPATH", ""), str(package), str(kits), os.environ.get("PYTHONPATH", "")]
         own = {"CLEF_SITES": str(self.folder), "HOME": str(self.folder), "PYTHONWARNINGS": "ignore"}
-        own = {**os.environ, **own, **environ, "PYTHONPATH": os.pathsep.join(filter(None, found))}
+        own = {**os.environ, **own, **environ, "PYTHONPATH": python_path(environ.get("PYTHONPATH", ""))}
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=own, stdin=subprocess.PIPE, stdout=log, stderr=log)
         self._running.append(process)
@@ -221,14 +219,14 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 def _gunicorn(ports: list[int]) -> list[str]:
     options = ["--bind", f"127.0.0.1:{ports[0]}", "--threads", "4", "--graceful-timeout", "1"]
-    return [sys.executable, "-m", "gunicorn", *options, "kit_servers:application"]
+    return [sys.executable, "-m", "gunicorn", *options, "support.wsgi_servers:application"]
 
 
 def _uwsgi(ports: list[int]) -> list[str]:
     program = Path(sys.executable).with_name("uwsgi")
     require("uwsgi", program.is_file(), 'pip install "clef_wsgi[dev]"')
     http, own = ("--http-socket", f"127.0.0.1:{ports[0]}"), ("--socket", f"127.0.0.1:{ports[1]}")
-    options = ["--module", "kit_servers:application", "--threads", "4", "--need-app", "--die-on-term"]
+    options = ["--module", "support.wsgi_servers:application", "--threads", "4", "--need-app", "--die-on-term"]
     return [str(program), *http, *own, *options, "--buffer-size", "16384", "--disable-logging"]
 
 

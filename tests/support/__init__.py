@@ -1,0 +1,1 @@
+"""Fakes, peers, services and helpers that the tests share."""

@@ -1,0 +1,14 @@
+"""Environment of the Python programs that tests start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import clef_wsgi
+
+
+def python_path(*first: str) -> str:
+    """Return a ``PYTHONPATH`` with which a program imports this package and ``support``, after ``first``."""
+    package, tests = Path(clef_wsgi.__file__).parent.parent, Path(__file__).parent.parent
+    return os.pathsep.join(filter(None, [*first, str(package), str(tests), os.environ.get("PYTHONPATH", "")]))
