@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote
 
-from . import _canonical, _paths
-from ._path_rules import PathRules, Prefixes
+from .base import paths, urls
+from .base.path_rules import PathRules, Prefixes
 from .errors import ConfigurationError
 
 
@@ -42,12 +42,12 @@ class Faults:
             return None
         return issuer
 
-    def site(self, base_url: Any) -> _paths.Site:
+    def site(self, base_url: Any) -> urls.Site:
         try:
-            return _paths.parse_site(base_url)
+            return urls.parse_site(base_url)
         except ValueError as error:
             self.add(str(error))
-            return _paths.Site("http://localhost")
+            return urls.Site("http://localhost")
 
     def path(self, option: str, value: Any) -> str:
         """Check one of the middleware's own paths, and return it as PATH_INFO will hold it."""
@@ -74,16 +74,16 @@ class Faults:
         doubled = {"protect": needed.names & free.names - {""}, "ignore": ignored.names & free.names}
         for option, names in doubled.items():
             for name in sorted(names):
-                path = _canonical.to_text(name) or "/"
+                path = paths.to_text(name) or "/"
                 self.add(f"public and {option} must not both have {path}: take it out of one.")
         return PathRules(needed, free, ignored)
 
     def _plain(self, path: str, wanted: str) -> str:
         """Return the path as PATH_INFO will hold it, and note a fault where a request could not have it so."""
-        plain = _canonical.to_text(_canonical.canonical(_canonical.to_native(unquote(path))))
+        plain = paths.to_text(paths.canonical(paths.to_native(unquote(path))))
         if path not in (plain, plain + "/"):
             self.add(f"{wanted}: write {plain} there.")
-        return _canonical.to_native(path)
+        return paths.to_native(path)
 
     def seconds(self, option: str, value: Any) -> float:
         seconds = value.total_seconds() if isinstance(value, timedelta) else value

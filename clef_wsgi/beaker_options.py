@@ -16,7 +16,7 @@ from beaker.cache import clsmap
 from beaker.session import Session
 
 from ._checks import Faults
-from ._paths import Site
+from .base.urls import Site
 from .session_class import TolerantSession
 
 MIN_SECRET_LENGTH = 32

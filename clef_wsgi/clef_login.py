@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from . import _paths, _web
+from . import _web
+from .base import urls
 from .errors import ClefError
 
 _DOCUMENTS = ("", "text/html", "application/xhtml+xml")
@@ -18,7 +19,7 @@ _DOCUMENTS = ("", "text/html", "application/xhtml+xml")
 class Gate(Protocol):
     """What the middleware does for an app."""
 
-    site: _paths.Site
+    site: urls.Site
     login_path: str
     logout_path: str
 
@@ -123,11 +124,11 @@ class ClefLogin:
         if next is not None:
             return next
         if self.return_to is None and self._environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return _paths.current_page(self._environ, self._gate.site)
+            return urls.current_page(self._environ, self._gate.site)
         return self.return_to or self._gate.site.prefix + "/"
 
 
-def login_url(site: _paths.Site, login_path: str, next: str) -> str:
+def login_url(site: urls.Site, login_path: str, next: str) -> str:
     return site.url(login_path) + "?next=" + quote(next, safe="/", errors="replace")
 
 

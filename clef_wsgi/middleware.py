@@ -20,9 +20,10 @@ from weakref import WeakKeyDictionary, WeakSet
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _canonical, _events, _exchange_limit, _paths, _state, _web, login_session
+from . import _events, _exchange_limit, _state, _web, login_session
 from ._checks import Faults
 from ._session_cookie import SessionCookie
+from .base import paths, urls
 from .beaker_options import session_options, unsafe_options
 from .clef_login import ClefLogin
 from .errors import (
@@ -147,9 +148,7 @@ class ClefMiddleware:
             self._webhook_path: self._webhook,
             self.logout_path: self._logout,
         }
-        self._near_misses = {
-            _canonical.folded(path): functools.partial(self._near_miss, path) for path in self._endpoints
-        }
+        self._near_misses = {paths.folded(path): functools.partial(self._near_miss, path) for path in self._endpoints}
         self._told_of_prefix = -math.inf, ""  # when, and the reference in the log
         if len(self._near_misses) < 4:
             faults.add("login_path, callback_path, webhook_path and logout_path must be four different paths.")
@@ -181,11 +180,11 @@ class ClefMiddleware:
         """Return what answers a request that must not reach the app, nor is for one of our own paths."""
         if not readings:
             return _malformed_path if self._rules.protect_anything else None
-        spellings = readings if len(readings) == 1 else _canonical.spellings(path)
-        if self.site.prefix and _paths.keeps_prefix(environ, spellings, self.site.prefix):
+        spellings = readings if len(readings) == 1 else paths.spellings(path)
+        if self.site.prefix and urls.keeps_prefix(environ, spellings, self.site.prefix):
             return self._kept_prefix
         for spelling in spellings:
-            if (near_miss := self._near_misses.get(_canonical.folded(spelling))) is not None:
+            if (near_miss := self._near_misses.get(paths.folded(spelling))) is not None:
                 return near_miss
         return None
 
@@ -201,7 +200,7 @@ class ClefMiddleware:
         """Lead to the endpoint that somebody meant; the login service's own requests are refused instead."""
         endpoint, url = self._endpoints[path], self.site.url(path)
         if endpoint in (self._login, self._logout) and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return _web.redirect(url + _paths.query_of(environ))
+            return _web.redirect(url + urls.query_of(environ))
         sentence = f"This is not the right address, which is {url} exactly."
         if endpoint == self._callback:
             raise LoginRefused(sentence, reason="wrong_callback_address")
@@ -218,7 +217,7 @@ class ClefMiddleware:
                 record = self._logins.living(environ[self._session_key])
             except StoreUnavailable as error:
                 if not self._goes_on or needs_login:
-                    page = self._safe_next([_paths.current_page(environ, self.site)])
+                    page = self._safe_next([urls.current_page(environ, self.site)])
                     return self._refusal(environ, error, retry_url=self._page(page))
                 login.error = error
                 self._told(environ, error)
@@ -374,7 +373,7 @@ class ClefMiddleware:
         if environ["REQUEST_METHOD"] != "POST":
             form = login.sign_out_button()
             return _web.page(405, "Log out?", "This signs you out of this site.", form, headers={"Allow": "POST"})
-        if not _paths.is_same_origin(environ, self.site.origin):
+        if not urls.is_same_origin(environ, self.site.origin):
             raise LogoutRefused("Only a page of this site can sign you out.", reason="cross_origin", status=403)
         next_values = _web.read_form(environ).get("next") or (_web.read_query(environ) or {}).get("next", [])
         login.end()
@@ -409,7 +408,7 @@ class ClefMiddleware:
         return self.site.url(self._callback_path)
 
     def _safe_next(self, values: list[str | None] | list[str]) -> str | None:
-        return _paths.safe_next(values[0], self.site, self._near_misses) if len(values) == 1 else None
+        return urls.safe_next(values[0], self.site, self._near_misses) if len(values) == 1 else None
 
     def _page(self, next: str | None) -> str:
         return self.site.prefix + "/" if next is None else next

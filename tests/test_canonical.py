@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pyramid.traversal import ResourceTreeTraverser, split_path_info  # type: ignore[import-untyped]
 from support.cases import each
 
-from clef_wsgi import _canonical
-from clef_wsgi._path_rules import PathRules, Prefixes
+from clef_wsgi.base import paths
+from clef_wsgi.base.path_rules import PathRules, Prefixes
 
 PIECES = [
     *("/", "//", ".", "..", ";", ";x", "@@", "@", "\\", "*", "%", "%2e", "%2f", "x:", "http://h", " ", "\n", "\0"),
@@ -35,14 +35,14 @@ PIECES = [
     ),
 ]
 PATHS = st.lists(st.sampled_from(PIECES), max_size=9).map("".join) | st.text(max_size=20)
-HEADERS = st.dictionaries(st.sampled_from(_canonical.STEERING_HEADERS), PATHS)
+HEADERS = st.dictionaries(st.sampled_from(paths.STEERING_HEADERS), PATHS)
 
 
 @given(path=PATHS)
 def test_canonical_is_total_and_idempotent(path: str) -> None:
     """Any text has a canonical path, which is its own: absolute, UTF-8, without empty or dot segments."""
-    canonical = _canonical.canonical(path)
-    assert _canonical.canonical(canonical) == canonical
+    canonical = paths.canonical(path)
+    assert paths.canonical(canonical) == canonical
     names = canonical.encode("latin-1").decode().split("/")
     assert names[0] == ""
     assert canonical == "/" or not {"", ".", ".."} & set(names[1:])
@@ -66,17 +66,17 @@ def test_canonical_is_total_and_idempotent(path: str) -> None:
 )
 def test_what_a_path_comes_to(path: str, canonical: str) -> None:
     """Rows 66, 67, 69: one canonical form for all that routers take for the same."""
-    assert _canonical.canonical(path) == canonical
+    assert paths.canonical(path) == canonical
 
 
 @given(path=PATHS, header=st.none() | PATHS, depth=st.integers(0, 3))
 def test_readings_are_absolute_and_hold_the_canonical_path(path: str, header: str | None, depth: int) -> None:
     """A path has itself and its canonical path among its readings; a header adds more and takes none away."""
-    alone = set(_canonical.readings(path, (), depth))
-    assert {_canonical.canonical(path), path if path.startswith("/") else "/" + path} <= alone
-    steered = set(_canonical.readings(path, () if header is None else (header,), depth))
+    alone = set(paths.readings(path, (), depth))
+    assert {paths.canonical(path), path if path.startswith("/") else "/" + path} <= alone
+    steered = set(paths.readings(path, () if header is None else (header,), depth))
     assert alone <= steered
-    assert header is None or _canonical.canonical(header + path) in steered
+    assert header is None or paths.canonical(header + path) in steered
     assert all(reading.startswith("/") for reading in steered)
 
 
@@ -90,11 +90,11 @@ RULES = PathRules(
 )
 def test_the_fast_way_and_the_long_way_agree(path: str) -> None:
     """What is proven plain by one regular expression is decided as if it had been read in every way."""
-    if _canonical.is_plain(path):
-        readings = _canonical.readings(path, (), 3)
-        assert _canonical.is_native(path)
+    if paths.is_plain(path):
+        readings = paths.readings(path, (), 3)
+        assert paths.is_native(path)
         assert set(readings) == {path, path.rstrip("/") or "/"}
-        assert _canonical.spellings(path) == {path.rstrip("/") or "/"}
+        assert paths.spellings(path) == {path.rstrip("/") or "/"}
         assert RULES.need_login(readings) == RULES.need_login((path,))
         assert RULES.ignore(readings) == RULES.ignore((path,))
 
@@ -102,7 +102,7 @@ def test_the_fast_way_and_the_long_way_agree(path: str) -> None:
 @each("path", ["/", "/notes", "/notes/7/", "/a-b/c_d.e~f", "/a@b", "/n:1,2=3+4"])
 def test_ordinary_paths_take_the_fast_way(path: str) -> None:
     """The test above can fail: these are plain."""
-    assert _canonical.is_plain(path)
+    assert paths.is_plain(path)
 
 
 @each(
@@ -110,13 +110,13 @@ def test_ordinary_paths_take_the_fast_way(path: str) -> None:
 )
 def test_odd_paths_take_the_long_way(path: str) -> None:
     """Whatever a router might read in another way is no plain path."""
-    assert not _canonical.is_plain(path)
+    assert not paths.is_plain(path)
 
 
 @each("path", [None, 7, b"/", "/\0", "/\u0394", "/\udc80"])
 def test_what_no_server_may_hand_over(path: Any) -> None:
     """PEP 3333: PATH_INFO is latin-1 text; NUL can be in no path (RFC 3986, section 7.3)."""
-    assert not _canonical.is_native(path)
+    assert not paths.is_native(path)
 
 
 # -- what Pyramid makes of a path ---------------------------------------------------------------------------
@@ -174,7 +174,7 @@ ROUTING = {
     "webob": ["request.py", "dec.py", "static.py", "descriptors.py", "compat.py"],
 }
 KNOWN = {
-    *_canonical.STEERING_HEADERS,
+    *paths.STEERING_HEADERS,
     # These say who asks, and over what: no router looks for a page by them.
     *("HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_PROTO"),
     # A predicate of views, as in Pyramid's ``xhr=True``.
@@ -197,5 +197,5 @@ def _headers(package: str, name: str) -> set[str]:
 def test_row_69_no_router_is_steered_by_a_header_that_we_do_not_know() -> None:
     """Row 69: a new ``HTTP_X_`` in a routing module of a framework is looked at by somebody before we go on."""
     found = {header for package, names in ROUTING.items() for name in names for header in _headers(package, name)}
-    assert set(_canonical.STEERING_HEADERS) <= found
+    assert set(paths.STEERING_HEADERS) <= found
     assert found - KNOWN == set()

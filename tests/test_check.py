@@ -30,7 +30,7 @@ from clef_wsgi import (
     ProviderUnavailable,
     from_settings,
 )
-from clef_wsgi._paths import Site
+from clef_wsgi.base.urls import Site
 from clef_wsgi.check import findings, live, session, sqlite_file, store
 from clef_wsgi.check.asking import Reply, SilenceError
 from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding

@@ -9,8 +9,8 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from clef_wsgi._canonical import to_native
-from clef_wsgi._paths import parse_site
+from clef_wsgi.base.paths import to_native
+from clef_wsgi.base.urls import parse_site
 from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
 from clef_wsgi.errors import LoginRefused, ProviderUnavailable
 from clef_wsgi.interfaces import IdentityProvider

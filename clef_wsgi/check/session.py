@@ -15,7 +15,7 @@ from wsgiref.util import setup_testing_defaults
 from beaker.session import SessionObject
 
 from clef_wsgi import login_session
-from clef_wsgi._canonical import to_native
+from clef_wsgi.base.paths import to_native
 from clef_wsgi.check.findings import About, Finding
 from clef_wsgi.check.patience import within
 from clef_wsgi.session_upkeep import KINDS_THAT_END

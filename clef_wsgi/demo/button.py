@@ -9,10 +9,10 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, request
 from jinja2 import BaseLoader, ChoiceLoader, DictLoader, PrefixLoader
 
+from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.demo.processes import DemoError
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, enrolments
-from clef_wsgi.server.redirects import is_loopback
 from clef_wsgi.server.web import browser, context
 from clef_wsgi.server.web.guard import limit
 from clef_wsgi.server.web.login import late_url, read_login, send_back, way_on

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
-from clef_wsgi._paths import is_loopback
+from clef_wsgi.base.urls import is_loopback
 
 MAX_TIMEOUT_SECONDS = 60
 

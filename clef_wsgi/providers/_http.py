@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from clef_wsgi._paths import is_loopback
+from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
 
 from ._checks import ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults

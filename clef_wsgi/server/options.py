@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from clef_wsgi.base.redirect_rules import is_web_url
+from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.server.clock import days
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.names import is_name
 from clef_wsgi.server.public_suffixes import is_public_suffix
-from clef_wsgi.server.redirects import is_loopback, is_web_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 LOGO_TYPES = {".svg": "image/svg+xml", ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}

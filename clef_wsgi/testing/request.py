@@ -12,7 +12,7 @@ from typing import Any
 
 from webob import Request
 
-from clef_wsgi._paths import Site
+from clef_wsgi.base.urls import Site
 from clef_wsgi.clef_login import ClefLogin
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clef_wsgi.base.redirect_rules import is_redirect_url, is_web_url
 from clef_wsgi.server import names
 from clef_wsgi.server.clock import DAY, HOUR, days
-from clef_wsgi.server.redirects import is_redirect_url, is_web_url
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]

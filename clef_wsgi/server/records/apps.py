@@ -1,6 +1,6 @@
 """The sites: where browsers go back to, where logouts are reported, who may use them, and their secrets.
 
-Knows nothing of logins. How an address is compared is in redirects.py.
+Knows nothing of logins. How an address is compared is in clef_wsgi.base.redirect_rules.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, ScalarSelect, Table, delete, exists, insert, select, update
 
-from clef_wsgi.server import redirects, tokens
+from clef_wsgi.base import redirect_rules
+from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import app_hooks, app_members, app_redirects, app_secrets, apps
 from clef_wsgi.server.errors import InvalidApp, InvalidHook, InvalidRedirect, InvalidSecret, Refused
 
@@ -37,12 +38,12 @@ class App:
 
     def check_redirect(self, url: str) -> None:
         """:raises InvalidRedirect: the browser must not be sent there."""
-        if not redirects.is_allowed(url, self.redirects):
+        if not redirect_rules.is_allowed(url, self.redirects):
             raise InvalidRedirect
 
     def check_hook(self, url: str) -> None:
         """:raises InvalidHook: a hook for one login must be where the app is: same scheme, host and port."""
-        if not redirects.is_on_domain(url, self.redirects + self.hooks):
+        if not redirect_rules.is_on_domain(url, self.redirects + self.hooks):
             raise InvalidHook
 
 
@@ -122,14 +123,14 @@ def remove(connection: Connection, app_id: str) -> None:
 
 def add_redirect(connection: Connection, app_id: str, url: str) -> None:
     """:raises InvalidRedirect: no browser could be sent there."""
-    if not redirects.is_redirect_url(url):
+    if not redirect_rules.is_redirect_url(url):
         raise InvalidRedirect
     _add_url(connection, app_redirects, app_id, url)
 
 
 def add_hook(connection: Connection, app_id: str, url: str) -> None:
     """:raises InvalidHook: it is no plain address of the web."""
-    if not redirects.is_web_url(url):
+    if not redirect_rules.is_web_url(url):
         raise InvalidHook
     _add_url(connection, app_hooks, app_id, url)
 

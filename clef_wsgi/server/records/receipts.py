@@ -12,7 +12,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select
 
-from clef_wsgi.server import redirects, tokens
+from clef_wsgi.base import redirect_rules
+from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import HOUR
 from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, receipts, sessions, site_logins
 from clef_wsgi.server.errors import Unknown
@@ -45,7 +46,7 @@ class Notice:
     @property
     def host(self) -> str:
         """What people know the site by, beside its name."""
-        return redirects.host_of(self.url) if self.url else ""
+        return redirect_rules.host_of(self.url) if self.url else ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from clef_wsgi.server import redirects
+from clef_wsgi.base import redirect_rules
 from clef_wsgi.server.database.schema import apps, site_logins
 from clef_wsgi.server.records.apps import home_url
 from clef_wsgi.server.records.sessions import began_before_the_mark
@@ -27,7 +27,7 @@ class SiteLogin:
     @property
     def host(self) -> str:
         """What people know the site by, beside its name."""
-        return redirects.host_of(self.url) if self.url else ""
+        return redirect_rules.host_of(self.url) if self.url else ""
 
 
 def of_person(

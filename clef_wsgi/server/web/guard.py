@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
 
-from clef_wsgi.server.redirects import default_port
+from clef_wsgi.base.urls import DEFAULT_PORTS, is_same_origin, origin_of
 from clef_wsgi.server.web import browser
 from clef_wsgi.server.web.context import server
 from clef_wsgi.server.web.pages import PageError
@@ -55,7 +55,7 @@ def _check() -> None:
         raise PageError("not_found", 404)
     if request.method in _SAFE:
         return
-    if not _is_same_origin():
+    if not is_same_origin(request.environ, origin_of(server().options.origin) or ""):
         raise PageError("other_site", 403)
     if not browser.is_form_token(request.headers.get("X-Clef-Token") or request.form.get("token", "")):
         raise PageError("old_page", 403)
@@ -66,24 +66,11 @@ def _check() -> None:
 def _is_own_host(host: str) -> bool:
     """Whether a Host header names this server: in any case, with or without the default port and a final dot."""
     parts = urlsplit(server().options.origin)
-    usual = default_port(parts.scheme)
+    usual = DEFAULT_PORTS[parts.scheme]
     port = _PORT.search(host)
     name = host.removesuffix(port[0]) if port else host
     given = name.lower().removesuffix("."), int(port[0][1:]) if port else usual
     return given == (parts.hostname, parts.port or usual)
-
-
-def _is_same_origin() -> bool:
-    """Browsers say where a request came from; one that says nothing is refused."""
-    origin = server().options.origin
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site == "same-origin"
-    sender = request.headers.get("Origin")
-    if sender is None:
-        parts = urlsplit(request.headers.get("Referer", ""))
-        sender = f"{parts.scheme}://{parts.netloc}"
-    return sender == origin
 
 
 def _add_headers(response: Response) -> Response:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote_from_bytes
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import redirects
+from clef_wsgi.base import redirect_rules
 from clef_wsgi.server.delivery import waiting
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, audit, codes
@@ -48,7 +48,7 @@ class LoginRequest:
     @property
     def site(self) -> str:
         """Where the browser goes back to, for people."""
-        return redirects.host_of(self.redirect_url)
+        return redirect_rules.host_of(self.redirect_url)
 
 
 @room.get("/qr")
@@ -172,7 +172,7 @@ def _app(connection: Connection, ids: list[str]) -> App:
 
 
 def _redirect_url(app: App, urls: list[str]) -> str:
-    urls = [redirects.escaped(url) for url in urls]
+    urls = [redirect_rules.escape_query(url) for url in urls]
     for url in urls or [""]:
         app.check_redirect(url)
     return urls[0]
@@ -198,7 +198,7 @@ def approve(connection: Connection, session: Session, login: LoginRequest) -> st
         now=now,
         address=browser.request_address(),
     )
-    return redirects.with_answer(login.redirect_url, code, login.state)
+    return redirect_rules.with_answer(login.redirect_url, code, login.state)
 
 
 def way_on(session: Session, login: LoginRequest) -> str:

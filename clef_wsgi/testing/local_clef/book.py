@@ -12,16 +12,24 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from clef_wsgi.base import redirect_rules
+from clef_wsgi.base.urls import origin_of
 from clef_wsgi.providers.clef import token_signature
-from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, check_redirect, escaped, origin, sibling_webhook
 
 CODE_LIFETIME = 60.0
 """Seconds in which a code can be exchanged."""
 
 TOKEN_LIFETIME = 600.0
 """Seconds in which an access token can be used."""
+
+
+class InvalidRedirect(ValueError):
+    """The browser must not be sent there. The message is the service's own, and says no more."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid redirect URL.")
 
 
 class ApiRefused(Exception):
@@ -107,9 +115,9 @@ class Book:
         app = self.apps.get("".join(given["app_id"][:1]))
         if app is None or len(set(given["app_id"])) > 1 or len(given["state"]) > 1:
             raise InvalidRedirect
-        redirect_urls = [escaped(url) for url in given["redirect_url"]] or [""]
-        for url in redirect_urls:
-            check_redirect(url, app.redirect_url)
+        redirect_urls = list(map(redirect_rules.escape_query, given["redirect_url"]))
+        if not redirect_urls or not all(_may_redirect(app, url) for url in redirect_urls):
+            raise InvalidRedirect
         return LoginRequest(app, redirect_urls[0], given["state"][0] if given["state"] else None)
 
     def issue_code(self, login: LoginRequest, person: Person) -> str:
@@ -138,8 +146,8 @@ class Book:
             return token
 
     def _write_login(self, grant: _Grant, logout_hook: str | None) -> None:
-        hook = logout_hook or grant.app.webhook_url or sibling_webhook(grant.redirect_url)
-        login = Login(grant.app.app_id, origin(grant.redirect_url), hook)
+        hook = logout_hook or grant.app.webhook_url or _sibling_webhook(grant.redirect_url)
+        login = Login(grant.app.app_id, origin_of(grant.redirect_url) or "", hook)
         self._logins.setdefault(grant.person.first_name, {})[login] = None
 
     def info(self, access_token: str) -> dict[str, str | int]:
@@ -222,10 +230,18 @@ def clef_id(person: Person, app_id: str) -> int:
     return 2**30 + int.from_bytes(digest[:8], "big") % 2**30
 
 
+def _may_redirect(app: LocalApp, url: str) -> bool:
+    """Apply the wire protocol's rules; an app without a redirect URL may use every loopback address."""
+    known = [url] if app.redirect_url is None and redirect_rules.is_loopback_url(url) else [app.redirect_url or ""]
+    return redirect_rules.is_allowed(url, known)
+
+
 def _on_domain(logout_hook: str, app: LocalApp, redirect_url: str) -> bool:
-    try:
-        check_redirect(logout_hook, None)
-    except InvalidRedirect:
-        return False
-    known = (app.redirect_url or redirect_url, app.webhook_url or redirect_url)
-    return origin(logout_hook) in {origin(url) for url in known}
+    return redirect_rules.is_on_domain(logout_hook, [app.redirect_url or redirect_url, app.webhook_url or redirect_url])
+
+
+def _sibling_webhook(redirect_url: str) -> str | None:
+    """Return the webhook next to a callback: the last segment of the path changed; None for other paths."""
+    parts = urlsplit(redirect_url)
+    folder, _, last = parts.path.rpartition("/")
+    return urlunsplit((parts.scheme, parts.netloc, folder + "/webhook", "", "")) if last == "callback" else None

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlencode
 
+from clef_wsgi.base.redirect_rules import with_answer
 from clef_wsgi.testing.local_clef import pages
-from clef_wsgi.testing.local_clef.book import Book, Person
+from clef_wsgi.testing.local_clef.book import Book, InvalidRedirect, Person
 from clef_wsgi.testing.local_clef.deliveries import LogOuts
 from clef_wsgi.testing.local_clef.messages import Answer, Request, see_other
-from clef_wsgi.testing.local_clef.redirects import InvalidRedirect, with_answer
 
 SCRIPTS = ("/v1/clef.js", "/v2/clef.js", "/v3/clef.js", "/v3.1/clef.js", "/static/javascripts/clef.js")
 LOGIN_PATHS = ("/iframes/qr", "/iframes/login")

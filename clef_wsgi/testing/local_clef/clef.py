@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from clef_wsgi._paths import is_loopback
+from clef_wsgi.base.redirect_rules import is_loopback_url, with_answer
+from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.errors import ConfigurationError
 from clef_wsgi.testing.local_clef import pages
 from clef_wsgi.testing.local_clef.api import HOME, PREFIX, answer_call, is_call, unknown_call
@@ -21,7 +22,6 @@ from clef_wsgi.testing.local_clef.book import Book, LocalApp, Person, clef_id
 from clef_wsgi.testing.local_clef.browser import LOGIN_PATHS, Browser
 from clef_wsgi.testing.local_clef.deliveries import Delivery, LogOuts
 from clef_wsgi.testing.local_clef.messages import Answer, Request
-from clef_wsgi.testing.local_clef.redirects import is_loopback_url, with_answer
 from clef_wsgi.testing.local_clef.script import ApiCall, Script, line
 from clef_wsgi.testing.local_clef.transport import Server
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
+from clef_wsgi.base.urls import origin_of
 from clef_wsgi.testing.local_clef.assets import BUTTON_SCRIPT, STYLE
 from clef_wsgi.testing.local_clef.book import Login, Person
 from clef_wsgi.testing.local_clef.deliveries import Delivery, LogOut
 from clef_wsgi.testing.local_clef.messages import Answer, Request
-from clef_wsgi.testing.local_clef.redirects import origin
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -55,7 +55,7 @@ def approve(redirect_url: str, raw_query: str, people: Sequence[Person], here: P
     return _page(
         200,
         "Who are you?",
-        f"<section><h1>Who are you?</h1><p>You are signing in to <b>{escape(origin(redirect_url))}</b>.</p>"
+        f"<section><h1>Who are you?</h1><p>You are signing in to <b>{escape(origin_of(redirect_url) or '')}</b>.</p>"
         f'<form method="post" action="{action}">{"".join(choices)}</form></section>',
         # form-action covers all redirects that follow a form (CSP 3, section 6.4.1), those of the site's callback too
         leads_away=True,

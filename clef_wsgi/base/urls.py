@@ -1,6 +1,6 @@
-"""Where requests may go: the site's public address, the return address, the origin.
+"""Judge URLs: origins, loopback hosts, same-origin requests, and return addresses (no open redirect).
 
-Everything here is pure text in, text out. It knows nothing of sessions, answers or plugs.
+The middleware, the server and the test kit all judge by these functions.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from string import punctuation
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from . import _canonical
+from . import paths
 
 MAX_NEXT_LENGTH = 2048
 _URL_CHARACTERS = "%/?#[]@!$&'()*+,;=:~-._"
 _PATH_CHARACTERS = "/@!$&'()*+,;=:~-._"
-_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
+"""The default ports of http and https (RFC 9110, section 4.2)."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,14 @@ class Site:
 
 
 def parse_site(base_url: object) -> Site:
-    """``base_url`` as a :class:`Site`; raises ``ValueError`` with one sentence that says what to write instead."""
+    """Parse ``base_url``; raise ``ValueError`` with one sentence that says what to write instead."""
     if not isinstance(base_url, str) or not base_url.isascii() or not base_url.isprintable() or " " in base_url:
         raise ValueError("base_url must be an address like https://www.example.com, in ASCII without spaces.")
     origin, parts = origin_of(base_url), urlsplit(base_url)
     if origin is None or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("base_url must be an address like https://www.example.com or https://www.example.com/app.")
     prefix = parts.path.rstrip("/")
-    if prefix and (prefix != _canonical.canonical(prefix) or "%" in prefix):
+    if prefix and (prefix != paths.canonical(prefix) or "%" in prefix):
         raise ValueError("base_url's path must be plain, like /app: no dots, doubled slashes, '%' or ';'.")
     if origin.startswith("http:") and not is_loopback(parts.hostname or ""):
         raise ValueError("base_url must begin with https:// (plain http is for localhost only).")
@@ -57,31 +58,37 @@ def parse_site(base_url: object) -> Site:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the name or address (without brackets) is this very machine (RFC 6761, section 6.3)."""
-    name = host.lower().rstrip(".")
+    """Return whether a host name or an address without brackets means this very machine (RFC 6761, section 6.3).
+
+    One spelling each: ``localhost``, names below it, and the addresses as :mod:`ipaddress` reads them. A dot at the
+    end is refused: not every browser and resolver takes ``localhost.`` for this machine, and neither passkeys nor
+    origins made for one of the two names fit the other. ``127.1`` and IPv4 inside of IPv6 are refused as well.
+    """
+    name = host.lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.ip_address(name)
     except ValueError:
         return False
+    return address.is_loopback and getattr(address, "ipv4_mapped", None) is None
 
 
 def origin_of(url: str) -> str | None:
-    """The origin of an http(s) URL as browsers write it (RFC 6454, section 6.2), or None where there is none."""
+    """Return the origin of an http or https URL as browsers write it (RFC 6454, section 6.2), or None."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return None
-    if parts.scheme not in _PORTS or not parts.hostname:
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         return None
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + ("" if port in (None, _PORTS[parts.scheme]) else f":{port}")
+    return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
 def current_page(environ: Mapping[str, Any], site: Site) -> str:
-    """What the browser shows for this request: path with prefix, and query. Not yet proven safe."""
+    """Return the address that the browser shows: path with prefix, and query. It is not yet proven safe."""
     path = quote(environ.get("PATH_INFO", "").encode("latin-1", "replace"), safe=_PATH_CHARACTERS)
     query = environ.get("QUERY_STRING", "")
     return site.prefix + ("" if path.startswith("/") else "/") + path + ("?" + query if query else "")
@@ -94,7 +101,7 @@ def query_of(environ: Mapping[str, Any]) -> str:
 
 
 def safe_next(candidate: object, site: Site, own_paths: Collection[str]) -> str | None:
-    """The return address as a path to put behind the site's origin, or None when it is not plainly inside the site.
+    """Return the address to go back to as a path of the site, or None where it could be an open redirect.
 
     Refused: what is no path, ``//`` and spaces in the path, backslashes and control characters anywhere, each
     raw or percent-decoded once, the middleware's own endpoints and their near misses, what leaves the prefix,
@@ -111,15 +118,15 @@ def safe_next(candidate: object, site: Site, own_paths: Collection[str]) -> str 
     # Decoding keeps what is no escape, so the decoded text shows what stands there raw as well.
     if not (_is_plain_path(decoded_path) and _is_plain(decoded_rest)) or " " in rest:
         return None
-    if len(address) > MAX_NEXT_LENGTH or not _is_page(_canonical.to_native(decoded_path), site.prefix, own_paths):
+    if len(address) > MAX_NEXT_LENGTH or not _is_page(paths.to_native(decoded_path), site.prefix, own_paths):
         return None
     return address
 
 
 def _is_page(path: str, prefix: str, own_paths: Collection[str]) -> bool:
     """Return whether a path stays below the prefix, as it is written and in every spelling, and is not ours."""
-    insides = [below_prefix(form, prefix) for form in (path, *_canonical.spellings(path))]
-    return all(inside is not None and _canonical.folded(inside) not in own_paths for inside in insides)
+    insides = [below_prefix(form, prefix) for form in (path, *paths.spellings(path))]
+    return all(inside is not None and paths.folded(inside) not in own_paths for inside in insides)
 
 
 def _split_path(address: str) -> tuple[str, str]:
@@ -151,10 +158,12 @@ def keeps_prefix(environ: Mapping[str, Any], spellings: Iterable[str], prefix: s
 
 
 def is_same_origin(environ: Mapping[str, Any], origin: str) -> bool:
-    """Whether a browser says that a page of this very origin sent the request.
+    """Return whether a browser says that a page of this origin sent the request (against CSRF).
 
-    ``Sec-Fetch-Site`` decides; where a browser does not send it, ``Origin`` does; then ``Referer``. A request
-    that says nothing is not ours.
+    ``Sec-Fetch-Site`` decides; where a browser does not send it, ``Origin`` does; then ``Referer``. The scheme counts
+    as well as host and port. A request that says nothing is refused.
+
+    :param origin: as :func:`origin_of` returns it.
     """
     if "HTTP_SEC_FETCH_SITE" in environ:
         return bool(environ["HTTP_SEC_FETCH_SITE"] == "same-origin")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from . import _canonical
+from . import paths
 
 _MAX_ODD_LENGTH = 4096
 """Servers allow plain paths of any length; to read a long odd one in every way takes too long."""
@@ -49,17 +49,17 @@ class PathRules:
 
     def readings(self, environ: Mapping[str, Any], path: str) -> tuple[str, ...]:
         """Return every path that a router could take the request for; none where nobody can say."""
-        is_steered = not environ.keys().isdisjoint(_canonical.STEERING_HEADERS)
-        if not is_steered and isinstance(path, str) and _canonical.is_plain(path):
+        is_steered = not environ.keys().isdisjoint(paths.STEERING_HEADERS)
+        if not is_steered and isinstance(path, str) and paths.is_plain(path):
             return (path,)
-        steering = [environ[header] for header in _canonical.STEERING_HEADERS if header in environ]
-        if not _canonical.is_native(path) or len(path) + sum(map(len, steering)) > _MAX_ODD_LENGTH:
+        steering = [environ[header] for header in paths.STEERING_HEADERS if header in environ]
+        if not paths.is_native(path) or len(path) + sum(map(len, steering)) > _MAX_ODD_LENGTH:
             return ()
-        readings = _canonical.readings(path, steering, self._depth)
+        readings = paths.readings(path, steering, self._depth)
         # What is glued together, or decoded twice, leads somewhere by chance or by intent: it counts where it hits
         # what was named.
-        far = [reading for header in steering for reading in _canonical.glued(path, header, self._depth)]
-        far += _canonical.decoded_again(path, self._depth)
+        far = [reading for header in steering for reading in paths.glued(path, header, self._depth)]
+        far += paths.decoded_again(path, self._depth)
         return (*readings, *filter(self._named.hold, far))
 
     def ignore(self, readings: Collection[str]) -> bool:
