@@ -58,11 +58,11 @@ def serve_sites(plan: dict[str, Any]) -> None:
     """Each site on a socket of its own, behind a middleware and a store of its own. ``/heard`` tells the counts."""
     import waitress
 
-    from clef_wsgi import ClefProvider, SQLiteLogoutStore, _events, wrap
+    from clef_wsgi import ClefProvider, SQLiteLogoutStore, events, wrap
 
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     heard: Counter[str] = Counter()
-    _events.observers.append(lambda told: heard.update([told["outcome"]] if told["event"] == "webhook" else []))
+    events.observers.append(lambda told: heard.update([told["outcome"]] if told["event"] == "webhook" else []))
     sites = {}
     for number, site in enumerate(plan["sites"]):
         sites[str(urlsplit(site["url"]).port)] = wrap(

@@ -6,8 +6,7 @@ Public names only. What needs an extra is loaded when it is asked for.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .beaker_options import session_options
-from .errors import (
+from .base.errors import (
     ClaimRejected,
     ClefError,
     CodeRejected,
@@ -20,6 +19,7 @@ from .errors import (
     StateMismatch,
     StoreUnavailable,
 )
+from .beaker.options import session_options
 from .interfaces import EVERYONE, Identity, IdentityProvider, LoginStart, Logout, LogoutStore
 from .middleware import ClefMiddleware, wrap
 from .providers.clef import ClefProvider

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from . import _web
+from . import http
 from .base import urls
-from .errors import ClefError
+from .base.errors import ClefError
 
 _DOCUMENTS = ("", "text/html", "application/xhtml+xml")
 
@@ -73,15 +73,15 @@ class ClefLogin:
         """The absolute URL that starts a login. Writes nothing."""
         return login_url(self._gate.site, self._gate.login_path, self._next(next))
 
-    def button(self, next: str | None = None, label: str = "Log in") -> _web.Html:
+    def button(self, next: str | None = None, label: str = "Log in") -> http.Html:
         """A plain link to :meth:`url`, as HTML. Writes nothing."""
-        return _web.link(self.url(next), label)
+        return http.link(self.url(next), label)
 
-    def sign_out_button(self, next: str | None = None, label: str = "Log out") -> _web.Html:
+    def sign_out_button(self, next: str | None = None, label: str = "Log out") -> http.Html:
         """A form that signs this browser out of this site, as HTML. Writes nothing."""
-        return _web.post_form(self._gate.site.url(self._gate.logout_path), label, next=self._next(next))
+        return http.post_form(self._gate.site.url(self._gate.logout_path), label, next=self._next(next))
 
-    def script_button(self, next: str | None = None) -> _web.Html:
+    def script_button(self, next: str | None = None) -> http.Html:
         """The original Clef script tag with a fresh state, as HTML.
 
         It starts a login, so it writes the session, and the page is marked ``no-store``: one cached page would
@@ -97,7 +97,7 @@ class ClefLogin:
             )
         tag = self._gate.draw_button(self._environ, self._next(next))
         self.must_not_store = True
-        return _web.Html(tag)
+        return http.Html(tag)
 
     def end(self) -> None:
         """Signs this browser out of this site, now; ``clef.user`` is ``None`` afterwards.

@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from clef_wsgi import demo, settings_from_environ, upkeep
-from clef_wsgi._settings_file import read_file, split_address
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.settings.ini_file import read_file, split_address
 
 DEFAULT_PORT = 8400
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import _events
-from .errors import ConfigurationError
+from . import events
+from .base.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -50,7 +50,7 @@ def install(registry: CollectorRegistry | None = None) -> None:
         raise ConfigurationError('Counters need an extra: pip install "clef_wsgi[metrics]".') from error
     target = prometheus_client.REGISTRY if registry is None else registry
     if target not in _installed:
-        _events.observers.append(_Counters(target))
+        events.observers.append(_Counters(target))
         _installed.append(target)
 
 

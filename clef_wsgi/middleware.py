@@ -20,13 +20,9 @@ from weakref import WeakKeyDictionary, WeakSet
 from beaker.middleware import SessionMiddleware
 from beaker.session import SessionObject
 
-from . import _events, _exchange_limit, _state, _web, login_session
-from ._checks import Faults
-from ._session_cookie import SessionCookie
+from . import events, http, login_state, webhook_limit
 from .base import paths, urls
-from .beaker_options import session_options, unsafe_options
-from .clef_login import ClefLogin
-from .errors import (
+from .base.errors import (
     ClaimRejected,
     ClefError,
     ConfigurationError,
@@ -37,9 +33,14 @@ from .errors import (
     StateMismatch,
     StoreUnavailable,
 )
+from .base.options import Faults
+from .beaker import login_record
+from .beaker.cookie import SessionCookie
+from .beaker.options import session_options, unsafe_options
+from .beaker.started_logins import Pending, StartedLogins
+from .clef_login import ClefLogin
 from .interfaces import IdentityProvider, LogoutStore
-from .logins import Logins
-from .started_logins import Pending, StartedLogins
+from .logout_rule import Logins
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -135,7 +136,7 @@ class ClefMiddleware:
         self._clock = faults.function("clock", clock)
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         self._issuer = faults.issuer(self.provider)
-        self._entry = login_session.entry_name(self.site.url(""), self._issuer)
+        self._entry = login_record.entry_name(self.site.url(""), self._issuer)
         self._started = StartedLogins(entry=self._entry, lifetime=self.state_lifetime, clock=self._clock)
         self._logins = Logins(
             self.logout_store, entry=self._entry, started=self._started, max_age=self.max_login_age, clock=self._clock
@@ -194,18 +195,18 @@ class ClefMiddleware:
         error, now = ClefError(sentence, reason="prefix_not_stripped"), self._clock()
         if not 0 <= now - self._told_of_prefix[0] < _SECONDS_BETWEEN_LINES:
             self._told_of_prefix = now, self._told(environ, error)
-        return _web.error_answer(environ, error, self._told_of_prefix[1], "")
+        return http.error_answer(environ, error, self._told_of_prefix[1], "")
 
     def _near_miss(self, path: str, environ: Environ) -> WSGIApplication:
         """Lead to the endpoint that somebody meant; the login service's own requests are refused instead."""
         endpoint, url = self._endpoints[path], self.site.url(path)
         if endpoint in (self._login, self._logout) and environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return _web.redirect(url + urls.query_of(environ))
+            return http.redirect(url + urls.query_of(environ))
         sentence = f"This is not the right address, which is {url} exactly."
         if endpoint == self._callback:
             raise LoginRefused(sentence, reason="wrong_callback_address")
         error = ClefError(sentence, reason="wrong_address", status=404)
-        return _web.error_json(error, self._told(environ, error))
+        return http.error_json(error, self._told(environ, error))
 
     # -- requests for the app ---------------------------------------------------------------------------------
 
@@ -228,7 +229,7 @@ class ClefMiddleware:
             return self._ask_to_log_in(environ)
         return self.app
 
-    def _introduce(self, environ: Environ, record: login_session.Record, login: ClefLogin) -> None:
+    def _introduce(self, environ: Environ, record: login_record.Record, login: ClefLogin) -> None:
         user = environ["clef.user"] = {**record["user"], "logged_in_at": record["logged_in_at"]}
         login.id, login.record = record["keys"][0], record
         login.is_private = True
@@ -240,18 +241,18 @@ class ClefMiddleware:
 
     def _ask_to_log_in(self, environ: Environ) -> WSGIApplication:
         login_url = environ["clef.login"].url()
-        if _web.is_page(environ):
-            return _web.redirect(login_url)
+        if http.is_page(environ):
+            return http.redirect(login_url)
         content = {"error": "login_required", "message": "Please log in first.", "login_url": login_url}
-        return _web.json_answer(401, content, {"WWW-Authenticate": "Clef"})
+        return http.json_answer(401, content, {"WWW-Authenticate": "Clef"})
 
     # -- requests for the middleware --------------------------------------------------------------------------
 
     def _own(self, environ: Environ, endpoint: Endpoint, login: ClefLogin) -> WSGIApplication:
         if self._cookie is None:
             self._check_session(environ)
-        if endpoint in (self._login, self._callback, self._logout) and _web.is_prefetch(environ):
-            return _web.no_content()
+        if endpoint in (self._login, self._callback, self._logout) and http.is_prefetch(environ):
+            return http.no_content()
         # The URL of a callback holds a code: it must never become the page to come back to.
         login.return_to = self._page(None)
         try:
@@ -262,23 +263,23 @@ class ClefMiddleware:
 
     def _login(self, environ: Environ) -> WSGIApplication:
         if environ["REQUEST_METHOD"] != "GET":
-            return _web.method_not_allowed("GET")
-        target = self._safe_next((_web.read_query(environ) or {}).get("next", []))
+            return http.method_not_allowed("GET")
+        target = self._safe_next((http.read_query(environ) or {}).get("next", []))
         environ["clef.login"].return_to = self._page(target)
         self._logins.check_store()
-        if not _web.is_page(environ):
+        if not http.is_page(environ):
             return self._ask_to_log_in(environ)
         return self._start_login(environ, target)
 
     def _start_login(self, environ: Environ, next: str | None, *, mark: str = "") -> WSGIApplication:
-        state = _state.new_state(next, mark=mark)
+        state = login_state.new_state(next, mark=mark)
         start = self.provider.start_login(state, self._redirect_url)
         self._remember(environ, state, next, start.memo)
-        return _web.redirect(start.url)
+        return http.redirect(start.url)
 
     def _callback(self, environ: Environ) -> WSGIApplication:
         if environ["REQUEST_METHOD"] != "GET":
-            return _web.method_not_allowed("GET")
+            return http.method_not_allowed("GET")
         query = _callback_query(environ)
         session = self._session(environ)
         pending = self._started.spend(session, query["state"]) if self._carries_cookie(environ) else None
@@ -289,7 +290,7 @@ class ClefMiddleware:
             raise _refused_by_provider(query["error"])
         started = self._logins.tick()
         identity = self.provider.finish_login(query, pending["memo"], self._redirect_url)
-        if not login_session.are_keys(identity.keys):
+        if not login_record.are_keys(identity.keys):
             raise ClaimRejected()
         user = self._completed(environ, dict(identity.user))
         self._logins.begin(session, user, (self.provider.user_key(user["id"]), *identity.keys), started)
@@ -299,7 +300,7 @@ class ClefMiddleware:
     def _target_of(self, environ: Environ, state: str, pending: Pending | None) -> str | None:
         """Return the page that a login leads to: as the session has it, else as the state carries it."""
         kept = pending["next"] if pending else None
-        target = self._safe_next([_state.next_in(state)]) if kept is None else kept
+        target = self._safe_next([login_state.next_in(state)]) if kept is None else kept
         environ["clef.login"].return_to = self._page(target)
         return target
 
@@ -308,13 +309,13 @@ class ClefMiddleware:
         value = None if self._remote_user is None else user.get(self._remote_user)
         if value is not None and not _fits_remote_user(value):
             why = "it is no text, empty, beyond latin-1, or holds a control character"
-            keys = _events.digests([self.provider.user_key(user["id"])])
-            _events.tell("remote_user_missing", "no REMOTE_USER for a login: %s", why, keys=keys)
+            keys = events.digests([self.provider.user_key(user["id"])])
+            events.tell("remote_user_missing", "no REMOTE_USER for a login: %s", why, keys=keys)
 
     def _unknown_state(self, environ: Environ, query: Mapping[str, str], expired: Pending | None) -> WSGIApplication:
         """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
         carries_cookie, target = self._carries_cookie(environ), self._target_of(environ, query["state"], expired)
-        is_second_try = query["state"].startswith(_state.SECOND_TRY)
+        is_second_try = query["state"].startswith(login_state.SECOND_TRY)
         if carries_cookie and self._logins.living(environ[self._session_key]) is not None:
             return self._redirect_to(target)
         if expired is None and is_second_try:
@@ -325,12 +326,12 @@ class ClefMiddleware:
         if not carries_cookie or "error" in query or is_second_try:
             raise StateMismatch() if expired is None else StateExpired()
         self._logins.check_store()
-        return self._start_login(environ, target, mark=_state.SECOND_TRY)
+        return self._start_login(environ, target, mark=login_state.SECOND_TRY)
 
     def _completed(self, environ: Environ, user: dict[str, Any]) -> dict[str, Any]:
         """The user with what ``on_login`` adds, as it will come back out of JSON."""
         user_id = user.get("id")
-        if not login_session.is_user_id(user_id):
+        if not login_record.is_user_id(user_id):
             raise ClaimRejected()
         try:
             if self._on_login is not None:
@@ -341,18 +342,18 @@ class ClefMiddleware:
         except LoginRefused:
             raise
         except Exception as error:  # the app's own code: whatever it raises, nobody is signed in
-            _events.tell("site_error", "on_login failed", hook="on_login")
+            events.tell("site_error", "on_login failed", hook="on_login")
             raise ClefError("The site could not finish this login.", reason="on_login_failed", status=503) from error
         return stored
 
     def _webhook(self, environ: Environ) -> WSGIApplication:
         if environ["REQUEST_METHOD"] != "POST":
-            return _web.method_not_allowed("POST")
+            return http.method_not_allowed("POST")
         try:
-            self._record_notice(_web.read_form(environ))
+            self._record_notice(http.read_form(environ))
         except ClefError as error:
-            return _web.error_json(error, self._told(environ, error))
-        return _web.json_answer(200, {"success": True})
+            return http.error_json(error, self._told(environ, error))
+        return http.json_answer(200, {"success": True})
 
     def _record_notice(self, form: Mapping[str, list[str]]) -> None:
         tokens = form.get("logout_token", [])
@@ -360,22 +361,22 @@ class ClefMiddleware:
             sentence = "A notice holds exactly one logout_token, of at most 2,048 characters of printable ASCII."
             raise LogoutRefused(sentence, reason="malformed_form")
         bounds_itself = getattr(self.provider, "bounds_exchanges", False)
-        with nullcontext() if bounds_itself else _exchange_limit.of_this_process.place():
+        with nullcontext() if bounds_itself else webhook_limit.of_this_process.place():
             logout = self.provider.read_logout({name: values[-1] for name, values in form.items()})
-        if not logout.keys or not login_session.are_keys(logout.keys):
+        if not logout.keys or not login_record.are_keys(logout.keys):
             raise ProviderUnavailable("The login service named nobody to log out.", reason="provider_answer")
         is_new = self.logout_store.record_logout(logout.keys, once=logout.once)
         outcome, words = ("recorded", "recorded") if is_new else ("known", "known already")
-        _events.tell("webhook", "a logout was %s", words, outcome=outcome, keys=_events.digests(logout.keys))
+        events.tell("webhook", "a logout was %s", words, outcome=outcome, keys=events.digests(logout.keys))
 
     def _logout(self, environ: Environ) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
         if environ["REQUEST_METHOD"] != "POST":
             form = login.sign_out_button()
-            return _web.page(405, "Log out?", "This signs you out of this site.", form, headers={"Allow": "POST"})
+            return http.page(405, "Log out?", "This signs you out of this site.", form, headers={"Allow": "POST"})
         if not urls.is_same_origin(environ, self.site.origin):
             raise LogoutRefused("Only a page of this site can sign you out.", reason="cross_origin", status=403)
-        next_values = _web.read_form(environ).get("next") or (_web.read_query(environ) or {}).get("next", [])
+        next_values = http.read_form(environ).get("next") or (http.read_query(environ) or {}).get("next", [])
         login.end()
         return self._redirect_to(self._safe_next(next_values))
 
@@ -387,7 +388,7 @@ class ClefMiddleware:
         if draw is None:
             raise RuntimeError("This provider has no script button: use button().")
         safe = self._safe_next([next])
-        state = _state.new_state(safe)
+        state = login_state.new_state(safe)
         self._remember(environ, state, safe, {})
         return str(draw(state, self._redirect_url))
 
@@ -397,7 +398,7 @@ class ClefMiddleware:
         if self._carries_cookie(environ):
             self._logins.end(session)
 
-    def lives(self, record: login_session.Record) -> bool:
+    def lives(self, record: login_record.Record) -> bool:
         """Ask the store whether a login still lives."""
         return self._logins.lives(record)
 
@@ -414,7 +415,7 @@ class ClefMiddleware:
         return self.site.prefix + "/" if next is None else next
 
     def _redirect_to(self, next: str | None) -> WSGIApplication:
-        return _web.redirect(self.site.origin + self._page(next))
+        return http.redirect(self.site.origin + self._page(next))
 
     def _remember(self, environ: Environ, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
         self._started.remember(self._session(environ), state, next, memo)
@@ -436,7 +437,7 @@ class ClefMiddleware:
                 f"There is no Beaker session in environ[{self._session_key!r}]: use clef_wsgi.wrap, or put "
                 "ClefMiddleware inside Beaker's SessionMiddleware."
             )
-        options = login_session.effective_options(session)
+        options = login_record.effective_options(session)
         is_shared = bool(environ.get("wsgi.multiprocess"))
         faults = unsafe_options(options, self.site, must_be_shared=is_shared)
         if is_shared and getattr(self.logout_store, "single_process", False):
@@ -445,7 +446,7 @@ class ClefMiddleware:
             faults.append(_UNNAMED)
         if faults:
             raise ConfigurationError(faults=tuple(faults))
-        self._cookie = login_session.cookie(options)
+        self._cookie = login_record.cookie(options)
         return self._cookie
 
     def _meets_others_unnamed(self, environ: Environ) -> bool:
@@ -465,7 +466,7 @@ class ClefMiddleware:
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
         login.error, login.must_not_store = error, True
-        login_session.forget(environ[self._session_key])  # a refused request writes nothing more
+        login_record.forget(environ[self._session_key])  # a refused request writes nothing more
         reference = self._told(environ, error)
         if self._on_refusal is not None:
             try:
@@ -473,9 +474,9 @@ class ClefMiddleware:
                 if answer is not None:
                     return answer
             except Exception:  # noqa: BLE001 - the app's own code: the built-in page answers instead
-                _events.tell("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
-        actions = _web.link(retry_url, "Try again") + _web.link(self.site.home, "To the front page")
-        return _web.error_answer(environ, error, reference, actions)
+                events.tell("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
+        actions = http.link(retry_url, "Try again") + http.link(self.site.home, "To the front page")
+        return http.error_answer(environ, error, reference, actions)
 
     def _told(self, environ: Environ, error: ClefError) -> str:
         """Tells of a refusal, in one line, and returns the reference that stands in it."""
@@ -483,7 +484,7 @@ class ClefMiddleware:
         # The cause's own text may hold an URL with a token in it: its name has to do.
         cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
         endpoint = self._endpoints.get(environ.get("PATH_INFO", ""))
-        _events.tell(
+        events.tell(
             next((event for kind, event in _TROUBLES.items() if isinstance(error, kind)), "refusal"),
             "%s: %s (cause: %s) [%s]",
             *(error.reason, error.message, cause, reference),
@@ -497,19 +498,19 @@ class ClefMiddleware:
 
 def _same_cookie(one: object, other: object) -> bool:
     """Whether two sessions are found by cookies of one name."""
-    keys = [login_session.effective_options(each)["key"] for each in (one, other) if isinstance(each, SessionObject)]
+    keys = [login_record.effective_options(each)["key"] for each in (one, other) if isinstance(each, SessionObject)]
     return len(keys) == 2 and keys[0] == keys[1]
 
 
 def _malformed_path(environ: Environ) -> WSGIApplication:
     """Refuse what is no native string of PEP 3333, or long and odd: routers read it as they like."""
     content = {"error": "malformed_path", "message": "This address has characters that no address can have."}
-    return _web.json_answer(400, content)
+    return http.json_answer(400, content)
 
 
 def _callback_query(environ: Environ) -> dict[str, str]:
     """The callback's parameters: one state, and one code or error, in visible ASCII (RFC 6749, appendix A)."""
-    fields = _web.read_query(environ)
+    fields = http.read_query(environ)
     if (
         fields is None
         or any(len(fields.get(name, [])) > 1 for name in _CALLBACK_PARAMETERS)

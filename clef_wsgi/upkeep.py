@@ -9,12 +9,12 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from clef_wsgi import login_session, session_upkeep
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
+from clef_wsgi.beaker import login_record, pruning
+from clef_wsgi.beaker.login_record import is_user_id
+from clef_wsgi.beaker.pruning import SESSION, STARTED, Ages
 from clef_wsgi.interfaces import EVERYONE
-from clef_wsgi.login_session import is_user_id
 from clef_wsgi.middleware import ClefMiddleware
-from clef_wsgi.session_upkeep import SESSION, STARTED, Ages
 from clef_wsgi.settings import Deployment, load
 
 Say = Callable[[str], object]
@@ -28,14 +28,14 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
     """
     with closing_store(load(settings)) as deployment:
         middleware = _middleware_of(deployment)
-        age = middleware.max_login_age + session_upkeep.MARGIN
+        age = middleware.max_login_age + pruning.MARGIN
         if getattr(deployment.logout_store, "single_process", False):
             say("The store lives in the site's own process: nothing of it can be pruned from here.")
         else:
             dropped = deployment.logout_store.prune(age)
             say(f"{dropped} records of logouts older than {_days(age)} were dropped.")
         if deployment.session is not None:
-            own = login_session.entry_name(middleware.site.url(""), getattr(deployment.provider, "issuer", None))
+            own = login_record.entry_name(middleware.site.url(""), getattr(deployment.provider, "issuer", None))
             ages = Ages.of(deployment.session, middleware.max_login_age, middleware.state_lifetime, own)
             _prune_sessions(deployment.session, ages, say)
 
@@ -43,14 +43,14 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
 def _prune_sessions(session: Mapping[str, Any], ages: Ages, say: Say) -> None:
     kind = session.get("type") or ("file" if session.get("data_dir") else "memory")
     if kind == "ext:redis":
-        say(f"{session_upkeep.end_keys(session, ages)} sessions in Redis had no end, and have one now.")
-    if kind not in session_upkeep.KINDS_THAT_END:
+        say(f"{pruning.end_keys(session, ages)} sessions in Redis had no end, and have one now.")
+    if kind not in pruning.KINDS_THAT_END:
         say(f"Sessions of type {kind} are not removed from here: use file, ext:redis or ext:database.")
     if kind not in ("file", "ext:database"):
         return
     prune, what = {
-        "file": (session_upkeep.prune_files, "session files"),
-        "ext:database": (session_upkeep.prune_table, "sessions in the database"),
+        "file": (pruning.prune_files, "session files"),
+        "ext:database": (pruning.prune_table, "sessions in the database"),
     }[kind]
     removed = prune(session, ages)
     say(f"{removed[SESSION]} {what} older than {_days(ages.session)} were removed.")

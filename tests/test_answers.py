@@ -12,7 +12,7 @@ import pytest
 from support.app import BASE_URL, Answer, FakeProvider, ask, browser, make_app, state_of
 from support.cases import each
 
-from clef_wsgi.errors import CodeRejected, LoginRefused, ProviderUnavailable
+from clef_wsgi.base.errors import CodeRejected, LoginRefused, ProviderUnavailable
 
 HOME = BASE_URL + "/"
 

@@ -32,8 +32,8 @@ from clef_wsgi import (
 )
 from clef_wsgi.base.urls import Site
 from clef_wsgi.check import findings, live, session, sqlite_file, store
-from clef_wsgi.check.asking import Reply, SilenceError
 from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding
+from clef_wsgi.check.http_probe import Reply, SilenceError
 from clef_wsgi.cli import main
 from clef_wsgi.settings import load
 from clef_wsgi.testing import LocalClef

@@ -23,7 +23,7 @@ from responses.matchers import query_param_matcher, urlencoded_params_matcher
 from support.cases import each
 from support.peers import Peer, Script, Talk, answer, floods, hangs, json_answer, says
 
-from clef_wsgi.errors import (
+from clef_wsgi.base.errors import (
     ClaimRejected,
     ClefError,
     CodeRejected,

@@ -28,7 +28,7 @@ from support.docs_app import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_e
 from support.ports import await_listening, free_port
 
 import clef_wsgi
-from clef_wsgi import _events, cli, upkeep
+from clef_wsgi import cli, events, upkeep
 from clef_wsgi.check import command
 from clef_wsgi.server.commands.parser import build_parser
 from clef_wsgi.server.commands.run import DEFAULT_PORT
@@ -290,7 +290,7 @@ def is_what_prune_says(block: Block) -> None:
 @contextmanager
 def as_before() -> Iterator[None]:
     """The log's handlers and level are put back at the end."""
-    log = _events.log
+    log = events.log
     handlers, level = log.handlers[:], log.level
     try:
         yield
@@ -303,7 +303,7 @@ def as_before() -> Iterator[None]:
 def finds_the_lines_of_a_person(block: Block) -> None:
     """The digest is the one that stands in the events for that person."""
     namespace = execute(block)
-    assert [namespace["digest"]] == _events.digests([namespace["settings"]["provider"].user_key("1085577321")])
+    assert [namespace["digest"]] == events.digests([namespace["settings"]["provider"].user_key("1085577321")])
 
 
 @then
@@ -316,7 +316,7 @@ def writes_lines_of_json(block: Block) -> None:
         answer = visitor().get("/clef/callback", headers={"Accept": "application/json"}, status=400).json
     line = json.loads(lines.getvalue())
     assert (line["event"], line["reason"], line["reference"]) == ("refusal", answer["error"], answer["reference"])
-    fields = {name for event in _events.EVENTS.values() for name in event.fields}
+    fields = {name for event in events.EVENTS.values() for name in event.fields}
     assert set(shown["FIELDS"]) == {"event", *fields}
 
 

@@ -17,7 +17,7 @@ from support import doc_runner
 from support.app import FakeClock, FakeProvider, browser, make_app
 from support.docs_app import SECRET
 
-from clef_wsgi import ConfigurationError, LoginRefused, MemoryLogoutStore, StoreUnavailable, _events, metrics
+from clef_wsgi import ConfigurationError, LoginRefused, MemoryLogoutStore, StoreUnavailable, events, metrics
 
 PAGE = doc_runner.ROOT / "docs" / "operating.md"
 ERRORS = doc_runner.ROOT / "docs" / "errors.md"
@@ -44,20 +44,20 @@ class BrokenStore(MemoryLogoutStore):
 def told() -> Iterator[list[dict[str, Any]]]:
     """Every event of the test, as an observer sees it."""
     seen: list[dict[str, Any]] = []
-    before = _events.observers[:]
-    _events.observers.append(lambda event: seen.append(dict(event)))
+    before = events.observers[:]
+    events.observers.append(lambda event: seen.append(dict(event)))
     yield seen
-    _events.observers[:] = before
+    events.observers[:] = before
 
 
 @pytest.fixture
 def registry() -> Iterator[CollectorRegistry]:
     """A registry of the test's own, that counts."""
-    before = _events.observers[:], metrics._installed[:]
+    before = events.observers[:], metrics._installed[:]
     made = CollectorRegistry()
     metrics.install(made)
     yield made
-    _events.observers[:], metrics._installed[:] = before
+    events.observers[:], metrics._installed[:] = before
 
 
 def names(told: list[dict[str, Any]]) -> list[str]:
@@ -79,7 +79,7 @@ def test_a_login_and_a_logout_are_told(told: list[dict[str, Any]], caplog: pytes
         assert ann.user is None
     assert names(told) == ["login", "webhook", "webhook", "sign_out_noticed"]
     login, recorded, known, noticed = told
-    person = _events.digests([provider.user_key("ann")])
+    person = events.digests([provider.user_key("ann")])
     assert login["keys"][1:] == recorded["keys"] == known["keys"] == person
     assert noticed["keys"] == login["keys"]
     assert (recorded["outcome"], known["outcome"]) == ("recorded", "known")
@@ -203,13 +203,13 @@ def test_an_observer_that_fails_breaks_nothing(caplog: pytest.LogCaptureFixture)
     def fails(_event: Any) -> None:
         raise OSError
 
-    _events.observers.append(fails)
+    events.observers.append(fails)
     try:
         ann = browser(make_app())
         ann.sign_in()
         assert ann.user["id"] == "ann"
     finally:
-        _events.observers.remove(fails)
+        events.observers.remove(fails)
     assert "an observer failed" in caplog.text
 
 
@@ -247,11 +247,11 @@ def _words(cell: str) -> list[str]:
 def test_events_are_those_of_the_page() -> None:
     """docs/operating.md lists each event with its level and what it carries, and each attribute."""
     listed = {
-        name.strip("`"): _events.Event(getattr(logging, level.strip("`")), tuple(_words(fields)))
+        name.strip("`"): events.Event(getattr(logging, level.strip("`")), tuple(_words(fields)))
         for name, level, _, fields in _table("Events")
     }
-    assert listed == _events.EVENTS
-    attributes = {name for event in _events.EVENTS.values() for name in event.fields}
+    assert listed == events.EVENTS
+    attributes = {name for event in events.EVENTS.values() for name in event.fields}
     assert {row[0].strip("`") for row in _table("Events", 1)} == attributes
 
 
@@ -259,8 +259,8 @@ def test_every_told_event_is_on_the_list(told: list[dict[str, Any]]) -> None:
     """Each call of ``tell`` names an event, and gives just what the list says it carries."""
     calls = [
         (match[1], set(re.findall(r"(?<![\w.])(\w+)=(?!=)", match[2])))
-        for path in (Path(_events.__file__).parent).glob("*.py")
-        for match in re.finditer(r"_events\.tell\(\s*\"(\w+)\",(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
+        for path in Path(events.__file__).parent.glob("*.py")
+        for match in re.finditer(r"events\.tell\(\s*\"(\w+)\",(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
     ]
     assert {name for name, _ in calls} == {
         "login",
@@ -270,7 +270,7 @@ def test_every_told_event_is_on_the_list(told: list[dict[str, Any]]) -> None:
         "site_error",
         "remote_user_missing",
     }
-    assert all(fields == set(_events.EVENTS[name].fields) for name, fields in calls)
+    assert all(fields == set(events.EVENTS[name].fields) for name, fields in calls)
     browser(make_app()).notify("not genuine", status=400)
     assert set(told[0]) == {"event", *TROUBLE}
 
@@ -292,5 +292,5 @@ def test_reasons_that_are_labels_are_those_of_the_page_of_errors() -> None:
 
 def test_a_digest_is_no_key() -> None:
     """32 hexadecimal characters, whatever the key; odd text fails nothing."""
-    (digest,) = _events.digests(["\udc80" + SECRET])
+    (digest,) = events.digests(["\udc80" + SECRET])
     assert re.fullmatch("[0-9a-f]{32}", digest)

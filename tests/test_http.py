@@ -24,10 +24,10 @@ from support.cases import each
 from support.certificates import Certificate, self_signed
 from support.peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
 
-from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
-from clef_wsgi.providers._checks import check_url
-from clef_wsgi.providers._deadline import THREAD_NAME
-from clef_wsgi.providers._http import Answer, HttpClient
+from clef_wsgi.base.deadline import THREAD_NAME
+from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
+from clef_wsgi.base.options import check_url
+from clef_wsgi.providers.http_client import Answer, HttpClient
 
 DEADLINE_SECONDS = 0.15
 SLACK_SECONDS = 3.0  # for a busy machine; a peer that is not cut holds a test far longer

@@ -19,7 +19,7 @@ import requests
 from support.cases import each
 
 from clef_wsgi import ClefProvider
-from clef_wsgi.errors import ConfigurationError, LogoutRefused
+from clef_wsgi.base.errors import ConfigurationError, LogoutRefused
 from clef_wsgi.testing import LocalClef, Person
 
 SITE = "http://localhost:8401"

@@ -10,7 +10,7 @@ import pytest
 from support.app import BASE_URL, PROVIDER_URL, FakeClock, FakeProvider, ask, browser, echo, make_app, state_of
 from support.cases import each
 
-from clef_wsgi.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable, StoreUnavailable
+from clef_wsgi.base.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable, StoreUnavailable
 from clef_wsgi.interfaces import Identity
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

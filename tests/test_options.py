@@ -15,7 +15,7 @@ from support.app import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider
 from support.cases import each
 
 from clef_wsgi import wrap
-from clef_wsgi.errors import ClefError, ConfigurationError, LoginRefused
+from clef_wsgi.base.errors import ClefError, ConfigurationError, LoginRefused
 from clef_wsgi.middleware import ClefMiddleware
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

@@ -11,7 +11,7 @@ from support.cases import each
 from test_protect import Witness
 
 from clef_wsgi import wrap
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.middleware import ClefMiddleware
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

@@ -23,10 +23,10 @@ from support.cases import each
 from support.doc_runner import ROOT
 
 import clef_wsgi
-from clef_wsgi import ConfigurationError, _texts, from_settings, settings_from_environ
-from clef_wsgi._settings_file import read_file, split_address
+from clef_wsgi import ConfigurationError, from_settings, settings_from_environ
 from clef_wsgi.demo.processes import find_example
-from clef_wsgi.settings import load
+from clef_wsgi.settings import load, text_values
+from clef_wsgi.settings.ini_file import read_file, split_address
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -286,7 +286,7 @@ def test_what_can_be_read_in_two_ways_is_refused(name: str, text: str, told: str
 )
 def test_lengths_of_time(text: str, seconds: float) -> None:
     """A number with its unit."""
-    assert _texts.duration(text) == timedelta(seconds=seconds)
+    assert text_values.duration(text) == timedelta(seconds=seconds)
 
 
 def test_environment_has_the_same_settings() -> None:

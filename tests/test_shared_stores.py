@@ -40,7 +40,7 @@ from clef_wsgi import (
     RedisLogoutStore,
     SQLAlchemyLogoutStore,
 )
-from clef_wsgi.stores import _sql_databases
+from clef_wsgi.stores import sql_databases
 from clef_wsgi.testing.store_contract import (
     DAY,
     FakeClock,
@@ -513,7 +513,7 @@ def test_row_43_a_server_that_never_answers(url: str) -> None:
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that is not installed is named, with what to install."""
     monkeypatch.setitem(
-        _sql_databases.DATABASES, "mariadb", _sql_databases.Database("no_such_driver", "pip install x", "", "")
+        sql_databases.DATABASES, "mariadb", sql_databases.Database("no_such_driver", "pip install x", "", "")
     )
     with pytest.raises(ConfigurationError, match=r"needs the driver no_such_driver: pip install x"):
         SQLAlchemyLogoutStore("mariadb://u@h/d")

@@ -25,11 +25,11 @@ from pathlib import Path
 import pytest
 
 import clef_wsgi
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
-from clef_wsgi.stores import _sqlite_schema
-from clef_wsgi.stores._sqlite_connection import GuardedConnection
+from clef_wsgi.stores import sqlite_schema
 from clef_wsgi.stores.sqlite import SQLiteLogoutStore
+from clef_wsgi.stores.sqlite_connection import GuardedConnection
 from clef_wsgi.testing.store_contract import DAY, FakeClock
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -179,7 +179,7 @@ def test_every_commit_is_synced(path: Path) -> None:
     """Each connection syncs the write-ahead log at each commit: an acknowledged logout survives a power loss."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
-        _sqlite_schema.prepare(connection)
+        sqlite_schema.prepare(connection)
         assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -576,7 +576,7 @@ def test_no_write_ahead_log() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("PRAGMA application_id = 0x436C6566")
         with pytest.raises(ConfigurationError, match="use a local disk"):
-            _sqlite_schema.prepare(connection)
+            sqlite_schema.prepare(connection)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "5", True, None])

@@ -18,7 +18,7 @@ from support.beaker_records import BACK_ENDS, BackEnd, MemoryRecords, Records, S
 from support.cases import each
 from support.services import require
 
-from clef_wsgi.session_places import MemoryPlace
+from clef_wsgi.beaker.backends import MemoryPlace
 
 PATIENCE_SECONDS = 30.0
 ROUNDS = 120

@@ -24,7 +24,7 @@ from support.app import (
 )
 from support.cases import each
 
-from clef_wsgi.errors import CodeRejected
+from clef_wsgi.base.errors import CodeRejected
 
 CALLBACK = "/clef/callback"
 HOME = BASE_URL + "/"

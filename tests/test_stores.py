@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.interfaces import EVERYONE, LogoutStore
 from clef_wsgi.stores.memory import MemoryLogoutStore
 from clef_wsgi.stores.sqlite import SQLiteLogoutStore

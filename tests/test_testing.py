@@ -21,7 +21,7 @@ from support.cases import each
 from webtest import TestApp
 
 from clef_wsgi import ClefProvider, ConfigurationError, MemoryLogoutStore, wrap
-from clef_wsgi.errors import LoginRefused
+from clef_wsgi.base.errors import LoginRefused
 from clef_wsgi.interfaces import LoginStart
 from clef_wsgi.testing import FakeProvider, LocalClef, environ, log_out_everywhere, sign_in, sign_out
 from clef_wsgi.testing import fake_provider as fake

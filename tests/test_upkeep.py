@@ -25,8 +25,8 @@ from support.beaker_records import REDIS_URL, redis_records
 
 import clef_wsgi
 from clef_wsgi import SQLiteLogoutStore, from_settings
+from clef_wsgi.beaker.login_record import entry_name
 from clef_wsgi.cli import main
-from clef_wsgi.login_session import entry_name
 from clef_wsgi.settings import load
 
 DAY = 24 * 3600

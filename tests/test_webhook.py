@@ -18,7 +18,7 @@ from support.app import FakeProvider, ask, browser, make_app
 from support.cases import each
 from werkzeug.serving import make_server
 
-from clef_wsgi.errors import LogoutRefused, ProviderUnavailable
+from clef_wsgi.base.errors import LogoutRefused, ProviderUnavailable
 from clef_wsgi.interfaces import Logout
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

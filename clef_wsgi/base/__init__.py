@@ -1,1 +1,1 @@
-"""The ground floor of the middleware and the server: URLs, paths and redirect rules, as pure functions."""
+"""The ground floor: what the middleware and the server both stand on. It knows no session, plug or server."""

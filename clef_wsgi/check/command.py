@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
+from clef_wsgi.base.errors import StoreUnavailable
 from clef_wsgi.check import findings
 from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding
 from clef_wsgi.check.store import unavailable
-from clef_wsgi.errors import StoreUnavailable
 
 
 def run(

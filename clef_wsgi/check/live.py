@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from clef_wsgi.base.paths import to_native
 from clef_wsgi.base.urls import Site, origin_of, parse_site
-from clef_wsgi.check.asking import Reply, SilenceError, Stranger
 from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.http_probe import Reply, SilenceError, Stranger
 from clef_wsgi.settings import Deployment
 
 SITE = About("site")

@@ -9,10 +9,10 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from clef_wsgi.base.errors import LoginRefused, ProviderUnavailable
 from clef_wsgi.base.paths import to_native
 from clef_wsgi.base.urls import parse_site
 from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
-from clef_wsgi.errors import LoginRefused, ProviderUnavailable
 from clef_wsgi.interfaces import IdentityProvider
 from clef_wsgi.settings import Deployment
 

@@ -14,11 +14,11 @@ from wsgiref.util import setup_testing_defaults
 
 from beaker.session import SessionObject
 
-from clef_wsgi import login_session
 from clef_wsgi.base.paths import to_native
+from clef_wsgi.beaker import login_record
+from clef_wsgi.beaker.pruning import KINDS_THAT_END
 from clef_wsgi.check.findings import About, Finding
 from clef_wsgi.check.patience import within
-from clef_wsgi.session_upkeep import KINDS_THAT_END
 from clef_wsgi.settings import Deployment
 
 SESSION = About("session")
@@ -38,7 +38,7 @@ def findings(
         )
         return
     session = _session_of(deployment)
-    options = login_session.effective_options(session)
+    options = login_record.effective_options(session)
     yield _secret([options["secret"], *options.get("old_secrets", ())])
     yield _cookie(options)
     yield _ages(options)

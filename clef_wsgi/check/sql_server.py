@@ -23,7 +23,7 @@ def findings(url: str) -> Iterator[Finding]:
     """What there is to say of the database behind a URL, asked through a connection of its own."""
     from sqlalchemy.exc import SQLAlchemyError  # an extra, which the store needs too
 
-    from clef_wsgi.stores._sql_databases import engines_of
+    from clef_wsgi.stores.sql_databases import engines_of
 
     engine = engines_of(url, TIMEOUT_SECONDS, TIMEOUT_SECONDS).read
     kind = engine.dialect.name

@@ -16,8 +16,8 @@ from secrets import token_hex
 from typing import Any, TypeGuard
 from urllib.parse import quote, urlencode
 
-from clef_wsgi import _exchange_limit
-from clef_wsgi.errors import (
+from clef_wsgi import webhook_limit
+from clef_wsgi.base.errors import (
     ClaimRejected,
     ClefError,
     CodeRejected,
@@ -26,10 +26,10 @@ from clef_wsgi.errors import (
     LogoutRefused,
     ProviderUnavailable,
 )
+from clef_wsgi.base.options import check_url
 from clef_wsgi.interfaces import MAX_USER_ID_LENGTH, Identity, LoginStart, Logout
 
-from ._checks import check_url
-from ._http import Answer, HttpClient, unavailable
+from .http_client import Answer, HttpClient, unavailable
 
 MAX_CLAIM_LENGTH = 320
 """The longest e-mail address (RFC 5321, section 4.5.3.1), and more than any name or phone number needs."""
@@ -63,7 +63,7 @@ class ClefProvider:
         signs them, such as ``clef-wsgi server``.
     :raises ConfigurationError: with all that is wrong.
 
-    ``ProviderUnavailable`` has the reasons of :class:`~clef_wsgi.providers._http.HttpClient`, and
+    ``ProviderUnavailable`` has the reasons of :class:`~clef_wsgi.providers.http_client.HttpClient`, and
     ``provider_refused_app``: the server does not know the app_id, or none of the secrets.
     """
 
@@ -152,7 +152,7 @@ class ClefProvider:
             raise LogoutRefused
         if self._signed_tokens:
             self._verify_signature(token)
-        with _exchange_limit.of_this_process.place():
+        with webhook_limit.of_this_process.place():
             answer = self._post("/api/v1/logout", {"logout_token": token}, self._http.deadline())
         clef_id = _canonical_id(_checked(answer, "Invalid Logout Token.", LogoutRefused()).get("clef_id"))
         if clef_id is None:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from clef_wsgi._checks import Faults
-from clef_wsgi.errors import StoreUnavailable
+from clef_wsgi.base.errors import StoreUnavailable
+from clef_wsgi.base.options import Faults
 from clef_wsgi.interfaces import EVERYONE, LogoutStore
 
-from ._keys import listed
+from .keys import listed
 
 _PATIENCE_SECONDS = 2.0
 _Answer = tuple[float, int]

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.interfaces import EVERYONE
 
-from ._keys import age
+from .keys import age
 
 
 class MemoryLogoutStore:

@@ -13,11 +13,11 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, RedisError
 
-from clef_wsgi._checks import Faults
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.options import Faults
 from clef_wsgi.interfaces import EVERYONE
 
-from ._keys import digest, listed, microseconds
+from .keys import digest, listed, microseconds
 
 _PRUNED_AT_ONCE = 5000
 

@@ -1,7 +1,7 @@
 """The logout store in a SQL database: PostgreSQL, MariaDB, MySQL or SQLite, for several machines.
 
-This file knows nothing of sessions, providers or HTTP, and leaves connections to ``_sql_connection``, how the
-databases differ to ``_sql_databases``, and the statements to ``_sql_sentences``.
+This file knows nothing of sessions, providers or HTTP, and leaves connections to ``sql_connection``, how the
+databases differ to ``sql_databases``, and the statements to ``sql_statements``.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, inspect
 
-from clef_wsgi._checks import Faults
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
+from clef_wsgi.base.options import Faults
 from clef_wsgi.interfaces import EVERYONE
 
-from ._keys import digest, digests, microseconds
-from ._sql_connection import Connections, NotPreparedError
-from ._sql_databases import engines_of
-from ._sql_sentences import PRUNED_AT_ONCE, Sentences
+from .keys import digest, digests, microseconds
+from .sql_connection import Connections, NotPreparedError
+from .sql_databases import engines_of
+from .sql_statements import PRUNED_AT_ONCE, Sentences
 
 _SCHEMA_VERSION = 1
 

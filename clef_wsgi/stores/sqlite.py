@@ -1,7 +1,7 @@
 """The logout store in a SQLite file: for the processes of one machine.
 
 This file knows nothing of sessions, providers or HTTP, and leaves threads, forks and replaced files to
-``_sqlite_connection``, and the file's format to ``_sqlite_schema``.
+``sqlite_connection``, and the file's format to ``sqlite_schema``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
 
-from ._keys import age, digest, digests, listed
-from ._sqlite_connection import GuardedConnection
-from ._sqlite_schema import prepare
-from ._waiting import Line
+from .keys import age, digest, digests, listed
+from .sqlite_connection import GuardedConnection
+from .sqlite_schema import prepare
+from .writer_queue import Line
 
 _MEMO_SIZE = 4096
 _MARK = "SELECT stamp FROM mark"

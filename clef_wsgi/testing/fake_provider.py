@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from clef_wsgi.errors import CodeRejected, LogoutRefused
+from clef_wsgi.base.errors import CodeRejected, LogoutRefused
 from clef_wsgi.interfaces import Identity, LoginStart, Logout
 
 _URL = "https://fake-provider.invalid/"  # RFC 6761, section 6.4: a name that leads nowhere

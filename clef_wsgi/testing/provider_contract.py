@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from clef_wsgi.errors import ClefError, LogoutRefused
+from clef_wsgi.base.errors import ClefError, LogoutRefused
 from clef_wsgi.interfaces import MAX_USER_ID_LENGTH, IdentityProvider, LoginStart
 
 REDIRECT_URL = "https://www.example.com/clef/callback"

@@ -27,7 +27,7 @@ from wsgiref.validate import validator
 import webtest
 
 from clef_wsgi import wrap
-from clef_wsgi.errors import LogoutRefused
+from clef_wsgi.base.errors import LogoutRefused
 from clef_wsgi.interfaces import Identity, LoginStart, Logout, LogoutStore
 from clef_wsgi.stores.memory import MemoryLogoutStore
 

@@ -27,8 +27,8 @@ import webtest
 
 import clef_wsgi
 from clef_wsgi import Identity
+from clef_wsgi.base.errors import StoreUnavailable
 from clef_wsgi.demo.processes import find_example
-from clef_wsgi.errors import StoreUnavailable
 from support import app
 from support.app import SAME_ORIGIN, SECRET, state_of
 from support.ports import await_listening, free_port

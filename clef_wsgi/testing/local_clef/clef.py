@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.base.redirect_rules import is_loopback_url, with_answer
 from clef_wsgi.base.urls import is_loopback
-from clef_wsgi.errors import ConfigurationError
 from clef_wsgi.testing.local_clef import pages
 from clef_wsgi.testing.local_clef.api import HOME, PREFIX, answer_call, is_call, unknown_call
 from clef_wsgi.testing.local_clef.book import Book, LocalApp, Person, clef_id

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from inspect import Parameter
 from typing import Any
 
-from . import _texts
-from .errors import ClefError, ConfigurationError
+from clef_wsgi.base.errors import ClefError, ConfigurationError
+
+from . import text_values
 
 KNOWN: Mapping[str, Mapping[str, str]] = {
     "provider": {"clef": "ClefProvider", "oidc": "OIDCProvider"},
@@ -42,13 +43,13 @@ class Plug:
         self._front_options: dict[str, Parameter] = {}
         try:
             found = _class_named(kind, texts.get(kind))
-            self._own_options = _texts.options_of(found)
+            self._own_options = text_values.options_of(found)
             self._class = found
             is_cached = kind == "store" and "store.max_staleness" in texts
             if is_cached and "max_staleness" not in self._own_options:
                 self._front = _own_class(CACHE, "store.max_staleness")
                 # Its first argument is the store behind it.
-                self._front_options = dict(list(_texts.options_of(self._front).items())[1:])
+                self._front_options = dict(list(text_values.options_of(self._front).items())[1:])
         except ValueError as error:
             faults.append(f"{kind} {error}.")
 
@@ -60,7 +61,7 @@ class Plug:
     @property
     def takes_anything(self) -> bool:
         """Whether no name below its own can be called wrong."""
-        return self._class is None or _texts.takes_anything(self._class)
+        return self._class is None or text_values.takes_anything(self._class)
 
     def make(self, values: Mapping[str, Any], faults: list[str]) -> Any:
         """The instance; None when it could not be made.
@@ -83,7 +84,7 @@ class Plug:
         except ClefError:
             raise
         except Exception as error:  # noqa: BLE001  a plug's own code: its text may hold a secret
-            faults.append(f"{self._kind} could not be made: {_texts.place_of(error)}.")
+            faults.append(f"{self._kind} could not be made: {text_values.place_of(error)}.")
         return None
 
     def _placed(self, fault: str, make: Callable[..., Any]) -> str:
@@ -100,7 +101,7 @@ def _class_named(kind: str, name: str | None) -> Callable[..., Any]:
         return _own_class(known[name], name)
     if ":" not in name:
         raise ValueError(f"must be {_named(known)}")
-    found: Callable[..., Any] = _texts.reference(name, "class")
+    found: Callable[..., Any] = text_values.reference(name, "class")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The session class: Beaker's, with the session cookie read by :mod:`._session_cookie`."""
+"""The session class: Beaker's, with the session cookie read by :mod:`.cookie`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 from beaker.container import NamespaceManager
 from beaker.session import Session
 
-from ._session_cookie import session_cookie
-from .errors import StoreUnavailable
-from .session_places import PLACES
+from clef_wsgi.base.errors import StoreUnavailable
+
+from .backends import PLACES
+from .cookie import session_cookie
 
 DAY = 24 * 3600.0
 MARGIN_SECONDS = 3600.0

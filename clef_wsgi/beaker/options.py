@@ -15,8 +15,9 @@ from typing import Any
 from beaker.cache import clsmap
 from beaker.session import Session
 
-from ._checks import Faults
-from .base.urls import Site
+from clef_wsgi.base.options import Faults
+from clef_wsgi.base.urls import Site
+
 from .session_class import TolerantSession
 
 MIN_SECRET_LENGTH = 32

@@ -13,11 +13,12 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from . import _events, login_session
-from .errors import LoggedOutMeanwhile
+from . import events
+from .base.errors import LoggedOutMeanwhile
+from .beaker import login_record
+from .beaker.login_record import LOGIN_KEY_PREFIX, Record
+from .beaker.started_logins import StartedLogins
 from .interfaces import LogoutStore
-from .login_session import LOGIN_KEY_PREFIX, Record
-from .started_logins import StartedLogins
 
 
 class Logins:
@@ -50,15 +51,15 @@ class Logins:
 
         :raises StoreUnavailable: the session or the store can't be asked.
         """
-        record = login_session.read(session, self._entry)
+        record = login_record.read(session, self._entry)
         if record is not None:
-            if not login_session.is_in_time(record, self._clock(), self._max_age):
+            if not login_record.is_in_time(record, self._clock(), self._max_age):
                 self._notice(session, "too_old", record)
             elif (logout := self._store.newest_logout(record["keys"])) < record["started"]:
                 return record
             else:
                 self._notice(session, "logged_out", record, since=logout)
-        elif login_session.holds_anything_of_a_login(session, self._entry):
+        elif login_record.holds_anything_of_a_login(session, self._entry):
             self._notice(session, "malformed")
         return None
 
@@ -68,7 +69,7 @@ class Logins:
         :raises StoreUnavailable: the store can't be asked.
         """
         return (
-            login_session.is_in_time(record, self._clock(), self._max_age)
+            login_record.is_in_time(record, self._clock(), self._max_age)
             and self._store.newest_logout(record["keys"]) < record["started"]
         )
 
@@ -102,35 +103,35 @@ class Logins:
             "logged_in_at": now,
             "expires_at": now + self._max_age,
         }
-        login_session.forget(session)
+        login_record.forget(session)
         is_theirs = self._end_previous(session, user["id"])
         under_way = self._started.inherited(session)
-        login_session.replace(session, self._entry, record, keep=is_theirs, more=under_way)
-        _events.tell("login", "a login was written", keys=_events.digests(login_keys))
+        login_record.replace(session, self._entry, record, keep=is_theirs, more=under_way)
+        events.tell("login", "a login was written", keys=events.digests(login_keys))
 
     def end(self, session: Any) -> None:
         """Records the end of this browser's login, then empties its session.
 
         :raises StoreUnavailable: the end could not be recorded; the login lives on.
         """
-        record = login_session.read(session, self._entry)
+        record = login_record.read(session, self._entry)
         if record is not None:
             self._store.record_logout(record["keys"][:1])
-            _events.tell("sign_out", "a browser signed out", keys=_events.digests(record["keys"]))
-        login_session.empty(session, self._entry)
+            events.tell("sign_out", "a browser signed out", keys=events.digests(record["keys"]))
+        login_record.empty(session, self._entry)
 
     def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
         """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
-        keys = _events.digests(record["keys"] if record else ())
-        _events.tell("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
-        login_session.empty(session, self._entry)
+        keys = events.digests(record["keys"] if record else ())
+        events.tell("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
+        login_record.empty(session, self._entry)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:
         """Whether the session's content may stay: it is an anonymous visitor's, or this very person's."""
-        previous = login_session.read(session, self._entry)
+        previous = login_record.read(session, self._entry)
         if previous is None:
-            return not login_session.holds_anything_of_a_login(session, self._entry)
+            return not login_record.holds_anything_of_a_login(session, self._entry)
         is_theirs = previous["user"]["id"] == user_id and self.lives(previous)
         self._store.record_logout(previous["keys"][:1])
         return is_theirs

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 
 _APPLICATION_ID = 0x436C6566  # "Clef" in ASCII
 _SCHEMA_VERSION = 1

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import ProviderUnavailable
+from .base.errors import ProviderUnavailable
 
 MAX_UNDER_WAY = 2
 WAIT_SECONDS = 0.2

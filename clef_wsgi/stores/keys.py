@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterable
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 
 
 def digest(key: str) -> bytes:

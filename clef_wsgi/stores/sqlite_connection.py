@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from urllib.parse import quote
 
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 
-from ._waiting import POLL_SECONDS, Line, begin_immediate
+from .writer_queue import POLL_SECONDS, Line, begin_immediate
 
 FileIdentity = tuple[int, int]
 """Device and inode."""

@@ -15,10 +15,10 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 
-from clef_wsgi.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 
-from ._sql_databases import Engines, errors_of_driver, is_busy
-from ._waiting import POLL_SECONDS, Line, begin_immediate
+from .sql_databases import Engines, errors_of_driver, is_busy
+from .writer_queue import POLL_SECONDS, Line, begin_immediate
 
 T = TypeVar("T")
 

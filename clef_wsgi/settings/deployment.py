@@ -14,13 +14,14 @@ from datetime import timedelta
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
-from . import _texts
-from ._plug_settings import Plug
-from ._secret_files import read_secret
-from .beaker_options import MIN_SECRET_LENGTH, option_parameters
-from .errors import ConfigurationError
-from .interfaces import IdentityProvider, LogoutStore
-from .middleware import ClefMiddleware, wrap
+from clef_wsgi.base.errors import ConfigurationError
+from clef_wsgi.beaker.options import MIN_SECRET_LENGTH, option_parameters
+from clef_wsgi.interfaces import IdentityProvider, LogoutStore
+from clef_wsgi.middleware import ClefMiddleware, wrap
+
+from . import text_values
+from .plugs import Plug
+from .secret_files import read_secret
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -172,13 +173,13 @@ def _values(texts: Mapping[str, str], known: Known, faults: list[str]) -> Iterat
     for key, text in texts.items():
         if text != _UNREADABLE:
             try:
-                yield key, _texts.value_of(text, known[key].annotation if key in known else str)
+                yield key, text_values.value_of(text, known[key].annotation if key in known else str)
             except ValueError as error:
                 faults.append(f"{key} {error}.")
 
 
 def _middleware_options() -> dict[str, Parameter]:
-    own = {name: option for name, option in _texts.options_of(ClefMiddleware).items() if name not in _NOT_TEXT}
+    own = {name: option for name, option in text_values.options_of(ClefMiddleware).items() if name not in _NOT_TEXT}
     plugs = {
         name: Parameter(name, Parameter.KEYWORD_ONLY, default="", annotation=str) for name in ("provider", "store")
     }
@@ -219,7 +220,7 @@ def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[s
         plugs = {"provider": deployment.provider, "logout_store": deployment.logout_store}
         return [fault for fault in error.faults if plugs.get(fault.partition(" ")[0], fault) is not None]
     except Exception as error:  # noqa: BLE001  Beaker raises Exception itself, with a text that repeats no value
-        said = str(error).rstrip(".") if type(error) is Exception else _texts.place_of(error)
+        said = str(error).rstrip(".") if type(error) is Exception else text_values.place_of(error)
         return [f"The session can't be made so: {said}."]
     return []
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
+from clef_wsgi.base.errors import ClefError
 from clef_wsgi.check.patience import within
-from clef_wsgi.errors import ClefError
 
 TIMEOUT_SECONDS = 10.0
 DEADLINE_SECONDS = 20.0

@@ -12,7 +12,7 @@ from functools import cache
 
 from sqlalchemy import TextClause, text
 
-from ._sql_databases import DATABASES
+from .sql_databases import DATABASES
 
 PRUNED_AT_ONCE = 1000
 

@@ -17,9 +17,10 @@ from typing import Any, TypedDict, cast
 
 from beaker.session import SessionObject
 
-from ._session_cookie import SessionCookie, session_cookie
-from .errors import StoreUnavailable
-from .interfaces import MAX_USER_ID_LENGTH
+from clef_wsgi.base.errors import StoreUnavailable
+from clef_wsgi.interfaces import MAX_USER_ID_LENGTH
+
+from .cookie import SessionCookie, session_cookie
 from .session_class import BACK_END, EARLIER, ENTRY_PREFIX
 
 _OLD_RECORD = "clef.record"

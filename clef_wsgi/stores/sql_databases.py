@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 
-from ._waiting import is_locked
+from .writer_queue import is_locked
 
 _STOPPED_WRITER_MS = 5000
 _BUSY = frozenset({"55P03", "40P01", "40001", 1205, 1213})
@@ -144,7 +144,7 @@ def _make_mysql(url: URL, limits: Limits, **pool: Any) -> Engine:
 
 
 def _make_postgresql(url: URL, limits: Limits, **pool: Any) -> Engine:
-    from ._psycopg_in_time import connection_class
+    from .psycopg_timeouts import connection_class
 
     # The server must not wait on either: for a lock when the client is gone, or for a client that was stopped
     # while it held the mark.

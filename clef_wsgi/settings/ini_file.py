@@ -10,7 +10,7 @@ import os
 import re
 from configparser import ConfigParser
 
-from clef_wsgi.errors import ConfigurationError
+from clef_wsgi.base.errors import ConfigurationError
 
 MAX_BYTES = 4 * 1024 * 1024
 _USES_US = re.compile(r"egg:\s*clef[_-]wsgi(#main)?|call:clef_wsgi\.paste:\w+")

@@ -8,7 +8,6 @@ addresses may be asked.
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 import threading
 import time
@@ -17,17 +16,12 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, TypeVar
 
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-
 THREAD_NAME = "clef_wsgi exchange"
 
 T = TypeVar("T")
 
 _here = threading.local()
-"""``exchange``: the one that this thread was started for. urllib3 makes its connections itself, and so has
-to find it from inside."""
+"""``exchange``: the one that this thread was started for."""
 
 
 class Exchange:
@@ -109,58 +103,6 @@ class Exchange:
             handle.close()
 
 
-class _Connection(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _open(self)
-
-
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _open(self)
-
-
-def _open(connection: HTTPConnection) -> socket.socket:
-    exchange: Exchange = _here.exchange
-    host, port = connection._dns_host, connection.port or 0
-    return exchange.open_socket(_resolvable(host), port, connection.socket_options or ())
-
-
-def _resolvable(host: str) -> str:
-    # RFC 6761, section 6.3: these names are this machine. No name server may say where they are: plain http
-    # is allowed to them.
-    name = host.lower().rstrip(".")
-    return "localhost" if name.endswith(".localhost") else host.strip("[]")
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-_POOLS = {"http": _Pool, "https": _TlsPool}
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """A requests adapter whose connections end with their exchange. It works inside ``Exchange.run`` only."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS
-
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(*args, **kwargs)
-        manager.pool_classes_by_scheme = _POOLS
-        return manager
-
-
-def _is_not_ours(_record: logging.LogRecord) -> bool:
-    return not hasattr(_here, "exchange")
-
-
-# urllib3 logs each URL at DEBUG, and at WARNING together with what a peer sent in bad headers: in our
-# threads the one may hold a token, and the other is foreign text.
-for _name in ("connection", "connectionpool", "response", "util.retry"):
-    logging.getLogger(f"urllib3.{_name}").addFilter(_is_not_ours)
+def current() -> Exchange | None:
+    """Return the exchange that this thread was started for. An HTTP library that connects by itself finds it here."""
+    return getattr(_here, "exchange", None)

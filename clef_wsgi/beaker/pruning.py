@@ -24,7 +24,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from clef_wsgi.session_class import (
+from clef_wsgi.beaker.backends import directories, lock_path
+from clef_wsgi.beaker.session_class import (
     BACK_END,
     DAY,
     MARGIN_SECONDS,
@@ -33,7 +34,6 @@ from clef_wsgi.session_class import (
     cookie_age,
     is_content,
 )
-from clef_wsgi.session_places import directories, lock_path
 
 MARGIN = DAY
 KINDS_THAT_END = ("memory", "file", "ext:redis", "ext:database")

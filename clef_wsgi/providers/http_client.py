@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from clef_wsgi.base.deadline import Exchange
+from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
+from clef_wsgi.base.options import ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults
 from clef_wsgi.base.urls import is_loopback
-from clef_wsgi.errors import ConfigurationError, ProviderUnavailable
 
-from ._checks import ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults
-from ._deadline import DeadlineAdapter, Exchange
+from .deadline_adapter import DeadlineAdapter
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 3600

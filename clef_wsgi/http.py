@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 from webob import Response
 from webob.acceptparse import create_accept_header
 
-from .errors import ClefError, LogoutRefused
+from .base.errors import ClefError, LogoutRefused
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

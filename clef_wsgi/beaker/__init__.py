@@ -1,0 +1,1 @@
+"""Everything that knows Beaker: options, session class, login records, session storage."""
