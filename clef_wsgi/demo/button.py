@@ -13,10 +13,10 @@ from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.demo.processes import DemoError
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, enrolments
-from clef_wsgi.server.web import browser, context
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.login import late_url, read_login, send_back, way_on
-from clef_wsgi.server.web.pages import PageError, see_other
+from clef_wsgi.server.web.authorization.views import late_url, read_login, send_back, way_on
+from clef_wsgi.server.web.support import context, cookies
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, see_other
 
 PATH = "/demo/continue"
 
@@ -99,8 +99,8 @@ def _room(person_id: int) -> Blueprint:
         shared = context.server()
         with shared.database.writing() as connection:
             login = read_login(connection) if request.query_string else None
-            session = browser.sign_in(connection, person_id=person_id, passkey_id=None)
-            who, address = f"person:{person_id}", browser.request_address()
+            session = cookies.sign_in(connection, person_id=person_id, passkey_id=None)
+            who, address = f"person:{person_id}", cookies.request_address()
             audit.note(connection, actor=who, action="demo", subject=who, now=shared.clock(), address=address)
         if login is None:
             return see_other("/")

@@ -13,7 +13,7 @@ from flask import Flask
 from clef_wsgi.demo.button import add_button, check_place
 from clef_wsgi.server import create_app
 from clef_wsgi.server.records import apps, enrolments, people
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.support.context import KEY
 
 PERSON = {"first_name": "Ann", "last_name": "Archer", "email": "ann@example.com"}
 

@@ -15,22 +15,17 @@ from clef_wsgi.server.delivery.worker import Worker, user_agent
 from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Limits, Options
 from clef_wsgi.server.records.pruning import prune
-from clef_wsgi.server.web import (
-    account,
-    api,
-    context,
-    enrol,
-    guard,
-    log_out,
-    login,
-    operation,
-    pages,
-    passkeys,
-    receipts,
-    script,
-    sign_in,
-)
-from clef_wsgi.server.web.limits import Limiter
+from clef_wsgi.server.web.account import logout
+from clef_wsgi.server.web.account import views as account
+from clef_wsgi.server.web.authorization import button
+from clef_wsgi.server.web.authorization import views as login
+from clef_wsgi.server.web.monitoring import views as operation
+from clef_wsgi.server.web.passkeys import enrolment, sign_in
+from clef_wsgi.server.web.passkeys import views as passkeys
+from clef_wsgi.server.web.receipts import views as receipts
+from clef_wsgi.server.web.site_api import views as api
+from clef_wsgi.server.web.support import context, guard, pages
+from clef_wsgi.server.web.support.rate_limit import Limiter
 
 PRUNED_AT_START = 10
 """Steps of pruning before the first request; the rest is left to the worker."""
@@ -39,12 +34,12 @@ ROOMS = (
     api.room,
     login.room,
     account.room,
-    log_out.room,
+    logout.room,
     receipts.room,
     sign_in.room,
-    enrol.room,
+    enrolment.room,
     passkeys.room,
-    script.room,
+    button.room,
     operation.room,
 )
 

@@ -11,7 +11,7 @@ from support.chromium import Page, open_page
 
 from clef_wsgi import ClefProvider, MemoryLogoutStore, wrap
 from clef_wsgi.server.database.schema import passkeys
-from clef_wsgi.server.records import departures
+from clef_wsgi.server.records import deactivation
 from clef_wsgi.server.records.enrolments import RECOVER
 
 pytestmark = pytest.mark.browser
@@ -110,7 +110,7 @@ def test_recovery(page: Page) -> None:
     ann = page.server.add_person("Ann")
     page.enrol(ann)
     with page.server.database.writing() as connection:
-        departures.drop_keys(connection, ann.id, now=page.server.clock())
+        deactivation.drop_keys(connection, ann.id, now=page.server.clock())
     page.open("/")
     page.press("#sign-in button")
     assert "The passkey was not accepted." in page.problem()

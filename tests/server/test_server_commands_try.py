@@ -17,7 +17,7 @@ from support.login_server import ORIGIN, Site, postgresql
 from support.peers import Peer, Script, Talk, answer, hangs, says
 
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.commands.trying import Attempt, try_hook
+from clef_wsgi.server.commands.webhook_trial import Attempt, try_hook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
 from clef_wsgi.server.delivery.call import Outcome, call
 from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered

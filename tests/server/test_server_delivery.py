@@ -25,10 +25,10 @@ from clef_wsgi.server.delivery.call import Outcome
 from clef_wsgi.server.delivery.exchange import AFTERWARDS_SECONDS
 from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
-from clef_wsgi.server.records import answers, departures, logouts, outbox, people
+from clef_wsgi.server.records import confirmations, deactivation, logouts, outbox, people
 from clef_wsgi.server.records.outbox import Notice
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.support.context import KEY
 
 LEASE = 30 * SECOND
 HEARD = Outcome(200)
@@ -92,19 +92,19 @@ def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list
 def fail(server: Server, notice: Notice, *, next_at: int | None) -> bool:
     now = server.clock()
     with server.database.writing() as connection:
-        return answers.failed(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
+        return confirmations.failed(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
 
 
 def answer(server: Server, notice: Notice) -> str | None:
     """The site answers; what became of the row, if that is news."""
     with server.database.writing() as connection:
-        return answers.answered(connection, notice, status=204, now=server.clock())
+        return confirmations.answered(connection, notice, status=204, now=server.clock())
 
 
 def reads(server: Server, site: Site, token: str) -> bool:
     """The site asks who logged out; whether the token still works."""
     try:
-        return answers.exchange(server.database, site.app_id, token, now=server.clock()).clef_id > 0
+        return confirmations.exchange(server.database, site.app_id, token, now=server.clock()).clef_id > 0
     except InvalidLogoutToken:
         return False
 
@@ -265,7 +265,7 @@ class FakeSites:
         try:
             outcome = self.says[url]()
             if outcome == HEARD:
-                answers.exchange(self._server.database, self.app_ids[url], token, now=self._server.clock())
+                confirmations.exchange(self._server.database, self.app_ids[url], token, now=self._server.clock())
             return outcome
         finally:
             with self._lock:
@@ -569,9 +569,9 @@ def _again(server: Server, person: Person) -> Person:
 
 
 ENDS: dict[str, Callable[[Any, Person, int], None]] = {
-    "disable": lambda connection, person, now: departures.disable(connection, person.id, now=now),
-    "remove": lambda connection, person, now: departures.remove(connection, person.id, now=now),
-    "recover": lambda connection, person, now: departures.drop_keys(connection, person.id, now=now),
+    "disable": lambda connection, person, now: deactivation.disable(connection, person.id, now=now),
+    "remove": lambda connection, person, now: deactivation.remove(connection, person.id, now=now),
+    "recover": lambda connection, person, now: deactivation.drop_keys(connection, person.id, now=now),
     "restore": lambda connection, person, now: restoring.end_all(connection, now=now),
 }
 

@@ -23,8 +23,8 @@ from clef_wsgi.server.clock import DAY, MINUTE, SECOND
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.delivery.call import Outcome
 from clef_wsgi.server.delivery.worker import Worker
-from clef_wsgi.server.records import answers, apps, outbox
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.records import apps, confirmations, outbox
+from clef_wsgi.server.web.support.context import KEY
 
 BUSY = Outcome(503, "http_503", "1")
 ONCE = 3 * QUICK.poll_seconds
@@ -269,12 +269,12 @@ def test_whoever_is_second_confirms(server: Server) -> None:
         for notice in claimed:
             meet.wait(20)
             with server.database.writing() as connection:
-                answers.answered(connection, notice, status=200, now=now)
+                confirmations.answered(connection, notice, status=200, now=now)
 
     def ask() -> None:
         for notice in claimed:
             meet.wait(20)
-            answers.exchange(server.database, site.app_id, notice.token, now=now)
+            confirmations.exchange(server.database, site.app_id, notice.token, now=now)
 
     threads = [threading.Thread(target=each) for each in (answer, ask)]
     for thread in threads:
@@ -459,7 +459,7 @@ def test_what_waits_for_its_turn_is_not_hurried(told: Told) -> None:
         app_id = told.site.app_id
         (notice,) = outbox.claim(connection, app_id=app_id, worker="w", now=NOON, lease_us=MINUTE, limit=1)
         assert not outbox.can_hurry(connection, *which, now=NOON)
-        answers.failed(connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON)
+        confirmations.failed(connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON)
         assert outbox.can_hurry(connection, *which, now=NOON)
         outbox.hurry(connection, *which, now=NOON)
         assert not outbox.can_hurry(connection, *which, now=NOON)

@@ -20,9 +20,9 @@ from support.peers import Peer, Script, answer, drips, floods, hangs, says
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.address import is_public, parsed
+from clef_wsgi.server.delivery.backoff import LONGEST_DELAY, PERIOD, next_try, wished_delay
 from clef_wsgi.server.delivery.call import MAX_BODY, Outcome, call
 from clef_wsgi.server.delivery.exchange import THREAD_NAME, AddressRefused, Exchange
-from clef_wsgi.server.delivery.schedule import LONGEST_DELAY, PERIOD, next_try, wished_delay
 from clef_wsgi.server.texts import LANGUAGES
 
 TOKEN = "a-token-of-43-characters-that-nobody-guesses"

@@ -20,7 +20,7 @@ from support.peers import Peer, Talk, answer
 import clef_wsgi
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.database.schema import audit, deliveries
-from clef_wsgi.server.records import answers, logouts, outbox
+from clef_wsgi.server.records import confirmations, logouts, outbox
 from clef_wsgi.server.records.people import Person
 
 ROOT = Path(clef_wsgi.__file__).parents[1]
@@ -51,7 +51,7 @@ def fail(desk: Desk, number: int, failure: str, *, next_at: int | None) -> None:
         now = system_clock()
         taken = {"app_id": row.app_id, "worker": "w", "now": now, "lease_us": 10**6, "limit": 1}
         (notice,) = outbox.claim(connection, **taken)
-        answers.failed(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
+        confirmations.failed(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
 
 
 def three_rows(desk: Desk) -> None:

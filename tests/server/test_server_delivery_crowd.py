@@ -33,8 +33,8 @@ import clef_wsgi
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import HOUR, SECOND, system_clock
 from clef_wsgi.server.database.schema import deliveries, site_logins
-from clef_wsgi.server.delivery import waiting
-from clef_wsgi.server.records import answers, clef_ids, logouts, people, sessions
+from clef_wsgi.server.delivery import expedite
+from clef_wsgi.server.records import clef_ids, confirmations, logouts, people, sessions
 
 ROOT = Path(clef_wsgi.__file__).parents[1]
 FORM = "application/x-www-form-urlencoded"
@@ -176,8 +176,8 @@ def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> No
         for each in hecklers:
             each.start()
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(lambda session: crowd.press(session, "/log-out"), everybody))
-        assert set(answers) == {(303, "/receipts")}
+            confirmations = list(pool.map(lambda session: crowd.press(session, "/log-out"), everybody))
+        assert set(confirmations) == {(303, "/receipts")}
         for _ in range(4):  # on a busy machine
             with suppress(AssertionError):
                 eventually(lambda: crowd.server.count(deliveries, deliveries.c.state == "confirmed") == 200)
@@ -230,7 +230,7 @@ def test_row_91_everybody_continues_to_a_dead_site(crowd: Crowd) -> None:
         print(f"100 presses in {seconds:.1f} s; {len(took)} calls meanwhile, the slowest took {max(took):.2f} s")
         assert {each.result()[1].partition("?")[0] for each in presses} == {"/iframes/late"}
         assert statistics.median(took) < 0.5 * busyness()
-        assert max(took) < waiting.WAIT_SECONDS * busyness()  # it waits behind nobody who waits
+        assert max(took) < expedite.WAIT_SECONDS * busyness()  # it waits behind nobody who waits
 
 
 def _told(crowd: Crowd, photos: Site, wiki: Site) -> str:
@@ -265,14 +265,14 @@ def test_the_late_page_asks_by_itself(tmp_path: Path) -> None:
         assert card["data-ask"] == f"/iframes/late/heard?{site.ask(state='a&b')}"
         assert 'http-equiv="refresh"' in page.text  # without JavaScript
         assert hurried(server) == [False]
-        server.clock.advance(waiting.REST_US / SECOND)
+        server.clock.advance(expedite.REST_US / SECOND)
         assert browser.get(card["data-ask"]).json == {"heard": False}
         assert hurried(server) == [True]
         assert browser.get("/iframes/late/heard?app_id=x").status_int == 400
         (row,) = server.rows(deliveries)
         with server.database.writing() as connection:
             connection.execute(update(deliveries).values(answered_call=9))
-        answers.exchange(server.database, site.app_id, row.token, now=server.clock())
+        confirmations.exchange(server.database, site.app_id, row.token, now=server.clock())
         assert browser.get(card["data-ask"]).json == {"heard": True}
         assert browser.get(page.request.path_qs).headers["Location"] == card["data-next"]
         assert card["data-next"] == f"/iframes/qr?{site.ask(state='a&b')}"

@@ -16,9 +16,9 @@ from support.login_server import CALLBACK, ORIGIN, SAME_ORIGIN, Browser, Server,
 from clef_wsgi.server import Limits, tokens
 from clef_wsgi.server.database.schema import deliveries, sessions
 from clef_wsgi.server.options import Options
-from clef_wsgi.server.web import browser as browser_room
-from clef_wsgi.server.web.addresses import client_address
-from clef_wsgi.server.web.limits import MAX_COUNTERS, Limiter, TooManyRequests
+from clef_wsgi.server.web.support import cookies as browser_room
+from clef_wsgi.server.web.support.client_address import client_address
+from clef_wsgi.server.web.support.rate_limit import MAX_COUNTERS, Limiter, TooManyRequests
 
 KEPT = ("/static/", "/v1/", "/v2/", "/v3/", "/v3.1/", "/logo")
 HEADERS = {

@@ -36,7 +36,7 @@ from clef_wsgi.server.database.schema import (
     site_logins,
 )
 from clef_wsgi.server.errors import InvalidCode, SessionEnded
-from clef_wsgi.server.records import apps, departures, logouts
+from clef_wsgi.server.records import apps, deactivation, logouts
 from clef_wsgi.server.records import codes as code_records
 from clef_wsgi.server.records import sessions as session_records
 from clef_wsgi.server.records.people import Person
@@ -266,7 +266,7 @@ def test_an_exchange_waits_for_a_removal_under_way(server: Server) -> None:
     ann, site = server.add_person(), server.add_site()
     code = signed_in(server, ann).approve(site.ask())["code"]
     outcome = beside_an_open(
-        server, lambda connection: departures.remove(connection, ann.id, now=server.clock()), site, code
+        server, lambda connection: deactivation.remove(connection, ann.id, now=server.clock()), site, code
     )
     assert outcome == [InvalidCode]
 
@@ -325,7 +325,7 @@ def test_a_disabled_person_is_out_at_once(lite: Server) -> None:
     browser = signed_in(lite, ann)
     token = lite.log_in(site, browser)
     with lite.database.writing() as connection:
-        departures.disable(connection, ann.id, now=lite.clock())
+        deactivation.disable(connection, ann.id, now=lite.clock())
     assert info_status(lite, token) == 403
     assert "/sign-in" in browser.get("/").text
     assert lite.count(deliveries) == 1
@@ -336,7 +336,7 @@ def test_a_removed_persons_number_is_kept_and_nothing_else(lite: Server) -> None
     ann, site = lite.add_person("Ann", email="ann@example.com"), lite.add_site()
     lite.log_in(site, signed_in(lite, ann))
     with lite.database.writing() as connection:
-        departures.remove(connection, ann.id, now=lite.clock())
+        deactivation.remove(connection, ann.id, now=lite.clock())
     assert lite.count(clef_ids) == 1
     assert lite.count(sessions, sessions.c.ended_at.is_(None)) == 0
     (row,) = lite.rows(people)

@@ -32,7 +32,7 @@ from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY, SECOND
 from clef_wsgi.server.database.schema import access_tokens, audit, codes, deliveries, people, sessions, site_logins
 from clef_wsgi.server.options import Limits
-from clef_wsgi.server.records import backlog, departures, logouts, marks, outbox, timer
+from clef_wsgi.server.records import backlog, deactivation, global_logout, logouts, outbox, session_expiry
 from clef_wsgi.server.records.people import Person
 
 SILENT = replace(QUICK, calls=0)
@@ -63,7 +63,7 @@ def ann(server: Server) -> Person:
 @pytest.fixture
 def only_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies right after the mark, before anything else of the logout is written."""
-    monkeypatch.setattr(marks, "begin", lambda *_, **__: None)
+    monkeypatch.setattr(global_logout, "begin", lambda *_, **__: None)
 
 
 def crowd(server: Server, person: Person, number: int, *, made_at: int = NOON) -> list[int]:
@@ -116,7 +116,7 @@ def is_signed_in(browser: Browser) -> bool:
 def steps(server: Server) -> int:
     """All that there are; how many."""
     number = 0
-    while marks.step(server.database, now=server.clock()):
+    while global_logout.step(server.database, now=server.clock()):
         number += 1
         assert number < 1_000, "it never ends"
     return number
@@ -160,7 +160,7 @@ def test_an_exchange_that_began_before_the_mark(server: Server, ann: Person) -> 
 
     thread = threading.Thread(target=exchange)
     with server.database.writing() as connection:
-        marks.put(connection, ann.id, now=NOON)
+        global_logout.put(connection, ann.id, now=NOON)
         thread.start()
         assert began.wait(PATIENCE_SECONDS)
         thread.join(0.3)
@@ -257,8 +257,8 @@ def test_other_logouts_leave_it_to_the_mark(server: Server, ann: Person) -> None
         logouts.end_session(connection, ann.id, old.id, now=NOON)
     server.clock.now = NOON + 31 * DAY
     with server.database.reading() as connection:
-        assert [each for _, each in timer.expired(connection, now=server.clock())] == [old.id + 1]
-    timer.end(server.database, ann.id, old.id, now=server.clock())
+        assert [each for _, each in session_expiry.expired(connection, now=server.clock())] == [old.id + 1]
+    session_expiry.end(server.database, ann.id, old.id, now=server.clock())
     server.clock.now = NOON + SECOND
     assert (server.count(deliveries), untold(server)) == (0, 1)
     assert server.count(audit, audit.c.action == "session.expire") == 0
@@ -286,7 +286,7 @@ def test_two_marks(server: Server, ann: Person) -> None:
 
 
 @pytest.mark.usefixtures("only_the_mark")
-@pytest.mark.parametrize("leave", [departures.disable, departures.drop_keys, departures.remove])
+@pytest.mark.parametrize("leave", [deactivation.disable, deactivation.drop_keys, deactivation.remove])
 def test_who_is_gone(server: Server, ann: Person, leave: Any) -> None:
     """Disabled, recovered or removed: out at once, and the sites are told, though nobody is there any more."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
@@ -296,9 +296,9 @@ def test_who_is_gone(server: Server, ann: Person, leave: Any) -> None:
     assert not is_signed_in(browser)
     steps(server)
     assert (server.count(deliveries), untold(server), unsettled(server)) == (1, 0, 0)
-    if leave is departures.disable:
+    if leave is deactivation.disable:
         with server.database.writing() as connection:
-            departures.enable(connection, ann.id)
+            deactivation.enable(connection, ann.id)
         assert not is_signed_in(browser), "what has ended stays so"
 
 
@@ -326,12 +326,12 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
     before, rows = 1_800, 0
     while unsettled(server):
         wiki_left = server.count(site_logins, site_logins.c.app_id == wiki.app_id, site_logins.c.ended_at.is_(None))
-        assert marks.step(server.database, now=server.clock())
-        assert before - untold(server) <= marks.ROWS_AT_ONCE
-        assert server.count(deliveries) - rows <= marks.NOTICES_AT_ONCE
+        assert global_logout.step(server.database, now=server.clock())
+        assert before - untold(server) <= global_logout.ROWS_AT_ONCE
+        assert server.count(deliveries) - rows <= global_logout.NOTICES_AT_ONCE
         before, rows = untold(server), server.count(deliveries)
         is_told = server.count(deliveries, deliveries.c.app_id == wiki.app_id) > 0
-        assert not (is_told and wiki_left > marks.ROWS_AT_ONCE)
+        assert not (is_told and wiki_left > global_logout.ROWS_AT_ONCE)
         assert receipt(browser)["summary"] == "0 of 2 confirmed"
     assert set(told(server).values()) == {1}
     assert len(told(server)) == 601
@@ -347,7 +347,7 @@ def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -
         logins(server, ann, site, ["https://photos.example.com/hook?own"])
     logins(server, ann, greedy, hooks(600))
     press(browser)
-    assert marks.step(server.database, now=server.clock())
+    assert global_logout.step(server.database, now=server.clock())
     assert {row.app_id for row in server.rows(deliveries)} >= {site.app_id for site in others}
 
 
@@ -402,15 +402,15 @@ def test_a_number_that_has_gone_to_a_new_row(server: Server, ann: Person) -> Non
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     browser.approve(site.ask())
     with server.database.writing() as connection:
-        marks.put(connection, ann.id, now=NOON)
-        found = marks._find(connection, ann.id)
+        global_logout.put(connection, ann.id, now=NOON)
+        found = global_logout._find(connection, ann.id)
         (old,) = connection.execute(select(codes.c.id)).scalars().all()
         connection.execute(codes.delete())
     again = server.browser(signed_in=ann)
     code = again.approve(site.ask())["code"]
     with server.database.writing() as connection:
         connection.execute(update(codes).values(id=old))
-        marks._do(connection, ann.id, found, NOON)
+        global_logout._do(connection, ann.id, found, NOON)
     assert again.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
 
 

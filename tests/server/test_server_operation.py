@@ -18,7 +18,7 @@ from support.login_server import Server, make_server, postgresql
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.records import backlog, logouts
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.support.context import KEY
 
 INSIDE = {"REMOTE_ADDR": "10.1.2.3"}
 PROXY = {"REMOTE_ADDR": "192.0.2.1"}

@@ -19,7 +19,7 @@ from support.passkeys import Visitor, enrolled, link, number_of
 
 from clef_wsgi.server.database.schema import audit, challenges, passkeys, sessions
 from clef_wsgi.server.options import Limits
-from clef_wsgi.server.records import departures
+from clef_wsgi.server.records import deactivation
 from clef_wsgi.server.records.audit import read
 
 ROOMY = Limits(sign_in=100_000, enrolment=100_000)
@@ -275,7 +275,7 @@ def test_a_disabled_person(server: Server) -> None:
     ann = server.add_person()
     passkey, visitor = enrolled(server, ann), Visitor(server)
     with server.database.writing() as connection:
-        departures.disable(connection, ann.id, now=server.clock())
+        deactivation.disable(connection, ann.id, now=server.clock())
     assert visitor.sign_in(passkey).json["error"] == "disabled"
     assert not visitor.is_signed_in()
 

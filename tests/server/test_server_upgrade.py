@@ -17,7 +17,7 @@ from support.login_server import NOON, Browser, Server, Site, make_server, postg
 from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database import schema
 from clef_wsgi.server.database.schema import deliveries
-from clef_wsgi.server.records import answers, outbox
+from clef_wsgi.server.records import confirmations, outbox
 
 FIXTURES = Path(__file__).parent / "fixtures"
 PHOTOS = Site("1" * 32, "secret-of-photos-of-old")
@@ -131,6 +131,6 @@ def test_notices_of_before_go_on(server: Server) -> None:
         )
         assert [(notice.id, notice.token) for notice in claimed] == [(each, old_token(each)) for each in (1, 5, 6)]
         for notice in claimed:  # asked before this call: that proves nothing of it
-            assert answers.answered(connection, notice, status=200, now=server.clock()) == "pending"
+            assert confirmations.answered(connection, notice, status=200, now=server.clock()) == "pending"
     assert [exchange(server, PHOTOS, notice.token) for notice in claimed] == [200] * 3
     assert [row.state for row in server.rows(deliveries)] == [*["confirmed"] * 2, "given_up", *["confirmed"] * 3]

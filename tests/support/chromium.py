@@ -15,7 +15,7 @@ from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.options import Limits
 from clef_wsgi.server.records.enrolments import INVITE
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.support.context import KEY
 from support.login_server import FakeClock, Server
 from support.passkeys import link
 from support.services import chromium, served, waiting

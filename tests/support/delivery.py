@@ -25,7 +25,7 @@ import clef_wsgi
 from clef_wsgi.server import Limits
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.delivery.worker import Pace, Worker
-from clef_wsgi.server.web.context import KEY
+from clef_wsgi.server.web.support.context import KEY
 from support.login_server import Browser, FakeClock, Server, Site, make_server
 from support.services import served
 

@@ -36,8 +36,8 @@ from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.database.schema import APPEND_ONLY, deliveries, metadata
 from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web.context import KEY
-from clef_wsgi.server.web.limits import Limiter
+from clef_wsgi.server.web.support.context import KEY
+from clef_wsgi.server.web.support.rate_limit import Limiter
 from support.services import require
 
 ORIGIN = "https://login.example.com"

@@ -7,7 +7,7 @@ from typing import Any
 
 import webtest
 
-from clef_wsgi.server.ceremonies import NewPasskey
+from clef_wsgi.server.ceremonies.verification import NewPasskey
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.records import enrolments
 from clef_wsgi.server.records import passkeys as records

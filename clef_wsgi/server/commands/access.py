@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands.arguments import add_command
-from clef_wsgi.server.commands.desk import find_app, find_person, note, opened
 from clef_wsgi.server.commands.output import printable, say
+from clef_wsgi.server.commands.support import find_app, find_person, note, opened
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.records import apps, logouts, people
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select, update
 
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands import access, snippets, trying
+from clef_wsgi.server.commands import access, snippets, webhook_trial
 from clef_wsgi.server.commands.arguments import (
     add_command,
     add_group,
@@ -20,9 +20,9 @@ from clef_wsgi.server.commands.arguments import (
     redirect_url,
     site_url,
 )
-from clef_wsgi.server.commands.desk import find_app, note, opened, origin
-from clef_wsgi.server.commands.hooks import check_public
 from clef_wsgi.server.commands.output import iso, printable, say, say_json
+from clef_wsgi.server.commands.support import find_app, note, opened, origin
+from clef_wsgi.server.commands.webhooks import check_public
 from clef_wsgi.server.database import schema
 from clef_wsgi.server.errors import ConfigurationError, Refused
 from clef_wsgi.server.records import apps
@@ -44,7 +44,7 @@ def add_to(commands: Commands) -> None:
     add_json(add_command(group, "list", list_apps, "Shows all sites."))
     _add_set(group)
     access.add_to(group)
-    trying.add_to(group)
+    webhook_trial.add_to(group)
     parser = add_command(group, "rotate-secret", rotate_secret, "Gives a site a new secret; the one before goes on.")
     parser.add_argument("app", metavar="APP", help="its name or id")
     parser.add_argument("--end", action="store_true", help="end a rotation: only the new one works from now on")

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 from clef_wsgi.server.commands.arguments import add_command, add_json, count
-from clef_wsgi.server.commands.desk import opened
 from clef_wsgi.server.commands.output import iso, say_json, say_table, when
+from clef_wsgi.server.commands.support import opened
 from clef_wsgi.server.records import audit
 
 if TYPE_CHECKING:

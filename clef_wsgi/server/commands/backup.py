@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import restoring
 from clef_wsgi.server.commands.arguments import add_command
-from clef_wsgi.server.commands.desk import note, opened, where
 from clef_wsgi.server.commands.output import say
+from clef_wsgi.server.commands.support import note, opened, where
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.errors import ConfigurationError, Refused

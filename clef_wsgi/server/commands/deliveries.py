@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, system_clock
 from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count, in_days
-from clef_wsgi.server.commands.desk import find_app, note, opened
 from clef_wsgi.server.commands.output import iso, say, say_json, say_table
+from clef_wsgi.server.commands.support import find_app, note, opened
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.delivery import failures

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
 from clef_wsgi.server.commands.arguments import add_command, add_json
-from clef_wsgi.server.commands.desk import find_app, note, opened
 from clef_wsgi.server.commands.invite import invite_many
 from clef_wsgi.server.commands.output import printable, say_json
 from clef_wsgi.server.commands.people_file import read_people
+from clef_wsgi.server.commands.support import find_app, note, opened
 from clef_wsgi.server.records.imports import Outcome, Skipped, import_people
 
 if TYPE_CHECKING:

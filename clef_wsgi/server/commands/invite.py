@@ -11,8 +11,8 @@ from sqlalchemy import Connection, exists, select
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
 from clef_wsgi.server.commands.arguments import add_command, email, name, old_id, phone
-from clef_wsgi.server.commands.desk import find_app, find_person, has_email, note, opened, origin
 from clef_wsgi.server.commands.output import printable, say_json
+from clef_wsgi.server.commands.support import find_app, find_person, has_email, note, opened, origin
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.errors import ConfigurationError, Refused
 from clef_wsgi.server.records import clef_ids, enrolments, people

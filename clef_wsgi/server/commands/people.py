@@ -11,12 +11,12 @@ from sqlalchemy import Connection, func, select
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
 from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, email, name, or_nothing, phone
-from clef_wsgi.server.commands.desk import find_person, note, opened, origin
 from clef_wsgi.server.commands.invite import add_ids, check_email_is_free, check_may_sign_in, import_ids, split_name
 from clef_wsgi.server.commands.output import iso, printable, say, say_json, say_table, when
+from clef_wsgi.server.commands.support import find_person, note, opened, origin
 from clef_wsgi.server.database.schema import clef_ids, passkeys, sessions
 from clef_wsgi.server.errors import ConfigurationError
-from clef_wsgi.server.records import departures, enrolments, people
+from clef_wsgi.server.records import deactivation, enrolments, people
 
 if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands, Run
@@ -86,7 +86,7 @@ def disable(arguments: argparse.Namespace) -> None:
 
 
 def enable(arguments: argparse.Namespace) -> None:
-    person = _act(arguments, "user.enable", lambda connection, person: departures.enable(connection, person.id))
+    person = _act(arguments, "user.enable", lambda connection, person: deactivation.enable(connection, person.id))
     say(f"{_called(person)} can sign in again.")
 
 
@@ -103,7 +103,7 @@ def recover(arguments: argparse.Namespace) -> None:
         address = origin(connection, arguments)
         person = find_person(connection, arguments.person)
         check_may_sign_in(person)
-        departures.drop_keys(connection, person.id, now=system_clock())
+        deactivation.drop_keys(connection, person.id, now=system_clock())
         person = people.lock(connection, person.id)
         (link,) = links.make(connection, [person], enrolments.RECOVER, address, arguments.valid)
         note(connection, "user.recover", f"person:{person.id}")
@@ -125,11 +125,11 @@ def _act(arguments: argparse.Namespace, action: str, act: Callable[[Connection, 
 
 
 def _disable(connection: Connection, person: Person) -> None:
-    departures.disable(connection, person.id, now=system_clock())
+    deactivation.disable(connection, person.id, now=system_clock())
 
 
 def _remove(connection: Connection, person: Person) -> None:
-    departures.remove(connection, person.id, now=system_clock())
+    deactivation.remove(connection, person.id, now=system_clock())
 
 
 def _called(person: Person) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from clef_wsgi.server.commands.arguments import add_command, place
-from clef_wsgi.server.commands.desk import where
 from clef_wsgi.server.commands.listening import listener, written
 from clef_wsgi.server.commands.output import say
+from clef_wsgi.server.commands.support import where
 from clef_wsgi.server.records import people
 
 if TYPE_CHECKING:

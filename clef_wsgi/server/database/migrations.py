@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import Connection, insert, select, text, update
 
-from clef_wsgi.server.database import schema, step_ids
+from clef_wsgi.server.database import schema, steps
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
@@ -62,7 +62,7 @@ def _let_audit_go(connection: Connection) -> None:
         connection.exec_driver_sql(statements[1])
 
 
-STEPS: Mapping[int, Step] = {2: step_ids.widen, 3: _count_calls, 4: _mark_people}
+STEPS: Mapping[int, Step] = {2: steps.widen, 3: _count_calls, 4: _mark_people}
 """Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
 PATIENCE_SECONDS = 60

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from clef_wsgi.server.records import answers
+from clef_wsgi.server.records import confirmations
 from clef_wsgi.server.texts import text
 
 TIMEOUT = "timeout"
@@ -15,7 +15,7 @@ CONNECTION = "connection"
 NO_ADDRESS = "no_address"
 REFUSED_ADDRESS = "refused_address"
 TLS = "tls"
-NOT_ASKED = answers.NOT_ASKED
+NOT_ASKED = confirmations.NOT_ASKED
 ANSWER = "answer"
 HTTP = "http"
 

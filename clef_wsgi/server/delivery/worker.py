@@ -29,7 +29,7 @@ from clef_wsgi.server.delivery import failures, outcomes
 from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
 from clef_wsgi.server.delivery.outcomes import Told
 from clef_wsgi.server.errors import DatabaseUnavailable
-from clef_wsgi.server.records import answers, audit, marks, outbox, pruning, surplus, timer
+from clef_wsgi.server.records import audit, confirmations, global_logout, outbox, pruning, session_expiry, session_limit
 from clef_wsgi.server.records.outbox import Notice
 
 Observe = Callable[[str, float], None]
@@ -55,7 +55,7 @@ class Pace:
     lease_seconds: float = 2 * CALL_SECONDS
     poll_seconds: float = 1.0
     prune_seconds: float = 60.0
-    ask_seconds: float = answers.WAIT_US / SECOND
+    ask_seconds: float = confirmations.WAIT_US / SECOND
     calls: int = 64
     calls_of_a_site: int = 2
     calls_in_trouble: int = 32
@@ -165,7 +165,7 @@ class Worker:
                 self._note_end(run, notice, outcome)
         if run.unsaved or self._is_due(run):
             self._write(run)
-        if not run.over.is_set() and marks.step(self._database, now=self._clock()):
+        if not run.over.is_set() and global_logout.step(self._database, now=self._clock()):
             return 0.02  # there may be more; others write meanwhile
         if run.wake.is_set() and time.monotonic() < run.looked_at + self._pace.poll_seconds:
             return 0  # a call has ended meanwhile
@@ -178,16 +178,16 @@ class Worker:
         now = self._clock()
         with self._database.reading() as connection:
             due = outbox.due_sites(connection, now=now)
-            return any(self._room(run, app_id) for app_id in due) or answers.waits_are_over(connection, now=now)
+            return any(self._room(run, app_id) for app_id in due) or confirmations.waits_are_over(connection, now=now)
 
     def _look_ahead(self, run: _Run) -> float:
         """Until the next row is due. Comes after all is written down: a call that failed is due again soon."""
         now, run.looked_at = self._clock(), time.monotonic()
         with self._database.reading() as connection:
             later = outbox.next_due(connection, now=now)
-            over = [] if run.over.is_set() else timer.expired(connection, now=now)
+            over = [] if run.over.is_set() else session_expiry.expired(connection, now=now)
         for person_id, session_id in over:
-            timer.end(self._database, person_id, session_id, now=now)
+            session_expiry.end(self._database, person_id, session_id, now=now)
         if over:
             return 0  # their sites are to be told
         if self._tidy(run):
@@ -200,7 +200,7 @@ class Worker:
         if run.over.is_set() or time.monotonic() < run.prune_at:
             return False
         now = self._clock()
-        more = [pruning.prune(self._database, now=now, steps=1), surplus.end(self._database, now=now)]
+        more = [pruning.prune(self._database, now=now, steps=1), session_limit.end(self._database, now=now)]
         if self._keep_audit_us is not None:
             more.append(audit.prune(self._database, kept_from=now - self._keep_audit_us))
         run.prune_at = 0.0 if any(more) else time.monotonic() + self._pace.prune_seconds

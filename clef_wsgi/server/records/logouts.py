@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
 from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
-from clef_wsgi.server.records import marks, outbox, people
+from clef_wsgi.server.records import global_logout, outbox, people
 from clef_wsgi.server.records.site_logins import is_living
 
 
@@ -19,8 +19,8 @@ def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> N
 
     :raises Unknown: there is no such person.
     """
-    marks.put(connection, person_id, now=now)
-    marks.begin(connection, person_id, now=now)
+    global_logout.put(connection, person_id, now=now)
+    global_logout.begin(connection, person_id, now=now)
 
 
 def end_session(connection: Connection, person_id: int, session_id: int, *, now: int) -> None:

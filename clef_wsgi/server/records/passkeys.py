@@ -18,7 +18,7 @@ from clef_wsgi.server.records import logouts, people
 from clef_wsgi.server.records.sessions import is_living
 
 if TYPE_CHECKING:
-    from clef_wsgi.server.ceremonies import Assertion, NewPasskey
+    from clef_wsgi.server.ceremonies.verification import Assertion, NewPasskey
 
 MAX_NAME_LENGTH = 64
 

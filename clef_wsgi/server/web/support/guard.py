@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, g, request
 
 from clef_wsgi.base.urls import DEFAULT_PORTS, is_same_origin, origin_of
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.pages import PageError
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.pages import PageError
 
 API = "/api/"
 _ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a name inside a network
@@ -34,7 +34,7 @@ def install(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
     app.before_request(_check)
-    app.after_request(browser.write_cookies)
+    app.after_request(cookies.write_cookies)
     app.after_request(_add_headers)
 
 
@@ -43,7 +43,7 @@ def limit(kind: str) -> None:
 
     :raises TooManyRequests: it is one too many.
     """
-    server().limiter.hit(kind, browser.request_address())
+    server().limiter.hit(kind, cookies.request_address())
 
 
 def _check() -> None:
@@ -57,7 +57,7 @@ def _check() -> None:
         return
     if not is_same_origin(request.environ, origin_of(server().options.origin) or ""):
         raise PageError("other_site", 403)
-    if not browser.is_form_token(request.headers.get("X-Clef-Token") or request.form.get("token", "")):
+    if not cookies.is_form_token(request.headers.get("X-Clef-Token") or request.form.get("token", "")):
         raise PageError("old_page", 403)
     if any("\0" in value for values in request.form.listvalues() for value in values):
         raise PageError("bad_request")

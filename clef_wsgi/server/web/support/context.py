@@ -10,11 +10,11 @@ from flask import current_app
 
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
-from clef_wsgi.server.delivery import waiting
+from clef_wsgi.server.delivery import expedite
 from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Options
-from clef_wsgi.server.web.limits import Limiter
+from clef_wsgi.server.web.support.rate_limit import Limiter
 
 KEY = "clef"
 Deliver = bool | Literal["elsewhere"]
@@ -34,7 +34,7 @@ class Server:
     metrics: Metrics
     worker: Worker
     deliver: Deliver
-    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(waiting.PLACES))
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.PLACES))
 
     def deliver_soon(self) -> None:
         """After the commit of a logout: it is not left to the next look. Harmless where others deliver, or nobody."""

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
-from clef_wsgi.server.records import logouts, marks, receipts, sessions, site_logins
+from clef_wsgi.server.records import global_logout, logouts, receipts, sessions, site_logins
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.records.site_logins import SiteLogin
-from clef_wsgi.server.web import browser, own
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.pages import PageError, see_other
+from clef_wsgi.server.web.support import cookies, self_service
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, see_other
 
 room = Blueprint("log_out", __name__)
 
@@ -58,23 +58,23 @@ def in_browser(session_id: int) -> Response:
 def _log_out(step: Step) -> Response:
     try:
         with server().database.writing() as connection:
-            ended = step(connection, own.locked(connection), server().clock())
+            ended = step(connection, self_service.locked(connection), server().clock())
     except PageError:  # signed out meanwhile, perhaps by the first of two presses
         ended = Ended(None, is_here=True)
     if ended.is_here:
-        browser.sign_out()
+        cookies.sign_out()
     if ended.receipt is not None:
-        browser.keep_receipt(ended.receipt)
+        cookies.keep_receipt(ended.receipt)
         server().deliver_soon()
     return see_other("/receipts")
 
 
 def _everywhere(connection: Connection, session: Session, now: int) -> Ended:
     person_id = session.person.id
-    mark = marks.put(connection, person_id, now=now)
+    mark = global_logout.put(connection, person_id, now=now)
     receipt = receipts.issue(connection, person_id, scope=receipts.EVERYWHERE, mark=mark, now=now)
-    own.note(connection, session, "logout", f"person:{person_id}")
-    marks.begin(connection, person_id, now=now)
+    self_service.note(connection, session, "logout", f"person:{person_id}")
+    global_logout.begin(connection, person_id, now=now)
     return Ended(receipt, is_here=True)
 
 
@@ -84,7 +84,7 @@ def _of_site(connection: Connection, session: Session, app_id: str, now: int) ->
     if not sites:
         return Ended(None)
     logouts.log_out_of_app(connection, person_id, app_id, now=now)
-    own.note(connection, session, "logout.site", f"app:{app_id}")
+    self_service.note(connection, session, "logout.site", f"app:{app_id}")
     return Ended(_receipt(connection, person_id, receipts.SITE, sites, now))
 
 
@@ -94,7 +94,7 @@ def _in_browser(connection: Connection, session: Session, session_id: int, now: 
         return Ended(None)
     sites = site_logins.of_person(connection, person_id, session_id=session_id)
     logouts.end_session(connection, person_id, session_id, now=now)
-    own.note(connection, session, "logout.browser", f"session:{session_id}")
+    self_service.note(connection, session, "logout.browser", f"session:{session_id}")
     receipt = _receipt(connection, person_id, receipts.BROWSER, sites, now)
     return Ended(receipt, is_here=session_id == session.id)
 

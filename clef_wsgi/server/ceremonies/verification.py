@@ -28,7 +28,7 @@ from webauthn.helpers import (
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import AuthenticatorTransport
 
-from clef_wsgi.server.ceremony_options import ALGORITHMS, RelyingParty
+from clef_wsgi.server.ceremonies.options import ALGORITHMS, RelyingParty
 from clef_wsgi.server.errors import Refused
 
 MAX_ID_LENGTH = 1023

@@ -17,11 +17,11 @@ from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import receipts
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP
 from clef_wsgi.server.records.receipts import Notice, Receipt
-from clef_wsgi.server.web import browser, moments
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.moments import Texts
-from clef_wsgi.server.web.pages import PageError, render, texts
+from clef_wsgi.server.web.support import cookies, time_format
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, render, texts
+from clef_wsgi.server.web.support.time_format import Texts
 
 room = Blueprint("receipts", __name__, url_prefix="/receipts")
 
@@ -46,7 +46,7 @@ class Line:
             return cls(*about, "bad", t("receipts.no_hook"))
         if notice.state == CONFIRMED:
             took = (notice.done_at or now) - tapped_at
-            return cls(*about, "done", t("receipts.confirmed", span=moments.span(took, t)))
+            return cls(*about, "done", t("receipts.confirmed", span=time_format.span(took, t)))
         if notice.state == GIVEN_UP:
             return cls(*about, "bad", t("receipts.given_up"), *_why(notice, t))
         if notice.waits_until is not None:
@@ -57,7 +57,7 @@ class Line:
 
     def as_json(self) -> dict[str, Any]:
         """For the script: ``since`` as machines write it."""
-        return {**asdict(self), "since": None if self.since is None else moments.iso(self.since)}
+        return {**asdict(self), "since": None if self.since is None else time_format.iso(self.since)}
 
 
 @room.get("")
@@ -87,11 +87,11 @@ def states() -> Response:
 
 def _own() -> Receipt | None:
     """This browser's receipt. Who signs in here as somebody else does not see it."""
-    token = browser.receipt_token()
+    token = cookies.receipt_token()
     if not token:
         return None
     with server().database.reading() as connection:
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
         try:
             found = receipts.find(connection, token, now=server().clock())
         except Unknown:
@@ -124,7 +124,7 @@ def _next_try(notice: Notice, now: int, t: Texts) -> str:
     wait = (notice.next_at or 0) - now
     if is_claimed or wait <= 0:
         return t("receipts.again_now")
-    return t("receipts.again_in", span=moments.span(-(-wait // SECOND) * SECOND, t))
+    return t("receipts.again_in", span=time_format.span(-(-wait // SECOND) * SECOND, t))
 
 
 def _why(notice: Notice, t: Texts) -> tuple[str, int | None]:

@@ -14,9 +14,9 @@ from clef_wsgi.server import names
 from clef_wsgi.server.errors import SessionEnded, Unknown
 from clef_wsgi.server.records import audit, people, sessions
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.pages import PageError
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.pages import PageError
 
 MAX_NAME = 64
 
@@ -27,7 +27,7 @@ def current() -> Session:
     :raises PageError: nobody is signed in.
     """
     with server().database.reading() as connection:
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
     if session is None:
         raise PageError("signed_out", 403)
     return session
@@ -38,7 +38,7 @@ def locked(connection: Connection) -> Session:
 
     :raises PageError: nobody is signed in.
     """
-    session = browser.current_session(connection)
+    session = cookies.current_session(connection)
     try:
         if session is None:
             raise SessionEnded
@@ -51,7 +51,7 @@ def locked(connection: Connection) -> Session:
 
 def note(connection: Connection, session: Session, action: str, subject: str, **details: Any) -> None:
     """Writes into the audit what this person did."""
-    now, address = server().clock(), browser.request_address()
+    now, address = server().clock(), cookies.request_address()
     actor = f"person:{session.person.id}"
     audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address, **details)
 

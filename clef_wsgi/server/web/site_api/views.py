@@ -26,13 +26,13 @@ from clef_wsgi.server.errors import (
     Refused,
     Unknown,
 )
-from clef_wsgi.server.records import answers, apps, codes, outbox
+from clef_wsgi.server.records import apps, codes, confirmations, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import API
-from clef_wsgi.server.web.limits import TooManyRequests
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import API
+from clef_wsgi.server.web.support.rate_limit import TooManyRequests
 
 room = Blueprint("api", __name__, url_prefix="/api")
 
@@ -113,7 +113,7 @@ def _refused(refused: Refused) -> Response:
         if "proven_app" in g:
             server().limiter.hit("refused_calls_of_an_app", g.proven_app)
         else:
-            server().limiter.hit("refused_calls", browser.request_address())
+            server().limiter.hit("refused_calls", cookies.request_address())
     except TooManyRequests as flood:
         return error(429, flood.retry_after)
     server().metrics.refused(type(refused))
@@ -158,7 +158,7 @@ def _logout() -> dict[str, Any]:
     """The site asks who logged out: that it does confirms the delivery, if it answers the notice too."""
     with server().database.reading() as connection:
         app = _app(connection)
-    found = answers.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
+    found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
     if found.confirmed_after_us is not None:
         server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)
     return {"clef_id": _id(found.clef_id, app.ids_as_text)}

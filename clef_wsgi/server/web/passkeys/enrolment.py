@@ -14,17 +14,17 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import ceremonies
-from clef_wsgi.server.ceremonies import NewPasskey, PasskeyRefused
+from clef_wsgi.server.ceremonies import verification
+from clef_wsgi.server.ceremonies.verification import NewPasskey, PasskeyRefused
 from clef_wsgi.server.errors import LinkInvalid
-from clef_wsgi.server.records import audit, departures, enrolments, passkeys, people
+from clef_wsgi.server.records import audit, deactivation, enrolments, passkeys, people
 from clef_wsgi.server.records.enrolments import Enrolment
-from clef_wsgi.server.web import browser, own
-from clef_wsgi.server.web.ceremony import ask_to_make, proving, read_json, relying_party, take_answer
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.devices import device_name
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.pages import PageError, render, wants_json
+from clef_wsgi.server.web.passkeys.ceremony import ask_to_make, proving, read_json, relying_party, take_answer
+from clef_wsgi.server.web.support import cookies, self_service
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, render, wants_json
+from clef_wsgi.server.web.support.user_agents import device_name
 
 room = Blueprint("enrol", __name__, url_prefix="/enrol")
 PURPOSE = "enrol"
@@ -58,7 +58,7 @@ def options() -> Response:
     body = read_json()
     with _known_links(), server().database.writing() as connection:
         found = enrolments.find(connection, _secret(body), now=server().clock())
-        first, last = own.read_names(body)
+        first, last = self_service.read_names(body)
         person = replace(found.person, first_name=first, last_name=last)
         return jsonify(ask_to_make(connection, PURPOSE, person, enrolment_id=found.id))
 
@@ -70,13 +70,13 @@ def enrol() -> Response:
     if not wants_json():
         raise PageError("no_script")
     body = read_json()
-    first, last = own.read_names(body)
+    first, last = self_service.read_names(body)
     answer, spent = take_answer(body.get("credential"), PURPOSE)
     with _known_links(), proving() as connection:
         found = enrolments.consume(connection, _secret(body), now=server().clock())
         if found.id != spent.enrolment_id:
             raise PasskeyRefused("other_link")
-        made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        made = verification.verify_registration(answer, relying_party(), challenge=spent.challenge)
         people.change(connection, found.person.id, first_name=first, last_name=last)
         _take_in(connection, found, made)
     server().deliver_soon()  # a recovery logs out everywhere
@@ -86,17 +86,17 @@ def enrol() -> Response:
 def _take_in(connection: Connection, found: Enrolment, made: NewPasskey) -> None:
     person_id, now = found.person.id, server().clock()
     if found.purpose == enrolments.RECOVER:
-        departures.drop_keys(connection, person_id, now=now)
+        deactivation.drop_keys(connection, person_id, now=now)
     name = device_name(request.user_agent.string)
     passkey_id = passkeys.add(connection, person_id, made, name=name, now=now)
-    browser.sign_in(connection, person_id=person_id, passkey_id=passkey_id)
+    cookies.sign_in(connection, person_id=person_id, passkey_id=passkey_id)
     audit.note(
         connection,
         actor=f"person:{person_id}",
         action="enrol",
         subject=f"passkey:{passkey_id}",
         now=now,
-        address=browser.request_address(),
+        address=cookies.request_address(),
         purpose=found.purpose,
     )
 

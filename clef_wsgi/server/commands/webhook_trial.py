@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from clef_wsgi.server.clock import SECOND, system_clock
 from clef_wsgi.server.commands.arguments import add_command, add_origin
-from clef_wsgi.server.commands.desk import find_app, note, opened, origin
 from clef_wsgi.server.commands.output import printable, say
+from clef_wsgi.server.commands.support import find_app, note, opened, origin
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.call import Call, Outcome, call
 from clef_wsgi.server.delivery.worker import user_agent
 from clef_wsgi.server.errors import Refused
-from clef_wsgi.server.records import answers, trials
+from clef_wsgi.server.records import confirmations, trials
 
 if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands
@@ -70,7 +70,7 @@ def try_hook(
     hook: str,
     server_url: str,
     *,
-    ask_seconds: float = answers.WAIT_US / SECOND,
+    ask_seconds: float = confirmations.WAIT_US / SECOND,
     call: Call = call,
 ) -> Attempt:
     """Send one notification and wait for the exchange. The notification is forgotten afterwards."""

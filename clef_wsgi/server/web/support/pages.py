@@ -18,10 +18,10 @@ from werkzeug.exceptions import HTTPException
 from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
 from clef_wsgi.server.options import Options
 from clef_wsgi.server.texts import LANGUAGES, text
-from clef_wsgi.server.web import browser, moments
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.limits import TooManyRequests
-from clef_wsgi.server.web.moments import Texts
+from clef_wsgi.server.web.support import cookies, time_format
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.rate_limit import TooManyRequests
+from clef_wsgi.server.web.support.time_format import Texts
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -72,13 +72,13 @@ def render(template: str, *, status: int = 200, **values: Any) -> Response:
     options, lang = server().options, language()
     t = texts()
     values |= {"lang": lang, "t": t, "server_name": options.name, "has_logo": options.logo is not None}
-    values |= {"iso": moments.iso, "utc": partial(moments.utc, t=t)}
+    values |= {"iso": time_format.iso, "utc": partial(time_format.utc, t=t)}
     return make_response(render_template(template, form_token=_form_token, **values), status)
 
 
 def _form_token() -> str:
     g.has_form = True  # decides on the page's Referrer-Policy
-    return browser.form_token()
+    return cookies.form_token()
 
 
 def see_other(url: str) -> Response:

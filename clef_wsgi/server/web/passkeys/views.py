@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import ceremonies, names
-from clef_wsgi.server.ceremonies import PasskeyRefused
+from clef_wsgi.server import names
+from clef_wsgi.server.ceremonies import verification
+from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import passkeys
 from clef_wsgi.server.records.passkeys import MAX_NAME_LENGTH, LastPasskey
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web import browser, own
-from clef_wsgi.server.web.ceremony import (
+from clef_wsgi.server.web.passkeys.ceremony import (
     ask_to_make,
     ask_to_sign,
     prove,
@@ -28,10 +28,11 @@ from clef_wsgi.server.web.ceremony import (
     relying_party,
     take_answer,
 )
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.devices import device_name
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.pages import PageError, render, see_other
+from clef_wsgi.server.web.support import cookies, self_service
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, render, see_other
+from clef_wsgi.server.web.support.user_agents import device_name
 
 room = Blueprint("passkeys", __name__, url_prefix="/passkeys")
 MAY_ADD, ADD = "may_add", "add"
@@ -41,7 +42,7 @@ _ONE = "/<int(max=9007199254740991):passkey_id>"
 @room.get("")
 def overview() -> Response:
     with server().database.reading() as connection:
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
         keys = passkeys.of_person(connection, session.person.id) if session else []
     if session is None:
         return see_other("/")
@@ -52,7 +53,7 @@ def overview() -> Response:
 def ask_whether_to_add() -> Response:
     """Adding, step one of three: the question to a passkey that is there."""
     limit("sign_in")
-    return jsonify(ask_to_sign(MAY_ADD, own.current().person))
+    return jsonify(ask_to_sign(MAY_ADD, self_service.current().person))
 
 
 @room.post("/add/options")
@@ -69,13 +70,13 @@ def add() -> Response:
     limit("sign_in")
     answer, spent = take_answer(read_json().get("credential"), ADD)
     with proving() as connection:
-        session = own.locked(connection)
+        session = self_service.locked(connection)
         if session.person.id != spent.person_id:
             raise PasskeyRefused("other_person")
-        made = ceremonies.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        made = verification.verify_registration(answer, relying_party(), challenge=spent.challenge)
         name, now = device_name(request.user_agent.string), server().clock()
         passkey_id = passkeys.add(connection, session.person.id, made, name=name, now=now)
-        own.note(connection, session, "passkey.add", f"passkey:{passkey_id}")
+        self_service.note(connection, session, "passkey.add", f"passkey:{passkey_id}")
     return jsonify(location="/passkeys")
 
 
@@ -83,7 +84,7 @@ def add() -> Response:
 def ask_whether_to_remove(passkey_id: int) -> Response:
     """Removing, step one of two."""
     limit("sign_in")
-    return jsonify(ask_to_sign(_may_remove(passkey_id), own.current().person))
+    return jsonify(ask_to_sign(_may_remove(passkey_id), self_service.current().person))
 
 
 @room.post(f"{_ONE}/remove")
@@ -98,7 +99,7 @@ def remove(passkey_id: int) -> Response:
             raise PageError("not_found", 404) from None
         except LastPasskey:
             raise PageError("last_passkey") from None
-        own.note(connection, session, "passkey.remove", f"passkey:{passkey_id}")
+        self_service.note(connection, session, "passkey.remove", f"passkey:{passkey_id}")
     server().deliver_soon()
     return jsonify(location="/passkeys")
 
@@ -111,12 +112,12 @@ def rename(passkey_id: int) -> Response:
     if not names.is_name(name, MAX_NAME_LENGTH):
         raise PageError("bad_name")
     with server().database.writing() as connection:
-        session = own.locked(connection)
+        session = self_service.locked(connection)
         try:
             passkeys.rename(connection, session.person.id, passkey_id, name)
         except Unknown:
             raise PageError("not_found", 404) from None
-        own.note(connection, session, "passkey.rename", f"passkey:{passkey_id}")
+        self_service.note(connection, session, "passkey.rename", f"passkey:{passkey_id}")
     return see_other("/passkeys")
 
 
@@ -130,6 +131,6 @@ def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
     """A transaction, and the session at hand, whose person has just signed for this purpose."""
     answer, spent = take_answer(read_json().get("credential"), purpose)
     with proving() as connection:
-        session = own.locked(connection)
+        session = self_service.locked(connection)
         prove(connection, answer, spent, expected=session.person)
         yield connection, session

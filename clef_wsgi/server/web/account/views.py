@@ -12,11 +12,11 @@ from flask import Blueprint, Response, request, send_file
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE
 from clef_wsgi.server.options import LOGO_TYPES
 from clef_wsgi.server.records import passkeys, people, receipts, sessions, site_logins
-from clef_wsgi.server.web import browser, devices, own
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.pages import PageError, render, see_other, texts
-from clef_wsgi.server.web.receipts import Line
+from clef_wsgi.server.web.receipts.views import Line
+from clef_wsgi.server.web.support import cookies, self_service, user_agents
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, render, see_other, texts
 
 room = Blueprint("account", __name__)
 
@@ -28,7 +28,7 @@ STAYS = {"hour": HOUR, "day": DAY, "month": 30 * DAY, "logout": None}
 def overview() -> Response:
     now = server().clock()
     with server().database.reading() as connection:
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
         if session is None:
             return render("sign_in.html", login=None)
         person_id = session.person.id
@@ -41,8 +41,8 @@ def overview() -> Response:
             passkeys=passkeys.of_person(connection, person_id),
             browsers=sessions.of_person(connection, person_id, now=now),
             unheard=[Line.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
-            device_of=devices.device,
-            browser_of=devices.browser,
+            device_of=user_agents.device,
+            browser_of=user_agents.browser,
             stays=STAYS,
         )
 
@@ -51,11 +51,11 @@ def overview() -> Response:
 def change_names() -> Response:
     """E-mail and telephone number are the administrator's word, and not asked for."""
     limit("account")
-    first, last = own.read_names(request.form)
+    first, last = self_service.read_names(request.form)
     with server().database.writing() as connection:
-        session = own.locked(connection)
+        session = self_service.locked(connection)
         people.change(connection, session.person.id, first_name=first, last_name=last)
-        own.note(connection, session, "names", f"person:{session.person.id}")
+        self_service.note(connection, session, "names", f"person:{session.person.id}")
     return see_other("/#you")
 
 
@@ -71,12 +71,12 @@ def change_stay() -> Response:
         raise PageError("bad_request")
     stay, now = STAYS[word], server().clock()
     with server().database.writing() as connection:
-        session = own.locked(connection)
+        session = self_service.locked(connection)
         people.change(connection, session.person.id, stay_us=stay)
         if stay is not None:
             sessions.end_by(connection, session.person.id, latest=now + stay)
         minutes = None if stay is None else stay // MINUTE
-        own.note(connection, session, "stay", f"person:{session.person.id}", minutes=minutes)
+        self_service.note(connection, session, "stay", f"person:{session.person.id}", minutes=minutes)
     return see_other("/#stay")
 
 

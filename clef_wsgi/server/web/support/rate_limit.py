@@ -11,7 +11,7 @@ import threading
 from clef_wsgi.server.clock import MINUTE, Clock
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.options import Limits
-from clef_wsgi.server.web.addresses import network_of
+from clef_wsgi.server.web.support.client_address import network_of
 
 MAX_COUNTERS = 10_000
 

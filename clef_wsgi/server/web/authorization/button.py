@@ -8,7 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, make_response, render_template, request
 
 from clef_wsgi.server.texts import LANGUAGES, text
-from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.support.context import server
 
 room = Blueprint("script", __name__)
 TYPES = ("login", "register", "connect")

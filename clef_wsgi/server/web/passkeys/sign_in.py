@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from clef_wsgi.server.ceremonies import PasskeyRefused
+from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.records import audit
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.login import read_login, way_on
-from clef_wsgi.server.web.pages import PageError, error_page, wants_json
+from clef_wsgi.server.web.authorization.views import read_login, way_on
+from clef_wsgi.server.web.passkeys.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, error_page, wants_json
 
 room = Blueprint("sign_in", __name__, url_prefix="/sign-in")
 PURPOSE = "sign_in"
@@ -39,11 +39,11 @@ def sign_in() -> Response:
         login = read_login(connection) if request.query_string else None
         passkey = prove(connection, answer, spent)
         try:
-            session = browser.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
+            session = cookies.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
         except Refused:
             raise PageError("disabled", 403) from None
         actor, subject = f"person:{passkey.person_id}", f"passkey:{passkey.id}"
-        now, address = server().clock(), browser.request_address()
+        now, address = server().clock(), cookies.request_address()
         audit.note(connection, actor=actor, action="sign_in", subject=subject, now=now, address=address)
     server().deliver_soon()  # whoever was signed in here before is logged out
     return jsonify(location=way_on(session, login) if login else "/")

@@ -14,17 +14,17 @@ from typing import Any
 from flask import request
 from sqlalchemy import Connection
 
-from clef_wsgi.server import ceremonies, ceremony_options
-from clef_wsgi.server.ceremonies import Answer, PasskeyRefused, SignCountFell
-from clef_wsgi.server.ceremony_options import RelyingParty
+from clef_wsgi.server.ceremonies import options, verification
+from clef_wsgi.server.ceremonies.options import RelyingParty
+from clef_wsgi.server.ceremonies.verification import Answer, PasskeyRefused, SignCountFell
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import audit, challenges, passkeys, people
 from clef_wsgi.server.records.challenges import Challenge, ChallengeRefused
 from clef_wsgi.server.records.passkeys import Passkey, PasskeyTaken
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.pages import PageError
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.pages import PageError
 
 _log = logging.getLogger(__name__)
 
@@ -55,14 +55,14 @@ def ask_to_sign(purpose: str, person: Person | None = None) -> dict[str, Any]:
         challenge = _issue(connection, purpose, person_id=person.id if person else None)
         known = passkeys.of_person(connection, person.id) if person else []
     allowed = [passkey.credential_id for passkey in known]
-    return ceremony_options.assertion_options(relying_party(), challenge=challenge, allowed=allowed)
+    return options.assertion_options(relying_party(), challenge=challenge, allowed=allowed)
 
 
 def ask_to_make(
     connection: Connection, purpose: str, person: Person, *, enrolment_id: int | None = None
 ) -> dict[str, Any]:
     """Options for ``navigator.credentials.create()``."""
-    return ceremony_options.registration_options(
+    return options.registration_options(
         relying_party(),
         challenge=_issue(connection, purpose, person_id=person.id, enrolment_id=enrolment_id),
         user_handle=person.handle,
@@ -77,8 +77,8 @@ def take_answer(credential: object, purpose: str) -> tuple[Answer, Challenge]:
 
     :raises PasskeyRefused: it answers no challenge that this browser was given for this purpose.
     """
-    answer = ceremonies.read_answer(credential)
-    hash_, now = browser.browser_hash(), server().clock()
+    answer = verification.read_answer(credential)
+    hash_, now = cookies.browser_hash(), server().clock()
     try:
         with server().database.writing() as connection:
             spent = challenges.spend(connection, answer.challenge, purpose=purpose, browser_hash=hash_, now=now)
@@ -118,7 +118,7 @@ def prove(connection: Connection, answer: Answer, spent: Challenge, *, expected:
         raise PasskeyRefused("unknown_credential") from None
     _check_owner(answer, owner, expected)
     try:
-        said = ceremonies.verify_assertion(
+        said = verification.verify_assertion(
             answer,
             relying_party(),
             challenge=spent.challenge,
@@ -147,7 +147,7 @@ class _Fallen(PasskeyRefused):
 
 
 def _issue(connection: Connection, purpose: str, **owner: int | None) -> bytes:
-    hash_, now = browser.browser_hash(), server().clock()
+    hash_, now = cookies.browser_hash(), server().clock()
     return challenges.issue(connection, purpose=purpose, browser_hash=hash_, now=now, **owner)
 
 
@@ -168,5 +168,5 @@ def _write_down(passkey: Passkey) -> None:
     _log.warning("the sign count of passkey %d went back: perhaps there is a copy", passkey.id)
     with server().database.writing() as connection:
         passkeys.note_fallen_count(connection, passkey.id, now=now)
-        address, subject = browser.request_address(), f"passkey:{passkey.id}"
+        address, subject = cookies.request_address(), f"passkey:{passkey.id}"
         audit.note(connection, actor=actor, action="passkey.copied", subject=subject, now=now, address=address)

@@ -18,10 +18,10 @@ from sqlalchemy import Connection
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY, SECOND
 from clef_wsgi.server.errors import SessionEnded
-from clef_wsgi.server.records import logouts, receipts, sessions, surplus
+from clef_wsgi.server.records import logouts, receipts, session_limit, sessions
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web.addresses import client_address
-from clef_wsgi.server.web.context import server
+from clef_wsgi.server.web.support.client_address import client_address
+from clef_wsgi.server.web.support.context import server
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _LONGEST = 400 * DAY  # browsers cut longer lives to this (RFC 6265bis, section 5.6.2)
@@ -72,7 +72,7 @@ def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -
         token = sessions.start(
             connection, person_id=person_id, passkey_id=passkey_id, now=now, address=address, user_agent=agent
         )
-        surplus.trim(connection, person_id, now=now)
+        session_limit.trim(connection, person_id, now=now)
     session = sessions.find(connection, token, now=now)
     lifetime = _LONGEST if session.expires_at is None else min(session.expires_at - now, _LONGEST)
     g.session_cookie = (token, lifetime // SECOND)

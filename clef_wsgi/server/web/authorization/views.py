@@ -15,15 +15,15 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
 from clef_wsgi.base import redirect_rules
-from clef_wsgi.server.delivery import waiting
+from clef_wsgi.server.delivery import expedite
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, audit, codes
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web import browser
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.guard import limit
-from clef_wsgi.server.web.pages import PageError, render, see_other
+from clef_wsgi.server.web.support import cookies
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.guard import limit
+from clef_wsgi.server.web.support.pages import PageError, render, see_other
 
 room = Blueprint("login", __name__, url_prefix="/iframes")
 
@@ -57,7 +57,7 @@ def ask() -> Response:
     """Who is signed in already goes on with one click."""
     with server().database.reading() as connection:
         login = read_login(connection)
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
         if session is not None:
             _check_allowed(connection, session, login)
     if session is None:
@@ -78,12 +78,12 @@ def approve_here() -> Response:
     limit("sign_in")
     with server().database.reading() as connection:
         login = read_login(connection)
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
     if session and "late" not in request.form and is_late(session, login):
         return see_other(late_url(login))
     with server().database.writing() as connection:
         login = read_login(connection)
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
         url = session and approve(connection, session, login)
     return send_back(login, url) if url else see_other(f"/iframes/qr?{login.query}")
 
@@ -93,7 +93,7 @@ def warn() -> Response:
     """The site has yet to hear of an older logout, which may end the login that is about to begin."""
     with server().database.reading() as connection:
         login = read_login(connection)
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
     if session is None or has_heard(session, login):
         return see_other(f"/iframes/qr?{login.query}")
     return render("late.html", login=login)
@@ -105,7 +105,7 @@ def ask_again() -> Response:
     limit("account")
     with server().database.reading() as connection:
         login = read_login(connection)
-        session = browser.current_session(connection)
+        session = cookies.current_session(connection)
     return jsonify(heard=session is None or has_heard(session, login))
 
 
@@ -114,7 +114,7 @@ def is_late(session: Session, login: LoginRequest) -> bool:
     shared = server()
     if shared.deliver is False:
         return False
-    return not waiting.heard(
+    return not expedite.heard(
         shared.database,
         session.person.id,
         login.app.id,
@@ -128,7 +128,7 @@ def has_heard(session: Session, login: LoginRequest) -> bool:
     """Return the same without waiting."""
     shared = server()
     person_id, app_id = session.person.id, login.app.id
-    return waiting.has_heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
+    return expedite.has_heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
 
 
 def late_url(login: LoginRequest) -> str:
@@ -196,7 +196,7 @@ def approve(connection: Connection, session: Session, login: LoginRequest) -> st
         action="login",
         subject=f"app:{login.app.id}",
         now=now,
-        address=browser.request_address(),
+        address=cookies.request_address(),
     )
     return redirect_rules.with_answer(login.redirect_url, code, login.state)
 

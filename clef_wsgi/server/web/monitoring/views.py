@@ -13,9 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from clef_wsgi.server.errors import DatabaseUnavailable
 from clef_wsgi.server.records import backlog
-from clef_wsgi.server.web.addresses import comes_from
-from clef_wsgi.server.web.context import server
-from clef_wsgi.server.web.pages import PageError
+from clef_wsgi.server.web.support.client_address import comes_from
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.pages import PageError
 
 room = Blueprint("operation", __name__)
 

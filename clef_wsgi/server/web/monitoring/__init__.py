@@ -1,0 +1,1 @@
+"""Liveness and metrics for the operator: ``/healthz`` and ``/metrics``."""

@@ -1,0 +1,1 @@
+"""Shared by the views: cookies, request checks, rate limits, pages, and what a request says of its client."""
