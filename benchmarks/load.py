@@ -88,7 +88,7 @@ class Provider:
 
         return LoginStart(f"https://provider.example/?state={state}", {})
 
-    def finish_login(self, query: Any, memo: Any, redirect_url: str) -> Any:
+    def finish_login(self, query: Any, provider_state: Any, redirect_url: str) -> Any:
         from clef_wsgi import Identity
 
         return Identity({"id": query["code"], "email": "ann@example.org", "first_name": "Ann"})

@@ -53,7 +53,7 @@ class Provider:
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
         return LoginStart(f"https://provider.example/?state={state}")
 
-    def finish_login(self, query: Any, memo: Any, redirect_url: str) -> Identity:
+    def finish_login(self, query: Any, provider_state: Any, redirect_url: str) -> Identity:
         return Identity({"id": query["code"], "email": "ann@example.org", "first_name": "Ann"})
 
     def read_logout(self, form: Any) -> Logout:

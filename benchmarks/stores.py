@@ -70,7 +70,7 @@ class Case:
         store = self.store
         began = time.perf_counter_ns()
         for number in itertools.islice(self._numbers, self._records):
-            store.record_logout([f"person {number}"], once=f"notice {number}")
+            store.record_logout([f"person {number}"], idempotency_key=f"notice {number}")
         return (time.perf_counter_ns() - began) / self._records / 1000
 
 

@@ -27,7 +27,7 @@ class Gate(Protocol):
 
     def sign_out(self, environ: dict[str, Any]) -> None: ...
 
-    def lives(self, record: Any) -> bool: ...
+    def is_active(self, record: Any) -> bool: ...
 
 
 class ClefLogin:
@@ -67,7 +67,7 @@ class ClefLogin:
 
         :raises StoreUnavailable: the store can't be asked: end the stream then.
         """
-        return self.id is not None and self._gate.lives(self.record)
+        return self.id is not None and self._gate.is_active(self.record)
 
     def url(self, next: str | None = None) -> str:
         """The absolute URL that starts a login. Writes nothing."""

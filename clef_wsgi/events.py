@@ -43,22 +43,22 @@ observers: list[Observer] = []
 """Called with each event, whatever the logger's level is. Shared by all middlewares of the process."""
 
 
-def tell(event: str, message: str, *words: object, **fields: Any) -> None:
-    """Tells of one event.
+def emit(event: str, message: str, *words: object, **fields: Any) -> None:
+    """Emit one event, to the log and to every observer.
 
     :param event: a name of :data:`EVENTS`.
     :param message: the line for people; ``words`` fill its ``%s``.
     :param fields: what the event carries.
     """
-    level, told = EVENTS[event].level, {"event": event, **fields}
-    log.log(level, message, *words, exc_info=level >= logging.ERROR, extra=told)
+    level, content = EVENTS[event].level, {"event": event, **fields}
+    log.log(level, message, *words, exc_info=level >= logging.ERROR, extra=content)
     for observer in observers:
-        _show(observer, told)
+        _notify(observer, content)
 
 
-def _show(observer: Observer, told: Mapping[str, Any]) -> None:
+def _notify(observer: Observer, content: Mapping[str, Any]) -> None:
     try:
-        observer(told)
+        observer(content)
     except Exception:  # who counts must not be able to break a login
         log.exception("an observer failed")
 

@@ -21,11 +21,11 @@ MAX_USER_ID_LENGTH = 512
 class LoginStart:
     """Where to send the browser, and what the provider wants back at the end.
 
-    ``url`` is absolute. ``memo`` is a small dict of JSON values that waits in the session.
+    ``url`` is absolute. ``provider_state`` is a small dict of JSON values that waits in the session.
     """
 
     url: str = field(repr=False)
-    memo: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    provider_state: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Identity:
 class Logout:
     """A logout that the provider vouches for.
 
-    ``keys`` are the logout keys it ends. ``once`` is a digest of the notice, so that the same notice has
+    ``keys`` are the logout keys it ends. ``idempotency_key`` is a digest of the notification, so that the same one has
     one effect only; ``None`` where every delivery shall count.
     """
 
     keys: tuple[str, ...]
-    once: str | None = field(default=None, repr=False)
+    idempotency_key: str | None = field(default=None, repr=False)
 
 
 @runtime_checkable
@@ -78,12 +78,12 @@ class IdentityProvider(Protocol):
         :raises ProviderUnavailable: when that can't be told without asking the provider, in vain.
         """
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
         """Turns the callback into an identity.
 
         :param query: the callback's query; ``code`` and ``state`` are there, once each, and the state has
             been matched and spent already.
-        :param memo: what :meth:`start_login` gave for this very login.
+        :param provider_state: what :meth:`start_login` gave for this very login.
         :param redirect_url: as given to :meth:`start_login`.
         :raises LoginRefused: the login must not go on.
         :raises ProviderUnavailable: the provider can't be asked, or makes no sense.
@@ -116,11 +116,11 @@ class LogoutStore(Protocol):
     def tick(self) -> int:
         """A new stamp, greater than all before it."""
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Stamps all ``keys`` with one new stamp, in one transaction, durably.
 
-        :param once: a digest; when the store knows it already, nothing is done.
-        :returns: True when recorded, False when ``once`` was known.
+        :param idempotency_key: a digest; when the store knows it already, nothing is done.
+        :returns: True when recorded, False when ``idempotency_key`` was known.
         """
 
     def newest_logout(self, keys: Iterable[str]) -> int:

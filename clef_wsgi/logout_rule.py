@@ -46,7 +46,7 @@ class Logins:
         self._max_age = max_age
         self._clock = clock
 
-    def living(self, session: Any) -> Record | None:
+    def active(self, session: Any) -> Record | None:
         """The login that nothing has ended. What a dead one left in the session is emptied out.
 
         :raises StoreUnavailable: the session or the store can't be asked.
@@ -63,7 +63,7 @@ class Logins:
             self._notice(session, "malformed")
         return None
 
-    def lives(self, record: Record) -> bool:
+    def is_active(self, record: Record) -> bool:
         """Ask the store alone whether a login that was read before is still living.
 
         :raises StoreUnavailable: the store can't be asked.
@@ -107,7 +107,7 @@ class Logins:
         is_theirs = self._end_previous(session, user["id"])
         under_way = self._started.inherited(session)
         login_record.replace(session, self._entry, record, keep=is_theirs, more=under_way)
-        events.tell("login", "a login was written", keys=events.digests(login_keys))
+        events.emit("login", "a login was written", keys=events.digests(login_keys))
 
     def end(self, session: Any) -> None:
         """Records the end of this browser's login, then empties its session.
@@ -117,14 +117,14 @@ class Logins:
         record = login_record.read(session, self._entry)
         if record is not None:
             self._store.record_logout(record["keys"][:1])
-            events.tell("sign_out", "a browser signed out", keys=events.digests(record["keys"]))
+            events.emit("sign_out", "a browser signed out", keys=events.digests(record["keys"]))
         login_record.empty(session, self._entry)
 
     def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
         """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
         keys = events.digests(record["keys"] if record else ())
-        events.tell("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
+        events.emit("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
         login_record.empty(session, self._entry)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:
@@ -132,6 +132,6 @@ class Logins:
         previous = login_record.read(session, self._entry)
         if previous is None:
             return not login_record.holds_anything_of_a_login(session, self._entry)
-        is_theirs = previous["user"]["id"] == user_id and self.lives(previous)
+        is_theirs = previous["user"]["id"] == user_id and self.is_active(previous)
         self._store.record_logout(previous["keys"][:1])
         return is_theirs

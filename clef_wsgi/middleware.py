@@ -215,7 +215,7 @@ class ClefMiddleware:
         login.document_cache = "no-store" if needs_login else self._signed_in_cache
         if self._carries_cookie(environ):
             try:
-                record = self._logins.living(environ[self._session_key])
+                record = self._logins.active(environ[self._session_key])
             except StoreUnavailable as error:
                 if not self._goes_on or needs_login:
                     page = self._safe_next([urls.current_page(environ, self.site)])
@@ -274,7 +274,7 @@ class ClefMiddleware:
     def _start_login(self, environ: Environ, next: str | None, *, mark: str = "") -> WSGIApplication:
         state = login_state.new_state(next, mark=mark)
         start = self.provider.start_login(state, self._redirect_url)
-        self._remember(environ, state, next, start.memo)
+        self._remember(environ, state, next, start.provider_state)
         return http.redirect(start.url)
 
     def _callback(self, environ: Environ) -> WSGIApplication:
@@ -282,14 +282,14 @@ class ClefMiddleware:
             return http.method_not_allowed("GET")
         query = _callback_query(environ)
         session = self._session(environ)
-        pending = self._started.spend(session, query["state"]) if self._carries_cookie(environ) else None
+        pending = self._started.consume(session, query["state"]) if self._carries_cookie(environ) else None
         if pending is None or not self._started.is_fresh(pending):
             return self._unknown_state(environ, query, pending)
         target = self._target_of(environ, query["state"], pending)
         if "error" in query:
             raise _refused_by_provider(query["error"])
         started = self._logins.tick()
-        identity = self.provider.finish_login(query, pending["memo"], self._redirect_url)
+        identity = self.provider.finish_login(query, pending["provider_state"], self._redirect_url)
         if not login_record.are_keys(identity.keys):
             raise ClaimRejected()
         user = self._completed(environ, dict(identity.user))
@@ -310,13 +310,13 @@ class ClefMiddleware:
         if value is not None and not _fits_remote_user(value):
             why = "it is no text, empty, beyond latin-1, or holds a control character"
             keys = events.digests([self.provider.user_key(user["id"])])
-            events.tell("remote_user_missing", "no REMOTE_USER for a login: %s", why, keys=keys)
+            events.emit("remote_user_missing", "no REMOTE_USER for a login: %s", why, keys=keys)
 
     def _unknown_state(self, environ: Environ, query: Mapping[str, str], expired: Pending | None) -> WSGIApplication:
         """A state that this browser does not hold, or no longer: starts over, once, where that can help."""
         carries_cookie, target = self._carries_cookie(environ), self._target_of(environ, query["state"], expired)
         is_second_try = query["state"].startswith(login_state.SECOND_TRY)
-        if carries_cookie and self._logins.living(environ[self._session_key]) is not None:
+        if carries_cookie and self._logins.active(environ[self._session_key]) is not None:
             return self._redirect_to(target)
         if expired is None and is_second_try:
             raise StateMismatch(
@@ -342,7 +342,7 @@ class ClefMiddleware:
         except LoginRefused:
             raise
         except Exception as error:  # the app's own code: whatever it raises, nobody is signed in
-            events.tell("site_error", "on_login failed", hook="on_login")
+            events.emit("site_error", "on_login failed", hook="on_login")
             raise ClefError("The site could not finish this login.", reason="on_login_failed", status=503) from error
         return stored
 
@@ -365,9 +365,9 @@ class ClefMiddleware:
             logout = self.provider.read_logout({name: values[-1] for name, values in form.items()})
         if not logout.keys or not login_record.are_keys(logout.keys):
             raise ProviderUnavailable("The login service named nobody to log out.", reason="provider_answer")
-        is_new = self.logout_store.record_logout(logout.keys, once=logout.once)
+        is_new = self.logout_store.record_logout(logout.keys, idempotency_key=logout.idempotency_key)
         outcome, words = ("recorded", "recorded") if is_new else ("known", "known already")
-        events.tell("webhook", "a logout was %s", words, outcome=outcome, keys=events.digests(logout.keys))
+        events.emit("webhook", "a logout was %s", words, outcome=outcome, keys=events.digests(logout.keys))
 
     def _logout(self, environ: Environ) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
@@ -398,9 +398,9 @@ class ClefMiddleware:
         if self._carries_cookie(environ):
             self._logins.end(session)
 
-    def lives(self, record: login_record.Record) -> bool:
+    def is_active(self, record: login_record.Record) -> bool:
         """Ask the store whether a login still lives."""
-        return self._logins.lives(record)
+        return self._logins.is_active(record)
 
     # -- shared -----------------------------------------------------------------------------------------------
 
@@ -417,8 +417,8 @@ class ClefMiddleware:
     def _redirect_to(self, next: str | None) -> WSGIApplication:
         return http.redirect(self.site.origin + self._page(next))
 
-    def _remember(self, environ: Environ, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
-        self._started.remember(self._session(environ), state, next, memo)
+    def _remember(self, environ: Environ, state: str, next: str | None, provider_state: Mapping[str, Any]) -> None:
+        self._started.remember(self._session(environ), state, next, provider_state)
 
     def _session(self, environ: Environ) -> Any:
         if "clef.ignored" in environ:
@@ -445,7 +445,7 @@ class ClefMiddleware:
         if self._meets_others_unnamed(environ):
             faults.append(_UNNAMED)
         if faults:
-            raise ConfigurationError(faults=tuple(faults))
+            raise ConfigurationError(*faults)
         self._cookie = login_record.cookie(options)
         return self._cookie
 
@@ -461,7 +461,7 @@ class ClefMiddleware:
         session = environ.get(self._session_key)
         outer, outer_session = environ.setdefault("clef.unnamed", (self, session))
         if outer is not self and outer._entry == self._entry and _same_cookie(outer_session, session):
-            raise ConfigurationError(faults=(_UNNAMED,))
+            raise ConfigurationError(_UNNAMED)
 
     def _refusal(self, environ: Environ, error: ClefError, *, retry_url: str) -> WSGIApplication:
         login: ClefLogin = environ["clef.login"]
@@ -474,7 +474,7 @@ class ClefMiddleware:
                 if answer is not None:
                     return answer
             except Exception:  # noqa: BLE001 - the app's own code: the built-in page answers instead
-                events.tell("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
+                events.emit("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
         actions = http.link(retry_url, "Try again") + http.link(self.site.home, "To the front page")
         return http.error_answer(environ, error, reference, actions)
 
@@ -484,7 +484,7 @@ class ClefMiddleware:
         # The cause's own text may hold an URL with a token in it: its name has to do.
         cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
         endpoint = self._endpoints.get(environ.get("PATH_INFO", ""))
-        events.tell(
+        events.emit(
             next((event for kind, event in _TROUBLES.items() if isinstance(error, kind)), "refusal"),
             "%s: %s (cause: %s) [%s]",
             *(error.reason, error.message, cause, reference),
@@ -569,7 +569,7 @@ def wrap(
     except ConfigurationError as error:
         faults += [fault for fault in error.faults if fault not in faults]
     if faults:
-        raise ConfigurationError(faults=tuple(faults))
+        raise ConfigurationError(*faults)
     outer: WSGIApplication = SessionMiddleware(inner, beaker, environ_key=options.get("session_key", "beaker.session"))
     return outer
 

@@ -47,8 +47,8 @@ class ScriptedStore(MemoryLogoutStore):
             raise StoreUnavailable()
         return newest
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
-        recorded = super().record_logout(keys, once=once)
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
+        recorded = super().record_logout(keys, idempotency_key=idempotency_key)
         if getattr(self, "is_down", False):
             raise StoreUnavailable()
         return recorded

@@ -394,7 +394,7 @@ class Plug:
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
         return LoginStart("https://login.example.net/")
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
         if self.outcome is not None:
             raise self.outcome
         return Identity({"id": "anybody"})

@@ -146,7 +146,7 @@ def test_start_login(prefix: str, server: responses.RequestsMock) -> None:
     assert parse_qs(parts.query) == {"app_id": [APP_ID], "redirect_url": [redirect_url], "state": [state]}
     assert " " not in start.url
     assert parts.fragment == ""
-    assert start.memo == {}
+    assert start.provider_state == {}
     assert state not in repr(start)
     assert len(server.calls) == 0
 
@@ -534,8 +534,8 @@ def test_r7_good_token(server: responses.RequestsMock) -> None:
     clef = provider()
     first, second = read(clef), read(clef)
     assert first.keys == (clef.user_key("12345"),)
-    assert first.once == second.once
-    assert len(first.once or "") == 64
+    assert first.idempotency_key == second.idempotency_key
+    assert len(first.idempotency_key or "") == 64
     assert LOGOUT_TOKEN not in repr(first)
 
 
@@ -543,7 +543,7 @@ def test_row_25_digest_is_the_tokens(server: responses.RequestsMock) -> None:
     """Row 25: each token of each application has its own digest."""
     logout(server)
     clef, other = provider(), provider(app_id="f" * 32)
-    assert len({read(clef).once, read(clef, "another").once, read(other).once}) == 3
+    assert len({read(clef).idempotency_key, read(clef, "another").idempotency_key, read(other).idempotency_key}) == 3
 
 
 @each("token", ["", "t" * 2049, "a\0", "a\r\nb", "é", "\u2028"])
@@ -628,9 +628,11 @@ def test_without_the_option_a_token_is_opaque(server: responses.RequestsMock) ->
     """A server of somebody's own signs nothing; the digest is the whole token's, signatures included."""
     logout(server)
     clef = provider()
-    assert len({read(clef, token).once for token in (BODY, f"{BODY}.{SIGNATURE}", f"{BODY}.{STRANGERS}")}) == 3
+    assert (
+        len({read(clef, token).idempotency_key for token in (BODY, f"{BODY}.{SIGNATURE}", f"{BODY}.{STRANGERS}")}) == 3
+    )
     signed = provider(signed_tokens=True)
-    assert read(signed, f"{BODY}.{SIGNATURE}").once == read(clef, f"{BODY}.{SIGNATURE}").once
+    assert read(signed, f"{BODY}.{SIGNATURE}").idempotency_key == read(clef, f"{BODY}.{SIGNATURE}").idempotency_key
 
 
 @each("value", [None, 1, "true", ()])

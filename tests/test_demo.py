@@ -47,11 +47,11 @@ class Store(MemoryLogoutStore):
     def newest_logout(self, keys: Iterable[str]) -> int:
         return 0 if self.sabotage == "finds nothing" else super().newest_logout(keys)
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Sabotaged, it knows "here" only: a notice of the login server changes nothing."""
         forgets = self.sabotage == "records no notice"
         kept = [key for key in keys if key.startswith("login:")] if forgets else keys
-        return super().record_logout(kept, once=once)
+        return super().record_logout(kept, idempotency_key=idempotency_key)
 
 
 class LyingSite:

@@ -34,10 +34,10 @@ class BrokenStore(MemoryLogoutStore):
             raise StoreUnavailable from OSError("hunter2")
         return super().newest_logout(keys)
 
-    def record_logout(self, keys: Any, *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Any, *, idempotency_key: str | None = None) -> bool:
         if not self.is_there:
             raise StoreUnavailable from OSError("hunter2")
-        return super().record_logout(keys, once=once)
+        return super().record_logout(keys, idempotency_key=idempotency_key)
 
 
 @pytest.fixture
@@ -256,11 +256,11 @@ def test_events_are_those_of_the_page() -> None:
 
 
 def test_every_told_event_is_on_the_list(told: list[dict[str, Any]]) -> None:
-    """Each call of ``tell`` names an event, and gives just what the list says it carries."""
+    """Each call of ``emit`` names an event, and gives just what the list says it carries."""
     calls = [
         (match[1], set(re.findall(r"(?<![\w.])(\w+)=(?!=)", match[2])))
         for path in Path(events.__file__).parent.glob("*.py")
-        for match in re.finditer(r"events\.tell\(\s*\"(\w+)\",(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
+        for match in re.finditer(r"events\.emit\(\s*\"(\w+)\",(.*?)\)\n", path.read_text(encoding="utf-8"), re.DOTALL)
     ]
     assert {name for name, _ in calls} == {
         "login",

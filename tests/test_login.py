@@ -26,7 +26,7 @@ class TiedStore:
     def tick(self) -> int:
         return 5
 
-    def record_logout(self, keys: Any, *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Any, *, idempotency_key: str | None = None) -> bool:
         self.logouts.update(dict.fromkeys(keys, 5))
         return True
 
@@ -53,7 +53,7 @@ def test_r1_a_good_code_signs_in_under_a_new_session_id_and_leads_to_a_clean_url
 
 
 def test_r1_the_provider_is_given_the_state_the_memo_and_the_callback_url() -> None:
-    """R1: the provider gets the same state and redirect URL at both ends, and its own memo back."""
+    """R1: the provider gets the same state and redirect URL at both ends, and its own state back."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     state = ann.start_login()
@@ -297,10 +297,10 @@ def test_row_7_the_issuer_reaches_the_provider_who_refuses_it() -> None:
     """Row 7: ``iss`` is handed over with the code, missing or not; a provider that finds it wrong is obeyed."""
 
     class MixUp(FakeProvider):
-        def finish_login(self, query: Any, memo: Any, redirect_url: str) -> Identity:
+        def finish_login(self, query: Any, provider_state: Any, redirect_url: str) -> Identity:
             if query.get("iss") != PROVIDER_URL:
                 raise ClaimRejected(reason="wrong_issuer")
-            return super().finish_login(query, memo, redirect_url)
+            return super().finish_login(query, provider_state, redirect_url)
 
     provider = MixUp()
     ann = browser(make_app(provider=provider))

@@ -92,7 +92,7 @@ def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path
     with opened(folder, kind, tmp_path) as store:
         assert living(store, logins) == expected
         assert living(CachedLogoutStore(store, 60), logins) == expected
-        repeated = [store.record_logout(logins[1]["keys"], once=notice) for notice in known["notices"]]
+        repeated = [store.record_logout(logins[1]["keys"], idempotency_key=notice) for notice in known["notices"]]
         assert repeated == [False] * len(known["notices"])
         assert living(store, logins) == expected
         started = store.tick()
@@ -108,7 +108,7 @@ def test_an_older_versions_tables_are_written_on(version: str, kind: str, tmp_pa
     logins = said(folder, kind)["logins"]
     with opened(folder, kind, tmp_path) as store:
         ann = next(login for login in logins if login["lives"])
-        assert store.record_logout(ann["keys"], once="a new notice") is True
+        assert store.record_logout(ann["keys"], idempotency_key="a new notice") is True
         assert living(store, logins) == [login["lives"] and login is not ann for login in logins]
 
 

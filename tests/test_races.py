@@ -312,14 +312,14 @@ class SingleUse(FakeProvider):
         self._used: set[str] = set()
         self._lock = threading.Lock()
 
-    def finish_login(self, query: Any, memo: Any, redirect_url: str) -> Any:
+    def finish_login(self, query: Any, provider_state: Any, redirect_url: str) -> Any:
         with self._lock:
             is_used = query["code"] in self._used
             self._used.add(query["code"])
         if is_used:
             assert self.winner_is_done.wait(PATIENCE_SECONDS)
             raise CodeRejected
-        return super().finish_login(query, memo, redirect_url)
+        return super().finish_login(query, provider_state, redirect_url)
 
 
 class TwoAtOnce(MemoryNamespaceManager):  # type: ignore[misc]  # Beaker ships no types

@@ -433,7 +433,7 @@ def test_row_34_no_content_under_our_keys_is_an_error(value: Any) -> None:
 
 
 @SETTINGS
-@given(field=st.sampled_from(["next", "memo", "at", "more"]), value=JSON)
+@given(field=st.sampled_from(["next", "provider_state", "at", "more"]), value=JSON)
 def test_row_34_no_login_under_way_is_an_error(field: str, value: Any) -> None:
     """One field of a login under way is anything JSON can hold: it goes on, or it starts over, without exception."""
     records, provider = MemoryRecords(), FakeProvider()
@@ -470,7 +470,17 @@ def test_row_34_a_login_under_way_whose_time_is_none_is_expired(at: Any) -> None
     assert ann.user is None
 
 
-@each(("field", "value"), [("memo", None), ("memo", []), ("memo", "x"), ("next", 7), ("next", []), ("next", True)])
+@each(
+    ("field", "value"),
+    [
+        ("provider_state", None),
+        ("provider_state", []),
+        ("provider_state", "x"),
+        ("next", 7),
+        ("next", []),
+        ("next", True),
+    ],
+)
 def test_row_34_a_login_under_way_that_is_not_of_the_shape_starts_over(field: str, value: Any) -> None:
     """A record of ours that somebody changed is not taken to the provider."""
     records, provider = MemoryRecords(), FakeProvider()

@@ -76,7 +76,7 @@ class OwnTimeContract(KeptLogoutStoreContract):
     def test_prune_by_age_in_its_own_time(self, store: LogoutStore, clock: FakeClock) -> None:
         """What is older than the age goes, with the logins and notices of that time; what is younger stays."""
         bob = store.tick()
-        store.record_logout(["ann", "login:1"], once="digest")
+        store.record_logout(["ann", "login:1"], idempotency_key="digest")
         threading.Event().wait(0.5)
         carl = store.tick()
         store.record_logout(["dora"])
@@ -85,7 +85,7 @@ class OwnTimeContract(KeptLogoutStoreContract):
         assert store.newest_logout(["bob"]) > bob
         assert store.newest_logout(["carl"]) < carl
         assert store.newest_logout(["dora"]) == dora
-        assert store.record_logout(["ann"], once="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
 
     def put_mark_ahead(self) -> None:
         """Makes the greatest stamp a day newer than the server's time: as when its clock is set back a day."""
@@ -173,17 +173,17 @@ class SQLContract(OwnTimeContract):
             literal = f"x'{digest}'" if self.url.startswith("mariadb") else rf"'\x{digest}'"
             self.execute(f"ALTER TABLE {{}}logout ADD CONSTRAINT refuses CHECK (digest <> {literal})")
         with pytest.raises(clef_wsgi.StoreUnavailable):
-            store.record_logout(["ann", "bob"], once="digest")
+            store.record_logout(["ann", "bob"], idempotency_key="digest")
         assert store.newest_logout(["ann", "bob"]) < started
-        assert store.record_logout(["ann"], once="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
 
     def test_lost_notices(self, store: LogoutStore) -> None:
         """Without the table of notices they count once more, and no login of before lives again."""
         started = store.tick()
-        store.record_logout(["ann"], once="digest")
+        store.record_logout(["ann"], idempotency_key="digest")
         self.execute("DROP TABLE {}notice")
         assert store.newest_logout(["ann"]) > started
-        assert [store.record_logout(["ann"], once="digest") for _ in range(2)] == [True, False]
+        assert [store.record_logout(["ann"], idempotency_key="digest") for _ in range(2)] == [True, False]
 
     def test_prune_goes_on_until_all_is_done(self, store: LogoutStore) -> None:
         """Records and notices are dropped in steps, and more than one step is made, for either."""
@@ -270,7 +270,7 @@ class RedisContract(OwnTimeContract):
 
     def test_records_have_no_end(self, store: LogoutStore) -> None:
         """Nothing expires by itself: a record that went away by its time would be a login that lives again."""
-        store.record_logout(["ann"], once="digest")
+        store.record_logout(["ann"], idempotency_key="digest")
         assert self.client().ttl(self.key) == -1
 
     def test_forgotten_scripts(self, store: LogoutStore) -> None:

@@ -282,7 +282,7 @@ def test_mode(path: Path) -> None:
 
 def test_keys_are_not_in_the_file(store: SQLiteLogoutStore, path: Path) -> None:
     """The file holds digests, no names and no tokens."""
-    store.record_logout(["person-in-clear"], once="notice-in-clear")
+    store.record_logout(["person-in-clear"], idempotency_key="notice-in-clear")
     store.close()
     assert b"in-clear" not in path.read_bytes()
 
@@ -410,8 +410,8 @@ def test_file_replaced_in_the_middle_of_a_write(path: Path, tmp_path: Path) -> N
         started = store.tick()
         work.append(path.unlink)
         with pytest.raises(StoreUnavailable):
-            store.record_logout(["ann"], once="digest")
-        assert store.record_logout(["ann"], once="digest") is True
+            store.record_logout(["ann"], idempotency_key="digest")
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
         assert store.newest_logout(["ann"]) > started
 
 
@@ -620,7 +620,7 @@ def test_locked_by_another_process(store: SQLiteLogoutStore, path: Path) -> None
             store.record_logout(["ann"])
         assert 0.25 < time.monotonic() - begun < 3
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
-        assert str(caught.value) == StoreUnavailable.default_message
+        assert str(caught.value) == StoreUnavailable.message
         assert store.newest_logout(["ann"]) < started
         child.send("free it")
         received(child)
@@ -751,9 +751,9 @@ def test_error_of_the_clock_leaves_nothing_half_done(path: Path) -> None:
     with closing(SQLiteLogoutStore(path, clock=fragile_clock, write_timeout_seconds=0.3)) as store:
         broken.append(True)
         with pytest.raises(ZeroDivisionError):
-            store.record_logout(["ann"], once="digest")
+            store.record_logout(["ann"], idempotency_key="digest")
         broken.clear()
-        assert store.record_logout(["ann"], once="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
 
 
 # Connections

@@ -32,9 +32,9 @@ class FlakyStore(MemoryLogoutStore):
         self._asked("tick")
         return super().tick()
 
-    def record_logout(self, keys: Any, *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Any, *, idempotency_key: str | None = None) -> bool:
         self._asked("record_logout")
-        return super().record_logout(keys, once=once)
+        return super().record_logout(keys, idempotency_key=idempotency_key)
 
     def newest_logout(self, keys: Any) -> int:
         self._asked("newest_logout")

@@ -467,7 +467,7 @@ def test_a_redis_cluster() -> None:
         client: Any = redis.RedisCluster(host="127.0.0.1", port=server.port, socket_timeout=5)
         with closing(RedisLogoutStore(client)) as store:
             started = store.tick()
-            assert store.record_logout(["ann", "login:1"], once="digest") is True
-            assert store.record_logout(["ann"], once="digest") is False
+            assert store.record_logout(["ann", "login:1"], idempotency_key="digest") is True
+            assert store.record_logout(["ann"], idempotency_key="digest") is False
             assert store.newest_logout(["bob"]) < started < store.newest_logout(["login:1"])
             assert store.prune(0) == 2

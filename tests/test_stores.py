@@ -108,7 +108,7 @@ def test_memory_store_takes_a_notice_once_at_a_time() -> None:
     store = MemoryLogoutStore(clock=busy_clock)
 
     def deliver() -> None:
-        answers.append(store.record_logout(["ann"], once="digest"))
+        answers.append(store.record_logout(["ann"], idempotency_key="digest"))
 
     deliveries.append(threading.Thread(target=deliver))
     deliver()
@@ -143,13 +143,13 @@ class Model:
         self.living[self.store.tick()] = keys
 
     def sign_out(self, event: tuple[tuple[str, ...], str | None]) -> None:
-        keys, once = event
-        is_new = once is None or once not in self.notices
-        assert self.store.record_logout(keys, once=once) is is_new
+        keys, idempotency_key = event
+        is_new = idempotency_key is None or idempotency_key not in self.notices
+        assert self.store.record_logout(keys, idempotency_key=idempotency_key) is is_new
         if is_new:
             self._end(lambda _, login_keys: EVERYONE in keys or not {*keys}.isdisjoint(login_keys))
-            if once is not None:
-                self.notices[once] = self.store.newest_logout(keys)
+            if idempotency_key is not None:
+                self.notices[idempotency_key] = self.store.newest_logout(keys)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -158,7 +158,7 @@ class Model:
         self.store.prune(age)
         cut = int((self.clock.now - age) * 1_000_000)
         self._end(lambda started, _: started <= cut)
-        self.notices = {once: stamp for once, stamp in self.notices.items() if stamp >= cut}
+        self.notices = {idempotency_key: stamp for idempotency_key, stamp in self.notices.items() if stamp >= cut}
 
     def _end(self, ends: Callable[[int, tuple[str, ...]], bool]) -> None:
         ended = {started: keys for started, keys in self.living.items() if ends(started, keys)}

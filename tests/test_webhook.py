@@ -48,9 +48,9 @@ class CountingStore(MemoryLogoutStore):
         self.records: list[tuple[str, ...]] = []
         super().__init__()
 
-    def record_logout(self, keys: Any, *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Any, *, idempotency_key: str | None = None) -> bool:
         self.records.append(tuple(keys))
-        return super().record_logout(keys, once=once)
+        return super().record_logout(keys, idempotency_key=idempotency_key)
 
 
 def post(app: Any, body: bytes, **environ: Any) -> Any:
@@ -487,7 +487,7 @@ def test_row_27_a_late_first_delivery_ends_the_newer_login_of_that_person_alone(
 
 
 def test_a_notice_without_a_digest_counts_each_time() -> None:
-    """A provider that gives no ``once`` wants every delivery to count."""
+    """A provider that gives no ``idempotency_key`` wants every delivery to count."""
     provider = FakeProvider()
     provider.logout = Logout((provider.user_key("ann"),))
     ann = browser(make_app(provider=provider))

@@ -20,11 +20,11 @@ class ClefError(Exception):
 
     reason: str = "error"
     status: int = 500
-    default_message: str = "Something went wrong."
+    message: str = "Something went wrong."
 
     def __init__(self, message: str | None = None, *, reason: str | None = None, **details: Any) -> None:
-        self.message = message or self.default_message
-        self.reason = reason or type(self).reason
+        self.message = message or self.message
+        self.reason = reason or self.reason
         vars(self).update(details)
         super().__init__(self.message)
 
@@ -34,10 +34,9 @@ class ConfigurationError(ClefError, ValueError):
 
     reason = "configuration"
 
-    def __init__(self, message: str | None = None, *, faults: tuple[str, ...] = (), **details: Any) -> None:
-        super().__init__(message or " ".join(faults), faults=faults or (message or "",), **details)
-
-    faults: tuple[str, ...]
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+        super().__init__(" ".join(faults))
 
 
 class LoginRefused(ClefError):
@@ -45,42 +44,42 @@ class LoginRefused(ClefError):
 
     reason = "login_refused"
     status = 400
-    default_message = "This login could not be completed."
+    message = "This login could not be completed."
 
 
 class StateMismatch(LoginRefused):
     """The answer belongs to no login that this browser started (RFC 6749, section 10.12)."""
 
     reason = "state_mismatch"
-    default_message = "This login was not started here, or it was already used."
+    message = "This login was not started here, or it was already used."
 
 
 class StateExpired(LoginRefused):
     """The login was started longer ago than ``state_lifetime``."""
 
     reason = "state_expired"
-    default_message = "This login took too long."
+    message = "This login took too long."
 
 
 class CodeRejected(LoginRefused):
     """The provider does not accept the code: used before, too old, or of another application."""
 
     reason = "code_rejected"
-    default_message = "The login service did not accept this login: it may be too old, or used already."
+    message = "The login service did not accept this login: it may be too old, or used already."
 
 
 class ClaimRejected(LoginRefused):
     """What the provider says about the person can't be believed or used."""
 
     reason = "claim_rejected"
-    default_message = "The login service's answer about you could not be used."
+    message = "The login service's answer about you could not be used."
 
 
 class LoggedOutMeanwhile(LoginRefused):
     """A logout came in between the start and the end of the exchange; it wins."""
 
     reason = "logged_out_meanwhile"
-    default_message = "You logged out while this login was under way."
+    message = "You logged out while this login was under way."
 
 
 class LogoutRefused(ClefError):
@@ -88,7 +87,7 @@ class LogoutRefused(ClefError):
 
     reason = "logout_refused"
     status = 400
-    default_message = "This logout could not be accepted."
+    message = "This logout could not be accepted."
 
 
 class ProviderUnavailable(ClefError):
@@ -97,7 +96,7 @@ class ProviderUnavailable(ClefError):
     reason = "provider_unavailable"
     status = 503
     retry_after: int = 5
-    default_message = "The login service can't be reached right now."
+    message = "The login service can't be reached right now."
 
 
 class StoreUnavailable(ClefError):
@@ -106,4 +105,4 @@ class StoreUnavailable(ClefError):
     reason = "store_unavailable"
     status = 503
     retry_after: int = 5
-    default_message = "Logins can't be checked right now."
+    message = "Logins can't be checked right now."

@@ -29,7 +29,7 @@ class Faults:
 
     def raise_all(self) -> None:
         if self._sentences:
-            raise ConfigurationError(faults=tuple(self._sentences))
+            raise ConfigurationError(*self._sentences)
 
     def plug(self, option: str, value: Any, protocol: type) -> Any:
         if isinstance(value, type) or not isinstance(value, protocol):

@@ -36,7 +36,7 @@ class Pending(TypedDict):
     """A login that was started: ``next`` is a path of this site or None, ``at`` is ``clock``'s time."""
 
     next: str | None
-    memo: dict[str, Any]
+    provider_state: dict[str, Any]
     at: float
 
 
@@ -53,12 +53,12 @@ class StartedLogins:
         self._lifetime = lifetime
         self._clock = clock
 
-    def remember(self, session: SessionObject, state: str, next: str | None, memo: Mapping[str, Any]) -> None:
+    def remember(self, session: SessionObject, state: str, next: str | None, provider_state: Mapping[str, Any]) -> None:
         """Keep a started login; beyond :data:`MAX_STARTED` the oldest is dropped.
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
-        login = {"state": _digest(state), "memo": dict(memo), "at": float(self._clock())}
+        login = {"state": _digest(state), "provider_state": dict(provider_state), "at": float(self._clock())}
         with BACK_END:
             owner, is_first = _digest(session.id), session.is_new and not session.request["set_cookie"]
             name = self._name(owner, _FIRST if is_first else state)
@@ -71,7 +71,7 @@ class StartedLogins:
         # There may be no session yet: its id is all that the browser needs.
         session.request["set_cookie"] = True
 
-    def spend(self, session: SessionObject, state: str) -> Pending | None:
+    def consume(self, session: SessionObject, state: str) -> Pending | None:
         """Take a started login out, before anybody speaks to the network. Return None where it is unknown, or spent.
 
         :raises StoreUnavailable: the back-end can't be asked.
@@ -204,7 +204,7 @@ def _is_pending(pending: dict[str, Any]) -> bool:
     return (
         pending.keys() == Pending.__annotations__.keys()
         and (pending["next"] is None or isinstance(pending["next"], str))
-        and isinstance(pending["memo"], dict)
+        and isinstance(pending["provider_state"], dict)
         and type(pending["at"]) is float
     )
 

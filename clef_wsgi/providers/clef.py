@@ -93,7 +93,7 @@ class ClefProvider:
         except ConfigurationError as error:
             faults += error.faults
         if faults:
-            raise ConfigurationError(faults=tuple(faults))
+            raise ConfigurationError(*faults)
         self.app_id = app_id
         self.server_url = server_url.rstrip("/")
         self._secrets = tuple(dict.fromkeys([app_secret] if isinstance(app_secret, str) else app_secret))
@@ -124,7 +124,7 @@ class ClefProvider:
         }
         return "<script {}></script>".format(" ".join(f'{k}="{escape(v)}"' for k, v in attributes.items()))
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
         """Changes the code for a token, and the token for a person, both before one deadline.
 
         :raises LoginRefused: the query tells of an error.
@@ -157,8 +157,8 @@ class ClefProvider:
         clef_id = _canonical_id(_checked(answer, "Invalid Logout Token.", LogoutRefused()).get("clef_id"))
         if clef_id is None:
             raise _nonsense(answer)
-        once = hashlib.sha256(_canonical_json("clef", self.app_id, token).encode()).hexdigest()
-        return Logout(keys=(self.user_key(clef_id),), once=once)
+        idempotency_key = hashlib.sha256(_canonical_json("clef", self.app_id, token).encode()).hexdigest()
+        return Logout(keys=(self.user_key(clef_id),), idempotency_key=idempotency_key)
 
     def check_peer(self, redirect_url: str) -> Iterator[tuple[str, str, str]]:
         """Ask the server whether it knows this site, each of its secrets and its callback, with a code that nobody has.

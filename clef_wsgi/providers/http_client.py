@@ -86,7 +86,7 @@ class HttpClient:
             *host_faults(allow_http_hosts),
         )
         if faults:
-            raise ConfigurationError(faults=faults)
+            raise ConfigurationError(*faults)
         self._timeout_seconds = timeout_seconds
         self._verify = ca_file or True
         self._proxies = {"http": proxy_url, "https": proxy_url} if proxy_url else {}

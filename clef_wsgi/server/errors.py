@@ -6,22 +6,12 @@ an API call says it is not known here.
 
 from __future__ import annotations
 
-
-class ServerError(Exception):
-    """The root. ``str()`` of it is a sentence for people."""
-
-    message = "Something went wrong."
-
-    def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.message)
+from clef_wsgi.base.errors import ClefError
+from clef_wsgi.base.errors import ConfigurationError as ConfigurationError
 
 
-class ConfigurationError(ServerError, ValueError):
-    """Something can't work as it was set up. ``faults`` holds one sentence for each fault."""
-
-    def __init__(self, *faults: str) -> None:
-        self.faults = faults
-        super().__init__(" ".join(faults))
+class ServerError(ClefError):
+    """The root of the server's own errors. ``str()`` of it is a sentence for people."""
 
 
 class DatabaseTooNew(ConfigurationError):

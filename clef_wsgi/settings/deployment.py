@@ -104,7 +104,7 @@ def load(settings: Mapping[str, str]) -> Deployment:
     deployment = Deployment(provider, store, options, _session(values, texts))
     faults += _faults_together(deployment, texts)
     if faults:
-        raise ConfigurationError(faults=tuple(dict.fromkeys(faults)))
+        raise ConfigurationError(*dict.fromkeys(faults))
     return deployment
 
 

@@ -76,11 +76,11 @@ class CachedLogoutStore:
         """As the store's."""
         return self.store.tick()
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """As the store's. What memory knew of these keys counts no longer, also where the store failed."""
         ended = listed(keys)
         try:
-            return self.store.record_logout(ended, once=once)
+            return self.store.record_logout(ended, idempotency_key=idempotency_key)
         finally:
             self._forget(ended)
 

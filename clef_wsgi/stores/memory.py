@@ -42,24 +42,24 @@ class MemoryLogoutStore:
         with self._lock:
             return self._new_stamp()
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Stamps all ``keys`` with one new stamp.
 
         :param keys: any text; a single ``str`` in place of a list is refused.
-        :param once: a digest; when it is known already, nothing is done.
-        :returns: True when recorded, False when ``once`` was known.
+        :param idempotency_key: a digest; when it is known already, nothing is done.
+        :returns: True when recorded, False when ``idempotency_key`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = list(keys)
         if isinstance(keys, str) or not all([isinstance(key, str) for key in wanted]):
             raise TypeError("keys must be a list of str, not one str: write [key].")
         with self._lock:
-            if once is not None and once in self._notices:
+            if idempotency_key is not None and idempotency_key in self._notices:
                 return False
             stamp = self._new_stamp()
             self._logouts.update(dict.fromkeys(wanted, stamp))
-            if once is not None:
-                self._notices[once] = stamp
+            if idempotency_key is not None:
+                self._notices[idempotency_key] = stamp
         return True
 
     def newest_logout(self, keys: Iterable[str]) -> int:
@@ -94,7 +94,7 @@ class MemoryLogoutStore:
             before = len(self._logouts)
             kept = {key: stamp for key, stamp in self._logouts.items() if stamp >= cut and key != EVERYONE}
             kept[EVERYONE] = max(self._logouts[EVERYONE], cut)
-            self._notices = {once: stamp for once, stamp in self._notices.items() if stamp >= cut}
+            self._notices = {idempotency_key: stamp for idempotency_key, stamp in self._notices.items() if stamp >= cut}
             self._logouts = kept
             return before - len(kept)
 

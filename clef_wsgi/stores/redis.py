@@ -57,16 +57,16 @@ Everyone's new record is above all that is left: the mark may have gone alone, a
 _TICK = f"{_BEGIN} return {{text(new_stamp())}}"
 
 _RECORD = f"""{_BEGIN}
-local once = ARGV[3]
-if once ~= '' and redis.call('ZSCORE', key, once) then
+local idempotency_key = ARGV[3]
+if idempotency_key ~= '' and redis.call('ZSCORE', key, idempotency_key) then
   return {{text(mark), 0}}
 end
 local stamp = text(new_stamp())
 for index = 4, #ARGV do
   redis.call('ZADD', key, stamp, ARGV[index])
 end
-if once ~= '' then
-  redis.call('ZADD', key, stamp, once)
+if idempotency_key ~= '' then
+  redis.call('ZADD', key, stamp, idempotency_key)
 end
 return {{stamp, 1}}
 """
@@ -156,15 +156,15 @@ class RedisLogoutStore:
         """A new stamp in microseconds, greater than all that anybody got from this server."""
         return self._run(_TICK)[0]
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Stamps all ``keys`` with one new stamp, in one step of the server.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
-        :param once: a digest; when the server knows it already, nothing is done.
-        :returns: True when recorded, False when ``once`` was known.
+        :param idempotency_key: a digest; when the server knows it already, nothing is done.
+        :returns: True when recorded, False when ``idempotency_key`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
-        notice = b"" if once is None else _member(b"n", once)
+        notice = b"" if idempotency_key is None else _member(b"n", idempotency_key)
         return bool(self._run(_RECORD, notice, *_members(keys))[1])
 
     def newest_logout(self, keys: Iterable[str]) -> int:

@@ -91,16 +91,16 @@ class SQLAlchemyLogoutStore:
         self._saw(stamp)
         return stamp
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Stamps all ``keys`` with one new stamp, in one transaction.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
-        :param once: a digest; when the database knows it already, nothing is done.
-        :returns: True when recorded, False when ``once`` was known.
+        :param idempotency_key: a digest; when the database knows it already, nothing is done.
+        :returns: True when recorded, False when ``idempotency_key`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = dict.fromkeys(digests(keys))
-        notice = None if once is None else digest(once)
+        notice = None if idempotency_key is None else digest(idempotency_key)
         return self._connections.write(lambda connection: self._record(connection, wanted, notice))
 
     def newest_logout(self, keys: Iterable[str]) -> int:

@@ -67,7 +67,7 @@ class SQLiteLogoutStore:
             *(() if callable(clock) else (_fault("clock", "must be callable, such as time.time"),)),
         )
         if faults:
-            raise ConfigurationError(faults=faults)
+            raise ConfigurationError(*faults)
         self._clock = clock
         # Absolute, so that a process which changes its directory later keeps its store.
         place = os.path.abspath(os.fspath(path))
@@ -85,16 +85,16 @@ class SQLiteLogoutStore:
         with self._writer as connection, self._transaction(self._writer, connection):
             return self._new_stamp(connection)
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """Stamps all ``keys`` with one new stamp, in one transaction, on the disk when this returns.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
-        :param once: a digest; when the file knows it already, nothing is done.
-        :returns: True when recorded, False when ``once`` was known.
+        :param idempotency_key: a digest; when the file knows it already, nothing is done.
+        :returns: True when recorded, False when ``idempotency_key`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = digests(keys)
-        notice = None if once is None else digest(once)
+        notice = None if idempotency_key is None else digest(idempotency_key)
         with self._writer as connection, self._transaction(self._writer, connection):
             if notice is not None and _number(connection, _NOTICE, notice) is not None:
                 return False

@@ -36,7 +36,7 @@ class FakeProvider:
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
         return LoginStart(_URL + "?" + urlencode({"state": state, "redirect_url": redirect_url}))
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
         user = _opened("code", query.get("code", ""))
         if user is None:
             raise CodeRejected
@@ -46,8 +46,8 @@ class FakeProvider:
         notice = _opened("notice", form["logout_token"])
         if notice is None:
             raise LogoutRefused
-        once = hashlib.sha256(form["logout_token"].encode()).hexdigest()
-        return Logout((self.user_key(notice["id"]),), once=once)
+        idempotency_key = hashlib.sha256(form["logout_token"].encode()).hexdigest()
+        return Logout((self.user_key(notice["id"]),), idempotency_key=idempotency_key)
 
     def user_key(self, user_id: str) -> str:
         return json.dumps(["fake", user_id])

@@ -61,17 +61,17 @@ class IdentityProviderContract:
         assert issuer == again
 
     def test_a_login_begins_at_an_absolute_address(self) -> None:
-        """``start_login`` gives an http(s) URL, and a memo that JSON keeps as it is."""
+        """``start_login`` gives an http(s) URL, and a ``provider_state`` that JSON keeps as it is."""
         start = self.make_provider().start_login(STATE, REDIRECT_URL)
         assert urlsplit(start.url).scheme in ("http", "https")
         assert urlsplit(start.url).netloc
-        assert json.loads(json.dumps(dict(start.memo), allow_nan=False)) == dict(start.memo)
+        assert json.loads(json.dumps(dict(start.provider_state), allow_nan=False)) == dict(start.provider_state)
 
     def test_an_approved_login_is_a_person(self) -> None:
         """``finish_login`` gives the person's ``id`` as text, JSON beside it, and keys that are text."""
         provider = self.make_provider()
         start = provider.start_login(STATE, REDIRECT_URL)
-        identity = provider.finish_login(self.approve(start, self.person), start.memo, REDIRECT_URL)
+        identity = provider.finish_login(self.approve(start, self.person), start.provider_state, REDIRECT_URL)
         assert identity.user["id"] == self.person
         assert 0 < len(identity.user["id"]) <= MAX_USER_ID_LENGTH
         assert json.loads(json.dumps(dict(identity.user), allow_nan=False)) == dict(identity.user)
@@ -83,7 +83,7 @@ class IdentityProviderContract:
         provider = self.make_provider()
         start = provider.start_login(STATE, REDIRECT_URL)
         with pytest.raises(ClefError) as caught:
-            provider.finish_login({"code": code, "state": STATE}, start.memo, REDIRECT_URL)
+            provider.finish_login({"code": code, "state": STATE}, start.provider_state, REDIRECT_URL)
         assert caught.value.status in (400, 503)
         assert not code.strip() or code not in str(caught.value)
 
@@ -93,14 +93,14 @@ class IdentityProviderContract:
         assert provider.user_key(self.person) in provider.read_logout(self.notice(self.person)).keys
 
     def test_a_notice_counts_once(self) -> None:
-        """The same notice has the same ``once``, another one another; ``None`` means that each one counts."""
+        """The same notice has the same ``idempotency_key``, another one another; ``None``: each one counts."""
         provider = self.make_provider()
         form = self.notice(self.person)
         first, again = provider.read_logout(form), provider.read_logout(form)
         other = provider.read_logout(self.notice(self.person))
-        assert first.once == again.once
-        assert first.once is None or first.once != other.once
-        assert first.once is None or form["logout_token"] not in first.once
+        assert first.idempotency_key == again.idempotency_key
+        assert first.idempotency_key is None or first.idempotency_key != other.idempotency_key
+        assert first.idempotency_key is None or form["logout_token"] not in first.idempotency_key
 
     @pytest.mark.parametrize("token", ["unknown", "1234567890", "\0", "x" * 5000])
     def test_a_notice_of_nobody_is_refused(self, token: str) -> None:

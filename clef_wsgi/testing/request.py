@@ -29,7 +29,7 @@ class _Gate:
     def sign_out(self, environ: dict[str, Any]) -> None:
         pass
 
-    def lives(self, record: Any) -> bool:
+    def is_active(self, record: Any) -> bool:
         return True
 
 

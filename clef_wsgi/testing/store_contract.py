@@ -236,22 +236,22 @@ class LogoutStoreContract:
 
     def test_once(self, store: LogoutStore) -> None:
         """The same notice again ends no newer login (row 25, R10)."""
-        assert store.record_logout(["ann"], once="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
         started = store.tick()
-        assert [store.record_logout(["ann"], once="digest") for _ in range(3)] == [False] * 3
+        assert [store.record_logout(["ann"], idempotency_key="digest") for _ in range(3)] == [False] * 3
         assert store.newest_logout(["ann"]) < started
 
     def test_once_is_about_the_notice_alone(self, store: LogoutStore) -> None:
         """A known notice is known whatever its keys; another one counts, and one without a digest always."""
-        assert store.record_logout([], once="digest") is True
-        assert store.record_logout(["ann"], once="digest") is False
-        assert store.record_logout(["ann"], once="Digest") is True
+        assert store.record_logout([], idempotency_key="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is False
+        assert store.record_logout(["ann"], idempotency_key="Digest") is True
         assert [store.record_logout(["ann"]) for _ in range(2)] == [True, True]
 
     def test_once_in_parallel(self, store: LogoutStore) -> None:
         """Of parallel deliveries of one notice exactly one counts (row 25)."""
         for number in range(5):
-            answers = in_threads(*[partial(store.record_logout, ["ann"], once=str(number))] * 4)
+            answers = in_threads(*[partial(store.record_logout, ["ann"], idempotency_key=str(number))] * 4)
             assert sorted(answers) == [False, False, False, True]
 
     def test_prune_brings_nothing_to_life(self, store: LogoutStore, clock: FakeClock) -> None:
@@ -266,12 +266,12 @@ class LogoutStoreContract:
     def test_prune_keeps_what_is_young(self, store: LogoutStore) -> None:
         """Records and notices within the age stay as they are, and so do the logins of that time."""
         bob = store.tick()
-        store.record_logout(["ann"], once="digest")
+        store.record_logout(["ann"], idempotency_key="digest")
         newest = store.newest_logout(["ann"])
         assert store.prune(3600) == 0
         assert store.newest_logout(["ann"]) == newest
         assert store.newest_logout(["bob"]) < bob
-        assert store.record_logout(["ann"], once="digest") is False
+        assert store.record_logout(["ann"], idempotency_key="digest") is False
 
     def test_prune_leaves_everyone(self, store: LogoutStore, clock: FakeClock) -> None:
         """The record of everyone is never dropped, and not counted."""
@@ -307,10 +307,10 @@ class LogoutStoreContract:
     def test_a_notice_is_no_key(self, store: LogoutStore) -> None:
         """A notice and a person of the same text have nothing to do with each other."""
         started = store.tick()
-        store.record_logout([], once="ann")
+        store.record_logout([], idempotency_key="ann")
         assert store.newest_logout(["ann"]) < started
         store.record_logout(["bob"])
-        assert store.record_logout(["carl"], once="bob") is True
+        assert store.record_logout(["carl"], idempotency_key="bob") is True
 
     @pytest.mark.parametrize("age", [-1, -0.001, float("nan"), float("inf"), float("-inf")])
     def test_prune_refuses_what_is_no_age(self, store: LogoutStore, age: float) -> None:
@@ -370,10 +370,10 @@ class ClockedLogoutStoreContract(LogoutStoreContract):
 
     def test_prune_forgets_old_notices(self, store: LogoutStore, clock: FakeClock) -> None:
         """A notice older than the age is forgotten, so that the store does not grow for ever."""
-        store.record_logout(["ann"], once="digest")
+        store.record_logout(["ann"], idempotency_key="digest")
         clock.advance(DAY)
         store.prune(DAY / 2)
-        assert store.record_logout(["ann"], once="digest") is True
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
 
     def test_clock_set_back_after_prune(self, store: LogoutStore, clock: FakeClock) -> None:
         """Pruning under a clock that was wrong keeps nobody from signing in when it is right again."""
@@ -415,15 +415,15 @@ class SharedLogoutStoreContract(LogoutStoreContract):
 
     def test_once_for_all_instances(self, store: LogoutStore, second: LogoutStore) -> None:
         """A notice that one instance took is known to the other (row 25)."""
-        assert store.record_logout(["ann"], once="digest") is True
-        assert second.record_logout(["ann"], once="digest") is False
+        assert store.record_logout(["ann"], idempotency_key="digest") is True
+        assert second.record_logout(["ann"], idempotency_key="digest") is False
 
     def test_once_in_parallel_for_all_instances(self, store: LogoutStore, second: LogoutStore) -> None:
         """Of parallel deliveries to several instances exactly one counts (row 25)."""
         for number in range(5):
             answers = in_threads(
-                partial(store.record_logout, ["ann"], once=str(number)),
-                partial(second.record_logout, ["ann"], once=str(number)),
+                partial(store.record_logout, ["ann"], idempotency_key=str(number)),
+                partial(second.record_logout, ["ann"], idempotency_key=str(number)),
             )
             assert sorted(answers) == [False, True]
 

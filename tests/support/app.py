@@ -71,7 +71,7 @@ class FakeProvider:
         self.name = name
         self.issuer = f"https://{name}.example"
         self.people: dict[str, Mapping[str, Any]] = {}
-        self.memo: Mapping[str, Any] = {"nonce": "n"}
+        self.provider_state: Mapping[str, Any] = {"nonce": "n"}
         self.starts: list[tuple[str, str]] = []
         self.finishes: list[tuple[dict[str, str], dict[str, Any], str]] = []
         self.notices: list[dict[str, str]] = []
@@ -85,11 +85,12 @@ class FakeProvider:
         self.starts.append((state, redirect_url))
         self._raise()
         return LoginStart(
-            f"{PROVIDER_URL}/authorize?" + urlencode({"state": state, "redirect_url": redirect_url}), self.memo
+            f"{PROVIDER_URL}/authorize?" + urlencode({"state": state, "redirect_url": redirect_url}),
+            self.provider_state,
         )
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
-        self.finishes.append((dict(query), dict(memo), redirect_url))
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
+        self.finishes.append((dict(query), dict(provider_state), redirect_url))
         event, self.during_finish = self.during_finish, None
         if event is not None:
             event()
@@ -104,7 +105,9 @@ class FakeProvider:
         user_id, mark, _serial = token.rpartition(".")
         if not mark:
             raise LogoutRefused
-        return self.logout or Logout((self.user_key(user_id),), once=hashlib.sha256(token.encode()).hexdigest())
+        return self.logout or Logout(
+            (self.user_key(user_id),), idempotency_key=hashlib.sha256(token.encode()).hexdigest()
+        )
 
     def user_key(self, user_id: str) -> str:
         return json.dumps([self.name, user_id])

@@ -65,7 +65,7 @@ class Provider(app.FakeProvider):
 
     server_url = app.PROVIDER_URL
 
-    def finish_login(self, query: Mapping[str, str], memo: Mapping[str, Any], redirect_url: str) -> Identity:
+    def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
         user_id, _, name = query["code"].partition(":")
         return Identity({"id": user_id, "first_name": name})
 
@@ -116,8 +116,8 @@ class SwitchableStore:
     def tick(self) -> int:
         return self._store.tick()
 
-    def record_logout(self, keys: Iterable[str], *, once: str | None = None) -> bool:
-        return self._store.record_logout(keys, once=once)
+    def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
+        return self._store.record_logout(keys, idempotency_key=idempotency_key)
 
     def newest_logout(self, keys: Iterable[str]) -> int:
         return self._store.newest_logout(keys)

@@ -36,8 +36,8 @@ def fill(store: LogoutStore) -> dict[str, Any]:
         logins.append({"keys": keys, "started": store.tick(), "lives": True})
         return keys
 
-    def end(keys: list[str], once: str | None = None) -> None:
-        store.record_logout(keys, once=once)
+    def end(keys: list[str], idempotency_key: str | None = None) -> None:
+        store.record_logout(keys, idempotency_key=idempotency_key)
         for ended in logins:
             if EVERYONE in keys or not set(keys).isdisjoint(ended["keys"]):
                 ended["lives"] = False
@@ -46,12 +46,12 @@ def fill(store: LogoutStore) -> dict[str, Any]:
     end([EVERYONE])
     login("ann", 2)
     bob = login("bob", 3)
-    end(bob[1:], once="notice of bob")
+    end(bob[1:], idempotency_key="notice of bob")
     login("bob", 4)
     carl = login("carl \N{LATIN SMALL LETTER E WITH ACUTE}", 5)
     end(carl[:1])
     login("carl \N{LATIN SMALL LETTER E WITH ACUTE}", 6)
-    end([json.dumps(["clef", "app", "nobody"])], once="notice of nobody")
+    end([json.dumps(["clef", "app", "nobody"])], idempotency_key="notice of nobody")
     return {"logins": logins, "notices": ["notice of bob", "notice of nobody"]}
 
 

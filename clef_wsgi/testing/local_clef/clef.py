@@ -68,7 +68,7 @@ class LocalClef:
         known = [_person(person) for person in people]
         faults = (*_host_faults(host, port), *_people_faults(known), *_site_faults(site_url))
         if faults:
-            raise ConfigurationError(faults=faults)
+            raise ConfigurationError(*faults)
         self._host = host
         self._port = port
         self._book = Book(known, clock)
@@ -102,7 +102,7 @@ class LocalClef:
         """
         faults = _site_faults(site_url)
         if faults:
-            raise ConfigurationError(faults=tuple(faults))
+            raise ConfigurationError(*faults)
         return self._add(site_url, None, None, callback_path, webhook_path)
 
     def clef_id(self, person: Person | str, app_id: str | None = None) -> int:
