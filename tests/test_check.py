@@ -329,7 +329,7 @@ def test_sessions_that_hang(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         deployment = load({**settings, "session.type": "ext:redis", "session.url": url})
-        told = session.findings(settings, deployment, patience_seconds=0.2)
+        told = session.findings(settings, deployment, timeout_seconds=0.2)
         assert only(told, r"can't be kept \(TimeoutError\)").severity == ERROR
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
+from clef_wsgi.base.deadline import Exchange
 from clef_wsgi.base.errors import ClefError
-from clef_wsgi.check.patience import within
 
 TIMEOUT_SECONDS = 10.0
 DEADLINE_SECONDS = 20.0
@@ -62,7 +62,7 @@ class Stranger:
         :raises SilenceError: there was no answer in time.
         """
         try:
-            return within(DEADLINE_SECONDS, lambda: self._ask(method, url, headers, form))
+            return Exchange[Reply](DEADLINE_SECONDS).run(lambda: self._ask(method, url, headers, form))
         except requests.exceptions.SSLError:
             clause = "its certificate can't be verified"
         except (requests.Timeout, TimeoutError):

@@ -14,11 +14,11 @@ from wsgiref.util import setup_testing_defaults
 
 from beaker.session import SessionObject
 
+from clef_wsgi.base.deadline import Exchange
 from clef_wsgi.base.paths import to_native
 from clef_wsgi.beaker import login_record
 from clef_wsgi.beaker.pruning import KINDS_THAT_END
 from clef_wsgi.check.findings import About, Finding
-from clef_wsgi.check.patience import within
 from clef_wsgi.settings import Deployment
 
 SESSION = About("session")
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 10.0
 
 
 def findings(
-    settings: Mapping[str, str], deployment: Deployment, *, patience_seconds: float = PATIENCE_SECONDS
+    settings: Mapping[str, str], deployment: Deployment, *, timeout_seconds: float = PATIENCE_SECONDS
 ) -> Iterator[Finding]:
     """What there is to say of the sessions. Beaker's back-ends wait for ever unless they are told otherwise."""
     if deployment.session is None:
@@ -42,7 +42,7 @@ def findings(
     yield _secret([options["secret"], *options.get("old_secrets", ())])
     yield _cookie(options)
     yield _ages(options)
-    yield _round_trip(session, patience_seconds)
+    yield _round_trip(session, timeout_seconds)
     yield from _place(options, settings["store"])
 
 
@@ -132,9 +132,9 @@ def _folder(path: str) -> Finding:
     return SESSION.ok(f"The sessions' directory is closed to other accounts (mode {mode:04o}).")
 
 
-def _round_trip(session: SessionObject, patience_seconds: float) -> Finding:
+def _round_trip(session: SessionObject, timeout_seconds: float) -> Finding:
     try:
-        is_kept = within(patience_seconds, lambda: _is_kept(session))
+        is_kept = Exchange[bool](timeout_seconds).run(lambda: _is_kept(session))
     except Exception as error:  # noqa: BLE001  each back-end raises errors of its own
         return SESSION.error(
             f"Sessions can't be kept ({type(error).__name__}): nobody can sign in.",

@@ -125,7 +125,7 @@ class HttpClient:
         if seconds <= 0:
             raise unavailable("provider_timeout")
         try:
-            return Exchange(seconds).run(functools.partial(self._ask, request, seconds))
+            return Exchange[Answer](seconds).run(functools.partial(self._ask, request, seconds))
         except TimeoutError:
             failure = unavailable("provider_timeout")
         except OSError as error:  # no thread to be had

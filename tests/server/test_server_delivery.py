@@ -17,12 +17,12 @@ from support.delivery import PATIENCE_SECONDS, QUICK, RealClock, eventually, wor
 from support.login_server import HOOK, Server, Site, make_server, postgresql, sent_back_to
 from support.passkeys import Visitor, enrolled
 
+from clef_wsgi.base.deadline import AFTERWARDS_SECONDS
 from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring
 from clef_wsgi.server.database import engine
 from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
 from clef_wsgi.server.delivery.call import Outcome
-from clef_wsgi.server.delivery.exchange import AFTERWARDS_SECONDS
 from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
 from clef_wsgi.server.records import confirmations, deactivation, logouts, outbox, people

@@ -17,12 +17,12 @@ from support.certificates import self_signed
 from support.login_server import NOON
 from support.peers import Peer, Script, answer, drips, floods, hangs, says
 
+from clef_wsgi.base.deadline import THREAD_NAME, AddressRefused, Exchange
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.address import is_public, parsed
 from clef_wsgi.server.delivery.backoff import LONGEST_DELAY, PERIOD, next_try, wished_delay
 from clef_wsgi.server.delivery.call import MAX_BODY, Outcome, call
-from clef_wsgi.server.delivery.exchange import THREAD_NAME, AddressRefused, Exchange
 from clef_wsgi.server.texts import LANGUAGES
 
 TOKEN = "a-token-of-43-characters-that-nobody-guesses"
@@ -114,7 +114,9 @@ def test_row_63_a_name_that_rebinds() -> None:
         return public if len(asked) == 1 else resolving_to("127.0.0.1")(host, port)
 
     with Peer(says(answer(b""))) as peer:
-        exchange: Exchange[None] = Exchange(FAR, allow_private=False, resolve=resolve)
+        exchange: Exchange[None] = Exchange(
+            FAR, may_connect=lambda address: is_public(parsed(address)), resolve=resolve
+        )
         try:
             exchange.open_socket("rebinds.example.com", peer.port).close()
         except AddressRefused:

@@ -17,8 +17,9 @@ from urllib.parse import SplitResult, urlencode, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from clef_wsgi.base.deadline import AddressRefused, Exchange, NoAddress
 from clef_wsgi.server.delivery import failures
-from clef_wsgi.server.delivery.exchange import AddressRefused, Exchange, NoAddress, Tell
+from clef_wsgi.server.delivery.address import is_public, parsed
 
 CALL_SECONDS = 10.0
 """For a whole call: the site asks back meanwhile, and writes down who is logged out."""
@@ -69,7 +70,7 @@ def call(
     :param seconds: for the whole call, from name look-up to the answer's header.
     :param context: whose certificates are trusted, if not those of :func:`trusted`.
     """
-    exchange: Exchange[Outcome] = Exchange(seconds, allow_private=allow_private, **resolve)
+    exchange: Exchange[Outcome] = Exchange(seconds, may_connect=_any if allow_private else _public, **resolve)
     try:
         return exchange.run(functools.partial(_post, exchange, urlsplit(url), token, user_agent, context))
     except Exception as error:  # noqa: BLE001  a foreign server's bytes went through parsers
@@ -84,14 +85,21 @@ def trusted() -> ssl.SSLContext:
     return context
 
 
+def _public(address: str) -> bool:
+    return is_public(parsed(address))
+
+
+def _any(address: str) -> bool:
+    return True
+
+
 def _post(
     exchange: Exchange[Outcome],
     url: SplitResult,
     token: str,
     user_agent: str,
     context: ssl.SSLContext | None,
-    tell: Tell[Outcome],
-) -> None:
+) -> Outcome:
     body = urlencode({"logout_token": token})
     headers = {
         "User-Agent": user_agent,
@@ -103,8 +111,10 @@ def _post(
     with closing(_connected(exchange, url, context)) as connection:
         connection.request("POST", target, body, headers)
         with closing(connection.getresponse()) as response:
-            tell(_outcome(response))
+            outcome = _outcome(response)
+            exchange.settle(outcome)
             response.read(MAX_BODY)  # a site that is cut off while it writes may stop what it is doing
+    return outcome
 
 
 def _connected(
