@@ -51,10 +51,5 @@ def new_clef_id() -> int:
     return 2**30 + secrets.randbelow(2**30)
 
 
-def pkce_challenge(verifier: str) -> str:
-    """The S256 challenge of a verifier (RFC 7636, section 4.2)."""
-    return _base64url(digest(verifier))
-
-
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

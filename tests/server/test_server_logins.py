@@ -24,6 +24,7 @@ from support.login_server import (
     sent_back_to,
 )
 
+from clef_wsgi.base.authorization_request import s256_challenge
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import (
     access_tokens,
@@ -42,7 +43,7 @@ from clef_wsgi.server.records import sessions as session_records
 from clef_wsgi.server.records.people import Person
 
 VERIFIER = "v" * 43
-PKCE = {"code_challenge": tokens.pkce_challenge(VERIFIER), "code_challenge_method": "S256"}
+PKCE = {"code_challenge": s256_challenge(VERIFIER), "code_challenge_method": "S256"}
 INVALID_CODE = "Invalid OAuth Code."
 
 

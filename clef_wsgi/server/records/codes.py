@@ -6,12 +6,12 @@ transaction that tells the sites. Knows nothing of HTTP.
 
 from __future__ import annotations
 
-import hmac
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from clef_wsgi.base.authorization_request import is_proven
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database.engine import Database
@@ -83,7 +83,7 @@ def exchange(
     with database.writing() as connection:
         row = _spent(connection, app.id, code, now)
         token = None
-        if row is not None and _is_verified(row.code_challenge, code_verifier):
+        if row is not None and is_proven(row.code_challenge, code_verifier):
             token = _log_in(connection, row, logout_hook, now)
     if token is None:  # raised after the commit: what was spent or revoked stays so
         raise InvalidCode
@@ -131,13 +131,6 @@ def _lives(connection: Connection, session_id: int, now: int) -> bool:
     except SessionEnded:
         return False
     return True
-
-
-def _is_verified(code_challenge: str | None, code_verifier: str | None) -> bool:
-    """RFC 7636, section 4.6; a verifier without a challenge is a downgrade (RFC 9700, section 2.1.1)."""
-    if code_challenge is None or code_verifier is None:
-        return code_challenge is None and code_verifier is None
-    return hmac.compare_digest(code_challenge.encode(), tokens.pkce_challenge(code_verifier).encode())
 
 
 def _log_in(connection: Connection, row: Row[Any], logout_hook: str | None, now: int) -> str:

@@ -7,14 +7,13 @@ person signs in.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, quote_from_bytes
+from urllib.parse import quote_from_bytes
 
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.base import redirect_rules
+from clef_wsgi.base import authorization_request, redirect_rules
 from clef_wsgi.server.delivery import expedite
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, audit, codes
@@ -27,11 +26,6 @@ from clef_wsgi.server.web.support.pages import PageError, render, see_other
 
 room = Blueprint("login", __name__, url_prefix="/iframes")
 
-_ONCE = ("state", "code_challenge", "code_challenge_method")
-_FIELDS = ("app_id", "redirect_url", *_ONCE)
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64url (RFC 7636, section 4.2)
-_MAX_FIELDS = 50
-_MAX_STATE = 4096
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
@@ -137,45 +131,22 @@ def late_url(login: LoginRequest) -> str:
 
 
 def read_login(connection: Connection) -> LoginRequest:
-    """What a site asked for, from the query of the request at hand.
+    """Parse and check the authorization request in the query of the request at hand.
 
-    App and address may be there twice (omniauth-clef does that): the first counts, and all must be right.
-
-    :raises PageError: the app is unknown, an address not allowed, another field is there twice, or PKCE is not S256.
+    :raises PageError: the app is unknown, an address not allowed, a field is there twice, or PKCE is not S256.
     """
     raw = request.query_string
     try:
-        values = parse_qs(
-            raw.decode(errors="surrogateescape"),
-            keep_blank_values=True,
-            errors="surrogateescape",  # a state is handed back byte for byte, whatever the bytes
-            max_num_fields=_MAX_FIELDS,
-        )
-    except ValueError:
+        asked = authorization_request.parse(raw)
+        app = apps.get(connection, asked.app_id)
+        for url in asked.redirect_urls:
+            app.check_redirect(url)
+    except authorization_request.InvalidChallenge:
+        raise PageError("invalid_login") from None
+    except (authorization_request.InvalidRequest, InvalidApp, InvalidRedirect):
         raise PageError("invalid_redirect") from None
-    given = {name: values.get(name, []) for name in _FIELDS}
-    if any(len(given[name]) > 1 for name in _ONCE) or len("".join(given["state"])) > _MAX_STATE:
-        raise PageError("invalid_redirect")
-    try:
-        app = _app(connection, given["app_id"])
-        redirect_url = _redirect_url(app, given["redirect_url"])
-    except (InvalidApp, InvalidRedirect):
-        raise PageError("invalid_redirect") from None
-    state = given["state"][0] if given["state"] else None
-    return LoginRequest(app, redirect_url, state, _challenge(given), quote_from_bytes(raw, safe=_PRINTABLE))
-
-
-def _app(connection: Connection, ids: list[str]) -> App:
-    if len(set(ids)) != 1:
-        raise InvalidApp
-    return apps.get(connection, ids[0])
-
-
-def _redirect_url(app: App, urls: list[str]) -> str:
-    urls = [redirect_rules.escape_query(url) for url in urls]
-    for url in urls or [""]:
-        app.check_redirect(url)
-    return urls[0]
+    query = quote_from_bytes(raw, safe=_PRINTABLE)
+    return LoginRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
 
 
 def approve(connection: Connection, session: Session, login: LoginRequest) -> str:
@@ -230,13 +201,3 @@ def _sign_in_page(login: LoginRequest) -> Response:
 def _check_allowed(connection: Connection, session: Session, login: LoginRequest) -> None:
     if not apps.may_use(connection, login.app, session.person.id):
         raise PageError("not_allowed", 403)
-
-
-def _challenge(given: dict[str, list[str]]) -> str | None:
-    if not given["code_challenge"]:
-        return None
-    (challenge,) = given["code_challenge"]
-    # plain is no proof (RFC 9700, section 2.1.1)
-    if given["code_challenge_method"] != ["S256"] or not _CHALLENGE.fullmatch(challenge):
-        raise PageError("invalid_login")
-    return challenge
