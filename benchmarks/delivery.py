@@ -178,7 +178,7 @@ class World:
                 connection,
                 name=url,
                 redirect_urls=[url + "/clef/callback"],
-                hooks=[url + "/clef/webhook"],
+                webhooks=[url + "/clef/webhook"],
                 now=now(),
                 allow_private=True,
             )
@@ -370,7 +370,7 @@ def await_confirmed(world: World, sites: list[Site], people: int, began: int) ->
     from clef_wsgi.server.database.schema import deliveries
 
     healthy = deliveries.c.app_id.in_([site.app_id for site in sites])
-    done = (healthy, deliveries.c.made_at >= began, deliveries.c.state == "confirmed")
+    done = (healthy, deliveries.c.created_at >= began, deliveries.c.state == "confirmed")
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         with world.database.reading() as connection:
@@ -379,8 +379,8 @@ def await_confirmed(world: World, sites: list[Site], people: int, began: int) ->
                 break
         time.sleep(0.2)
     with world.database.reading() as connection:
-        rows = connection.execute(select(deliveries.c.made_at, deliveries.c.done_at).where(*done))
-        return [(done_at - made_at) / 1_000_000 for made_at, done_at in rows]
+        rows = connection.execute(select(deliveries.c.created_at, deliveries.c.done_at).where(*done))
+        return [(done_at - created_at) / 1_000_000 for created_at, done_at in rows]
 
 
 APPROVE = """

@@ -96,7 +96,7 @@ def log_out(page: Page, sites: list[Site]) -> Iterator[str]:
     page.open("/")
     page.press("form[action='/log-out'] button")
     page.wait("#receipts")
-    tapped = min(row.made_at for row in page.server.rows(deliveries, deliveries.c.state == "pending"))
+    tapped = min(row.created_at for row in page.server.rows(deliveries, deliveries.c.state == "pending"))
     for site, tenths in zip(sites, (4, 7, 0), strict=True):
         if tenths:
             tell(page, site, state="confirmed", done_at=tapped + tenths * SECOND // 10)

@@ -13,7 +13,7 @@ from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.demo.processes import DemoError
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, enrolments
-from clef_wsgi.server.web.authorization.views import late_url, read_login, send_back, way_on
+from clef_wsgi.server.web.authorization.views import late_url, read_authorization_request, send_back, way_on
 from clef_wsgi.server.web.support import context, cookies
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, see_other
@@ -62,7 +62,7 @@ def add_button(app: Flask, *, person_id: int, secret: str) -> None:
         "invitation": f"/enrol#{secret}",
         "invites": lambda: _works(secret),
     }
-    app.register_blueprint(_room(person_id))
+    app.register_blueprint(_blueprint(person_id))
 
 
 def check_place(app: Flask) -> None:
@@ -88,17 +88,17 @@ def _works(secret: str) -> bool:
     return True
 
 
-def _room(person_id: int) -> Blueprint:
-    room = Blueprint("demo", __name__)
+def _blueprint(person_id: int) -> Blueprint:
+    blueprint = Blueprint("demo", __name__)
 
-    @room.post(PATH)
+    @blueprint.post(PATH)
     def continue_as_demo_person() -> Response:
         if not is_loopback(request.remote_addr or ""):
             raise PageError("not_found", 404)
         limit("sign_in")
         shared = context.server()
         with shared.database.writing() as connection:
-            login = read_login(connection) if request.query_string else None
+            login = read_authorization_request(connection) if request.query_string else None
             session = cookies.sign_in(connection, person_id=person_id, passkey_id=None)
             who, address = f"person:{person_id}", cookies.request_address()
             audit.note(connection, actor=who, action="demo", subject=who, now=shared.clock(), address=address)
@@ -107,4 +107,4 @@ def _room(person_id: int) -> Blueprint:
         url = way_on(session, login)
         return see_other(url) if url == late_url(login) else send_back(login, url)
 
-    return room
+    return blueprint

@@ -50,7 +50,7 @@ def make_demo_server(*, origin: str, site_url: str, app_id: str, app_secret: str
             connection,
             name="Tidewater",
             redirect_urls=[f"{site_url}/clef/callback"],
-            hooks=[f"{site_url}/clef/webhook"],
+            webhooks=[f"{site_url}/clef/webhook"],
             allow_private=True,
             app_id=app_id,
             secret=app_secret,

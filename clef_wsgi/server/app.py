@@ -30,17 +30,17 @@ from clef_wsgi.server.web.support.rate_limit import Limiter
 PRUNED_AT_START = 10
 """Steps of pruning before the first request; the rest is left to the worker."""
 
-ROOMS = (
-    api.room,
-    login.room,
-    account.room,
-    logout.room,
-    receipts.room,
-    sign_in.room,
-    enrolment.room,
-    passkeys.room,
-    button.room,
-    operation.room,
+BLUEPRINTS = (
+    api.blueprint,
+    login.blueprint,
+    account.blueprint,
+    logout.blueprint,
+    receipts.blueprint,
+    sign_in.blueprint,
+    enrolment.blueprint,
+    passkeys.blueprint,
+    button.blueprint,
+    operation.blueprint,
 )
 
 
@@ -120,8 +120,8 @@ def create_app(
     guard.install(app)
     pages.install(app, options)
     app.register_error_handler(HTTPException, _http_error)
-    for room in ROOMS:
-        app.register_blueprint(room)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
     return app
 
 

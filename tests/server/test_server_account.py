@@ -172,7 +172,8 @@ def test_names_can_be_edited(server: Server, ann: Person, browser: Browser) -> N
 
 def test_e_mail_and_phone_can_not(server: Server, ann: Person, browser: Browser) -> None:
     """They are the administrator's word, whatever fields a form holds; so is everything else."""
-    fields = {"email": "evil@example.com", "phone_number": "1", "person_id": "2", "stay_us": "1", "disabled_at": "1"}
+    fields = {"email": "evil@example.com", "phone_number": "1", "person_id": "2"}
+    fields |= {"session_lifetime_us": "1", "disabled_at": "1"}
     assert change(browser, "/names", first_name="Ann", last_name="Lee", **fields) == 303
     assert person(server, ann) == ann
     assert 'name="email"' not in browser.get("/").text

@@ -179,7 +179,7 @@ def test_the_account_page_without_javascript(page: Page) -> None:
         field.send_keys("Anna")
         page.press("#you button")
         page.until(lambda: page.find("h1").text == "Anna", "the new name")
-        assert [row.stay_us for row in page.server.rows(people)] == [86_400 * SECOND]
+        assert [row.session_lifetime_us for row in page.server.rows(people)] == [86_400 * SECOND]
     finally:
         page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

@@ -112,7 +112,13 @@ def test_restore_ends_all_logins(desk: Desk, copy: Path) -> None:
     desk.do("user", "enable", "2")
     with desk.server.database.writing() as connection:
         connection.execute(deliveries.delete())
-        asked = {"challenge": b"0" * 32, "purpose": "sign_in", "browser_hash": b"", "made_at": 0, "expires_at": 2**62}
+        asked = {
+            "challenge": b"0" * 32,
+            "purpose": "sign_in",
+            "browser_hash": b"",
+            "created_at": 0,
+            "expires_at": 2**62,
+        }
         connection.execute(challenges.insert().values(asked))
     link = desk.do("invite", "--name", "Cy")
     code = browsers[0].approve(site.ask())["code"]

@@ -285,10 +285,10 @@ def test_a_link_as_json(desk: Desk) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", until)
     desk.server.clock.now = system_clock()
     (row,) = desk.server.rows(schema.enrolments)
-    assert row.expires_at - row.made_at == 14 * DAY
+    assert row.expires_at - row.created_at == 14 * DAY
     recovered = json.loads(desk.do("user", "recover", "1", "--json", "--valid", "2h"))
     assert opens(desk, recovered["link"]) == 1
-    assert desk.server.rows(schema.enrolments)[-1].expires_at - row.made_at < 3 * HOUR
+    assert desk.server.rows(schema.enrolments)[-1].expires_at - row.created_at < 3 * HOUR
 
 
 @each(

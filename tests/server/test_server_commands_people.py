@@ -41,7 +41,7 @@ def give_passkey(desk: Desk, person_id: int, **values: Any) -> None:
         "transports": "[]",
         "aaguid": "0" * 36,
         "name": "Phone",
-        "made_at": desk.server.clock(),
+        "created_at": desk.server.clock(),
         **values,
     }
     with desk.server.database.writing() as connection:

@@ -29,7 +29,7 @@ from support.login_server import NOON, SAME_ORIGIN, FakeClock, Server, postgresq
 
 from clef_wsgi.server import ConfigurationError
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.database import engine, migrations, schema, settings
+from clef_wsgi.server.database import engine, schema, settings, steps
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import migrate, open_database
@@ -666,4 +666,4 @@ def test_a_start_drops_what_is_over_and_nothing_else(tmp_path: Path) -> None:
 
 def test_each_version_has_its_step() -> None:
     """Who changes the tables writes the step that leads there."""
-    assert migrations.STEPS.keys() == set(range(2, schema.VERSION + 1))
+    assert steps.STEPS.keys() == set(range(2, schema.VERSION + 1))

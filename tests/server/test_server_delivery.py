@@ -547,7 +547,7 @@ def test_the_timer_ends_sessions_and_tells_their_sites(server: Server) -> None:
     photos, wiki = fake.add("photos"), fake.add("wiki")
     person = server.add_person()
     with server.database.writing() as connection:
-        people.change(connection, person.id, stay_us=HOUR)
+        people.change(connection, person.id, session_lifetime_us=HOUR)
     logged_in(server, photos, person=server.add_person("Bo"))
     logged_in(server, photos, wiki, person=_again(server, person))
     with working(server, call=fake.call):
@@ -620,7 +620,7 @@ def test_a_session_that_signs_in_twice_with_two_hooks(server: Server) -> None:
         server.log_in(site, browser, logout_hook=hook)
     log_out(server, person)
     rows = server.rows(deliveries)
-    assert sorted(row.hook_url for row in rows) == hooks
+    assert sorted(row.webhook_url for row in rows) == hooks
     assert len({row.token for row in rows}) == 2
 
 

@@ -408,9 +408,9 @@ def test_a_later_logout_does_not_join_a_notice_that_was_sent(told: Told) -> None
 # --- out of turn
 
 
-def hurry(told: Told) -> None:
+def expedite(told: Told) -> None:
     with told.server.database.writing() as connection:
-        outbox.hurry(connection, told.person.id, told.site.app_id, now=told.server.clock())
+        outbox.expedite(connection, told.person.id, told.site.app_id, now=told.server.clock())
 
 
 def test_row_90_tries_out_of_turn_change_nothing(told: Told) -> None:
@@ -422,9 +422,9 @@ def test_row_90_tries_out_of_turn_change_nothing(told: Told) -> None:
         due = told.row.next_at
         assert due == told.server.clock() + 15 * SECOND
         for number in range(12):
-            hurry(told)
+            expedite(told)
             worker.wake()
-            told.until(4 + number, attempts=3, next_at=due, hurried_at=None)
+            told.until(4 + number, attempts=3, next_at=due, expedited_at=None)
         told.server.clock.now = due
         told.until(16, attempts=4, next_at=due + 60 * SECOND)
 
@@ -437,29 +437,29 @@ def test_row_90_a_try_out_of_turn_that_is_not_asked_about(told: Told) -> None:
             told.after(seconds, number, attempts=number)
         due = told.row.next_at
         told.says = lambda: Outcome(200)
-        hurry(told)
+        expedite(told)
         worker.wake()
         told.until(5, status=200, next_at=due)
-        hurry(told)
+        expedite(told)
         worker.wake()
         threading.Event().wait(ONCE)
-        told.until(5, hurried_at=None)
+        told.until(5, expedited_at=None)
         told.after(10, 5, failure="not_asked", attempts=4, next_at=due)
-        hurry(told)
+        expedite(told)
         told.says = told.asks_and(Outcome(200))
         worker.wake()
         told.until(6, state="confirmed")
 
 
 def test_what_waits_for_its_turn_is_not_hurried(told: Told) -> None:
-    """One that is due, or on its way, needs no hurry; nor one that is hurried already."""
+    """One that is due, or on its way, needs no expedite; nor one that is hurried already."""
     with told.server.database.writing() as connection:
         which = (told.person.id, told.site.app_id)
-        assert not outbox.can_hurry(connection, *which, now=NOON)
+        assert not outbox.can_expedite(connection, *which, now=NOON)
         app_id = told.site.app_id
         (notice,) = outbox.claim(connection, app_id=app_id, worker="w", now=NOON, lease_us=MINUTE, limit=1)
-        assert not outbox.can_hurry(connection, *which, now=NOON)
+        assert not outbox.can_expedite(connection, *which, now=NOON)
         confirmations.failed(connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON)
-        assert outbox.can_hurry(connection, *which, now=NOON)
-        outbox.hurry(connection, *which, now=NOON)
-        assert not outbox.can_hurry(connection, *which, now=NOON)
+        assert outbox.can_expedite(connection, *which, now=NOON)
+        outbox.expedite(connection, *which, now=NOON)
+        assert not outbox.can_expedite(connection, *which, now=NOON)

@@ -85,7 +85,7 @@ class Crowd:
                 found.append(sessions.start(connection, person_id=person.id, passkey_id=None, now=now))
                 session = sessions.find(connection, found[-1], now=now)
                 clef_ids.clef_id(connection, site.app_id, person.id)
-                login = {"session_id": session.id, "person_id": person.id, "app_id": site.app_id, "made_at": now}
+                login = {"session_id": session.id, "person_id": person.id, "app_id": site.app_id, "created_at": now}
                 connection.execute(insert(site_logins).values(login))
         return found
 
@@ -186,7 +186,7 @@ def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> No
             each.join(10)
     rows = crowd.server.rows(deliveries)
     assert {(row.state, row.failure, row.attempts) for row in rows} == {("confirmed", None, 1)}
-    seconds = (max(row.done_at for row in rows) - min(row.made_at for row in rows)) / SECOND
+    seconds = (max(row.done_at for row in rows) - min(row.created_at for row in rows)) / SECOND
     assert small.turned_away > 0 or not strangers
     print(f"200 confirmed in {seconds:.1f} s, {small.turned_away} calls were told to come again")
     assert seconds < 10 * busyness()
@@ -280,4 +280,4 @@ def test_the_late_page_asks_by_itself(tmp_path: Path) -> None:
 
 
 def hurried(server: Server) -> list[bool]:
-    return [row.hurried_at is not None for row in server.rows(deliveries)]
+    return [row.expedited_at is not None for row in server.rows(deliveries)]

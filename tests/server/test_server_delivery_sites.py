@@ -106,7 +106,7 @@ def test_s10_s11_one_post_for_each_app_and_all_let_go(server: Server, sites: Sit
     assert photos.tokens != wiki.tokens
     for row in server.rows(deliveries):
         assert (row.token, row.status, row.failure, row.attempts, row.claimed_by) == (None, 200, None, 1, None)
-        assert row.made_at <= row.first_tried_at <= row.done_at
+        assert row.created_at <= row.first_tried_at <= row.done_at
 
 
 @pytest.mark.parametrize("mood", [500, 404, "lost"])
@@ -165,7 +165,7 @@ def test_s13_killed_in_the_middle_of_a_call(server: Server, sites: Sites) -> Non
     with working(server):
         eventually(lambda: states(server) == ["confirmed"])
     (row,) = server.rows(deliveries)
-    assert row.tried_at >= row.made_at + lease_us
+    assert row.tried_at >= row.created_at + lease_us
     assert (row.attempts, len(photos.tokens), browser.user()) == (2, 1, "")
 
 
@@ -244,7 +244,7 @@ def test_row_65_a_dead_site_delays_no_other(server: Server, sites: Sites) -> Non
     log_out(at_server)
     ours = deliveries.c.app_id.in_([site.site.app_id for site in healthy])
     eventually(lambda: states(server, ours) == ["confirmed"] * 4)
-    slowest = max(row.done_at - row.made_at for row in server.rows(deliveries, ours))
+    slowest = max(row.done_at - row.created_at for row in server.rows(deliveries, ours))
     assert slowest < QUICK.call_seconds * 1_000_000  # nobody waited for the one that hangs
     assert [browser.user() for browser in browsers[4:]] == [""] * 4
     eventually(lambda: {row.failure for row in server.rows(deliveries, ~ours)} >= {"http_500", "http_404", "http_410"})

@@ -119,7 +119,7 @@ def populate(server: Server, app_ids: list[str], number: int, draw: random.Rando
             found[token] = []
             for app_id in draw.sample(app_ids, SITES_OF_A_PERSON):
                 number_there = clef_ids.clef_id(connection, app_id, person.id)
-                login = {"session_id": session.id, "person_id": person.id, "app_id": app_id, "made_at": now}
+                login = {"session_id": session.id, "person_id": person.id, "app_id": app_id, "created_at": now}
                 connection.execute(insert(site_logins).values(login))
                 found[token].append((app_id, number_there))
     return found

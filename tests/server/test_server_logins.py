@@ -202,7 +202,7 @@ def test_a_logout_takes_codes_and_tokens_with_it(server: Server) -> None:
     assert exchange(server, other, code).json["error"] == INVALID_CODE
     assert info_status(server, token) == 403
     (notice,) = server.rows(deliveries)
-    assert (notice.app_id, notice.hook_url, notice.state) == (site.app_id, HOOK, "pending")
+    assert (notice.app_id, notice.webhook_url, notice.state) == (site.app_id, HOOK, "pending")
     assert server.count(codes) == server.count(access_tokens) == 0
 
 
@@ -349,7 +349,7 @@ def test_the_hook_of_one_login_is_told_instead_of_the_apps(lite: Server) -> None
     site, browser = lite.add_site(), signed_in(lite)
     lite.log_in(site, browser, logout_hook="https://photos.example.com/mine?u=1")
     log_out(browser)
-    assert [row.hook_url for row in lite.rows(deliveries)] == ["https://photos.example.com/mine?u=1"]
+    assert [row.webhook_url for row in lite.rows(deliveries)] == ["https://photos.example.com/mine?u=1"]
 
 
 def test_a_login_is_in_the_audit(lite: Server) -> None:

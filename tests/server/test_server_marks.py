@@ -66,9 +66,9 @@ def only_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(global_logout, "begin", lambda *_, **__: None)
 
 
-def crowd(server: Server, person: Person, number: int, *, made_at: int = NOON) -> list[int]:
+def crowd(server: Server, person: Person, number: int, *, created_at: int = NOON) -> list[int]:
     """So many living sessions."""
-    row = {"person_id": person.id, "made_at": made_at, "seen_at": made_at, "expires_at": NOON + DAY}
+    row = {"person_id": person.id, "created_at": created_at, "seen_at": created_at, "expires_at": NOON + DAY}
     rows = [{**row, "token_hash": os.urandom(32), "address": "", "user_agent": ""} for _ in range(number)]
     own = select(sessions.c.id).where(sessions.c.person_id == person.id)
     with server.database.writing() as connection:
@@ -78,12 +78,12 @@ def crowd(server: Server, person: Person, number: int, *, made_at: int = NOON) -
 
 def logins(server: Server, person: Person, site: Site, hooks: list[str | None]) -> None:
     """A living login at ``site`` for each of ``hooks``, each in a session of its own as far as there are enough."""
-    row = {"person_id": person.id, "app_id": site.app_id, "made_at": NOON}
+    row = {"person_id": person.id, "app_id": site.app_id, "created_at": NOON}
     own = select(sessions.c.id).where(sessions.c.person_id == person.id, sessions.c.ended_at.is_(None))
     with server.database.writing() as connection:
         found = list(connection.execute(own.order_by(sessions.c.id)).scalars())
         rows = [
-            {**row, "session_id": found[number % len(found)], "logout_hook": hook} for number, hook in enumerate(hooks)
+            {**row, "session_id": found[number % len(found)], "webhook_url": hook} for number, hook in enumerate(hooks)
         ]
         connection.execute(insert(site_logins), rows)
 
@@ -106,7 +106,7 @@ def untold(server: Server) -> int:
 
 
 def unsettled(server: Server) -> int:
-    return server.count(people, people.c.telling_since.is_not(None))
+    return server.count(people, people.c.notifying_since.is_not(None))
 
 
 def is_signed_in(browser: Browser) -> bool:
@@ -123,7 +123,7 @@ def steps(server: Server) -> int:
 
 
 def told(server: Server) -> Counter[str]:
-    return Counter(row.hook_url for row in server.rows(deliveries))
+    return Counter(row.webhook_url for row in server.rows(deliveries))
 
 
 # --- the mark alone
@@ -441,7 +441,7 @@ def test_row_93_everywhere_with_40_001_sessions(server: Server, ann: Person) -> 
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     first = crowd(server, ann, 40_000)[0]
     logins(server, ann, site, [*hooks(500), *[None] * 4_500])
-    code = {"app_id": site.app_id, "person_id": ann.id, "session_id": first, "made_at": NOON, "expires_at": NOON}
+    code = {"app_id": site.app_id, "person_id": ann.id, "session_id": first, "created_at": NOON, "expires_at": NOON}
     with server.database.writing() as connection:
         connection.execute(insert(codes), [{**code, "code_hash": tokens.digest(str(n))} for n in range(20_000)])
     began = time.monotonic()

@@ -44,7 +44,7 @@ def dead_logins(server: Server, site: Site, person: Person, number: int) -> None
     with server.database.writing() as connection:
         token = session_records.start(connection, person_id=person.id, passkey_id=None, now=NOON)
         session_id = session_records.find(connection, token, now=NOON).id
-        login = {"session_id": session_id, "person_id": person.id, "app_id": site.app_id, "made_at": NOON - 9 * DAY}
+        login = {"session_id": session_id, "person_id": person.id, "app_id": site.app_id, "created_at": NOON - 9 * DAY}
         login_id = connection.execute(insert(site_logins).values(login).returning(site_logins.c.id)).scalar_one()
         own = {**login, "expires_at": NOON - 8 * DAY}
         connection.execute(insert(codes), [{**own, "code_hash": os.urandom(32)} for _ in range(number)])
@@ -83,7 +83,7 @@ def crowd(server: Server, person: Person, number: int) -> None:
     """So many living sessions, each unused for a little longer than the next."""
     row: dict[str, Any] = {
         "person_id": person.id,
-        "made_at": NOON - DAY,
+        "created_at": NOON - DAY,
         "address": "192.0.2.7",
         "user_agent": "x" * 200,
     }
@@ -105,7 +105,7 @@ def test_row_93_one_session_too_many(server: Server) -> None:
     crowd(server, ann, MOST - 1)
     server.log_in(site, server.browser(signed_in=ann))  # one whose site is to be told
     with server.database.writing() as connection:
-        connection.execute(sessions.update().where(sessions.c.made_at == NOON).values(seen_at=NOON - 2 * DAY))
+        connection.execute(sessions.update().where(sessions.c.created_at == NOON).values(seen_at=NOON - 2 * DAY))
     visitor = Visitor(server)
     visitor.sign_in(enrolled(server, ann))
     assert "Log out everywhere" in visitor.get("/").text

@@ -95,7 +95,7 @@ def test_logins_live_on(server: Server) -> None:
     before = {row.id for row in server.rows(deliveries)}
     assert ann.submit(ann.get("/")).status_int == 303
     new = [row for row in server.rows(deliveries) if row.id not in before]
-    assert sorted((row.app_id[0], row.hook_url) for row in new) == [
+    assert sorted((row.app_id[0], row.webhook_url) for row in new) == [
         ("1", "https://photos.example.com/clef/webhook"),
         ("2", "https://wiki.example.com/hook?ann=1"),
     ]

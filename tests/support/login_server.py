@@ -162,7 +162,7 @@ class Server:
                 connection,
                 name=name or secrets.token_hex(4),
                 redirect_urls=[callback],
-                hooks=hooks,
+                webhooks=hooks,
                 now=self.clock(),
                 **more,
             )

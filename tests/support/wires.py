@@ -118,7 +118,7 @@ class ServerWire:
 
     def logout_token(self) -> str:
         self.log_out()
-        ours = (deliveries.c.app_id == self.site.app_id, deliveries.c.hook_url == HOOK)
+        ours = (deliveries.c.app_id == self.site.app_id, deliveries.c.webhook_url == HOOK)
         (row,) = self._server.rows(deliveries, *ours)
         return str(row.token)
 

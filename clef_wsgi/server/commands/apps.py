@@ -15,10 +15,10 @@ from clef_wsgi.server.commands.arguments import (
     add_group,
     add_json,
     add_origin,
-    hook_url,
     name,
     redirect_url,
     site_url,
+    webhook_url,
 )
 from clef_wsgi.server.commands.output import iso, printable, say, say_json
 from clef_wsgi.server.commands.support import find_app, note, opened, origin
@@ -83,7 +83,7 @@ def _add_set(group: Commands) -> None:
 def _add_addresses(parser: argparse.ArgumentParser) -> None:
     more: dict[str, Any] = {"action": "append", "default": [], "metavar": "URL"}
     parser.add_argument("--redirect", type=redirect_url, help="where browsers go back to; may be repeated", **more)
-    parser.add_argument("--hook", type=hook_url, help="where a logout is reported; may be repeated", **more)
+    parser.add_argument("--hook", type=webhook_url, help="where a logout is reported; may be repeated", **more)
     parser.add_argument("--allow-private", action="store_true", help="a hook may be in a private network")
 
 
@@ -108,7 +108,7 @@ def add(arguments: argparse.Namespace) -> None:
             connection,
             name=arguments.name,
             redirect_urls=redirects,
-            hooks=hooks,
+            webhooks=hooks,
             now=system_clock(),
             allow_private=arguments.allow_private,
             open_to_all=not arguments.members_only,
@@ -145,9 +145,9 @@ def _change(connection: Connection, app: App, arguments: argparse.Namespace) -> 
     for url in arguments.redirect:
         apps.add_redirect(connection, app.id, url)
     for url in arguments.hook:
-        apps.add_hook(connection, app.id, url)
+        apps.add_webhook(connection, app.id, url)
     for url in arguments.drop:
-        if url not in (*app.redirects, *app.hooks):
+        if url not in (*app.redirects, *app.webhooks):
             raise Refused(f"{printable(app.name)} has no address {printable(url)}.")
         apps.remove_address(connection, app.id, url)
     if arguments.ids:
@@ -203,9 +203,9 @@ def _row(connection: Connection, app: App) -> dict[str, Any]:
     return {
         "id": app.id,
         "name": app.name,
-        "made_at": iso(app.made_at),
+        "made_at": iso(app.created_at),
         "redirects": list(app.redirects),
-        "hooks": list(app.hooks),
+        "hooks": list(app.webhooks),
         "allow_private": app.allow_private,
         "open_to_all": app.open_to_all,
         "ids": TEXT if app.ids_as_text else NUMBER,

@@ -104,7 +104,7 @@ def redirect_url(text: str) -> str:
     return text
 
 
-def hook_url(text: str) -> str:
+def webhook_url(text: str) -> str:
     """An address that is told of logouts."""
     if not is_web_url(text):
         raise argparse.ArgumentTypeError("a logout hook looks like https://www.example.com/clef/webhook")

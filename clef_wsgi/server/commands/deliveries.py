@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _HEADINGS = ("#", "SITE", "PERSON", "STATE", "SINCE", "TRIES", "NEXT TRY", "REASON")
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"))
+_JSON_NAMES = {"created_at": "made_at"}
 
 
 def add_to(commands: Commands) -> None:
@@ -100,9 +101,10 @@ def _retry(connection: Connection, arguments: argparse.Namespace) -> int:
 
 
 def _for_programs(row: Row) -> dict[str, Any]:
-    names = ("made_at", "next_at", "first_tried_at", "tried_at", "waits_until", "done_at")
+    names = ("created_at", "next_at", "first_tried_at", "tried_at", "waits_until", "done_at")
     times = {name: iso(getattr(row, name)) for name in names}
-    return {**vars(row), **times, "next_at": None if row.state == outbox.GIVEN_UP else times["next_at"]}
+    times["next_at"] = None if row.state == outbox.GIVEN_UP else times["next_at"]
+    return {_JSON_NAMES.get(name, name): value for name, value in {**vars(row), **times}.items()}
 
 
 def _cells(row: Row, now: int) -> list[str]:
@@ -112,7 +114,7 @@ def _cells(row: Row, now: int) -> list[str]:
     next_try = "-" if is_over or waits else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
     reason = failures.sentence("en", row.failure) if row.failure else "-"
     reason = "It answered; waiting for the site to ask." if waits else reason
-    since = f"{_span(now - row.made_at)} ago"
+    since = f"{_span(now - row.created_at)} ago"
     return [str(row.id), row.site, row.person, state, since, str(row.attempts), next_try, reason]
 
 

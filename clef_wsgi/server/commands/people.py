@@ -139,11 +139,11 @@ def _called(person: Person) -> str:
 def _row(connection: Connection, person: Person) -> dict[str, Any]:
     keys = connection.execute(select(passkeys).where(passkeys.c.person_id == person.id).order_by(passkeys.c.id))
     numbers = select(clef_ids.c.app_id, clef_ids.c.clef_id).where(clef_ids.c.person_id == person.id)
-    last = select(func.max(sessions.c.made_at)).where(sessions.c.person_id == person.id)
+    last = select(func.max(sessions.c.created_at)).where(sessions.c.person_id == person.id)
     found = [
         {
             "name": key.name,
-            "made_at": iso(key.made_at),
+            "made_at": iso(key.created_at),
             "last_used_at": iso(key.last_used_at),
             "count_fell_at": iso(key.count_fell_at),
         }

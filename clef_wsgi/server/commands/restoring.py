@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.backup import copy_sqlite
-from clef_wsgi.server.database.schema import app_hooks, challenges, clef_ids, enrolments
+from clef_wsgi.server.database.schema import app_webhooks, challenges, clef_ids, enrolments
 from clef_wsgi.server.errors import Refused, ServerError
 from clef_wsgi.server.records import logouts, outbox, people
 
@@ -76,9 +76,9 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 def _tell_all_sites(connection: Connection, person_id: int, now: int) -> None:
     """The caller has locked the person."""
-    hooks = select(app_hooks.c.app_id, app_hooks.c.url).join(clef_ids, clef_ids.c.app_id == app_hooks.c.app_id)
+    hooks = select(app_webhooks.c.app_id, app_webhooks.c.url).join(clef_ids, clef_ids.c.app_id == app_webhooks.c.app_id)
     for app_id, url in connection.execute(hooks.where(clef_ids.c.person_id == person_id)).all():
-        outbox.add(connection, person_id=person_id, app_id=app_id, hook_url=url, now=now)
+        outbox.add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now)
 
 
 def _rp_id(path: Path) -> str | None:

@@ -55,10 +55,10 @@ def test(arguments: argparse.Namespace) -> None:
         with database.writing() as connection:
             app = find_app(connection, arguments.app)
             server_url = origin(connection, arguments)
-            note(connection, "app.test", f"app:{app.id}", hooks=list(app.hooks))
-        if not app.hooks:
+            note(connection, "app.test", f"app:{app.id}", hooks=list(app.webhooks))
+        if not app.webhooks:
             raise Refused(f'{printable(app.name)} has no hook, so it hears of no logout: see "app set --hook".')
-        results = [_tell(app, hook, try_hook(database, app, hook, server_url), server_url) for hook in app.hooks]
+        results = [_tell(app, hook, try_hook(database, app, hook, server_url), server_url) for hook in app.webhooks]
     if not all(results):
         raise Refused(f"{printable(app.name)} did not understand.")
     say(f"{printable(app.name)} understood.")

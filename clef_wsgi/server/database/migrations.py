@@ -7,63 +7,17 @@ never between. An older SQLite database is copied first. What the tables are is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy
 from sqlalchemy import Connection, insert, select, text, update
 
-from clef_wsgi.server.database import schema, steps
+from clef_wsgi.server.database import schema
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
+from clef_wsgi.server.database.steps import STEPS, Step
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
-
-Step = Callable[[Connection], object]
-
-
-def _count_calls(connection: Connection) -> None:
-    """Deliveries are confirmed by the site's exchange: what that needs to know of each call.
-
-    A redirect is an answer from here on. A row that was confirmed by its status alone stays confirmed.
-    """
-    for column in (
-        "calls INTEGER NOT NULL DEFAULT 0",
-        "asked_call INTEGER",
-        "answered_call INTEGER",
-        "waits_until BIGINT",
-        "hurried_at BIGINT",
-    ):
-        connection.execute(text(f"ALTER TABLE deliveries ADD COLUMN {column}"))
-    connection.execute(text("UPDATE deliveries SET calls = attempts"))
-    answered = "UPDATE deliveries SET answered_call = attempts, failure = 'not_asked' WHERE failure = 'redirect'"
-    connection.execute(text(answered))
-
-
-def _mark_people(connection: Connection) -> None:
-    """Whoever logs out everywhere is marked first. Nobody has a mark yet: what had ended has its own moment."""
-    for table, column in (
-        ("people", "logouts INTEGER NOT NULL DEFAULT 0"),
-        ("people", "telling_since BIGINT"),
-        ("sessions", "logouts INTEGER NOT NULL DEFAULT 0"),
-        ("receipts", "logouts INTEGER"),
-    ):
-        connection.execute(text(f"ALTER TABLE {table} ADD COLUMN {column}"))
-    connection.execute(text("CREATE INDEX people_by_telling ON people (telling_since)"))
-    _let_audit_go(connection)
-
-
-def _let_audit_go(connection: Connection) -> None:
-    """What is older than the audit is kept may go."""
-    statements = schema.APPEND_ONLY[connection.dialect.name]
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(statements[0])
-    else:
-        connection.exec_driver_sql("DROP TRIGGER audit_no_delete")
-        connection.exec_driver_sql(statements[1])
-
-
-STEPS: Mapping[int, Step] = {2: steps.widen, 3: _count_calls, 4: _mark_people}
-"""Number -> what turns the version before it into it. A new database is made whole, and runs none."""
 
 PATIENCE_SECONDS = 60
 """How long a process that starts waits for another one that brings the tables up to date."""

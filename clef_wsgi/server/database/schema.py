@@ -26,8 +26,8 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 4
-"""The schema that this code was written for. A change here needs a step in ``migrations.STEPS``."""
+VERSION = 5
+"""The schema that this code was written for. A change here needs a step in ``steps.STEPS``."""
 
 metadata = MetaData()
 
@@ -68,13 +68,13 @@ people = Table(
     Column("last_name", Text),
     Column("email", Text),
     Column("phone_number", Text),
-    _at("stay_us", nullable=True),  # how long a session lasts; NULL: until the person logs out
-    _at("made_at"),
+    _at("session_lifetime_us", nullable=True),  # how long a session lasts; NULL: until the person logs out
+    _at("created_at"),
     _at("disabled_at", nullable=True),
     _at("removed_at", nullable=True),  # the row stays, so that its ids at the sites are never given to another
     Column("logouts", Integer, nullable=False, server_default="0"),  # how often they were logged out everywhere
-    _at("telling_since", nullable=True),  # since then: not all notices of that are in the outbox yet
-    Index("people_by_telling", "telling_since"),
+    _at("notifying_since", nullable=True),  # since then: not all notices of that are in the outbox yet
+    Index("people_by_notifying", "notifying_since"),
 )
 
 apps = Table(
@@ -82,7 +82,7 @@ apps = Table(
     metadata,
     Column("id", String(32), primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    _at("made_at"),
+    _at("created_at"),
     Column("allow_private", Boolean, nullable=False),
     Column("open_to_all", Boolean, nullable=False),
     Column("ids_as_text", Boolean, nullable=False, server_default=text("false")),  # how the API says a person's id
@@ -94,7 +94,7 @@ app_secrets = Table(
     _id(),
     _of("app_id", "apps.id", index=False),
     _hash("hash", unique=False),
-    _at("made_at"),
+    _at("created_at"),
     UniqueConstraint("app_id", "hash"),
 )
 
@@ -107,8 +107,8 @@ app_redirects = Table(
     UniqueConstraint("app_id", "url"),
 )
 
-app_hooks = Table(
-    "app_hooks",
+app_webhooks = Table(
+    "app_webhooks",
     metadata,
     _id(),
     _of("app_id", "apps.id", index=False),
@@ -146,7 +146,7 @@ passkeys = Table(
     Column("transports", Text, nullable=False),  # a JSON list
     Column("aaguid", String(36), nullable=False),
     Column("name", Text, nullable=False),
-    _at("made_at"),
+    _at("created_at"),
     _at("last_used_at", nullable=True),
     _at("count_fell_at", nullable=True),  # the sign count went back: perhaps a copy of the key
 )
@@ -160,7 +160,7 @@ challenges = Table(
     _hash("browser_hash", unique=False),
     _of("person_id", "people.id", nullable=True, index=False),
     _of("enrolment_id", "enrolments.id", nullable=True, index=False),
-    _at("made_at"),
+    _at("created_at"),
     _at("expires_at"),
     Index("challenges_by_browser", "browser_hash"),
 )
@@ -172,7 +172,7 @@ enrolments = Table(
     _of("person_id", "people.id"),
     _hash("token_hash"),
     Column("purpose", String(16), nullable=False),  # invite, recover
-    _at("made_at"),
+    _at("created_at"),
     _at("expires_at"),
     _at("used_at", nullable=True),
     _at("voided_at", nullable=True),
@@ -185,7 +185,7 @@ sessions = Table(
     _of("person_id", "people.id"),
     _hash("token_hash"),
     _of("passkey_id", "passkeys.id", nullable=True, gone="SET NULL"),
-    _at("made_at"),
+    _at("created_at"),
     _at("seen_at"),
     _at("expires_at", nullable=True),
     _at("ended_at", nullable=True),
@@ -202,8 +202,8 @@ site_logins = Table(
     _of("session_id", "sessions.id"),
     _of("person_id", "people.id"),
     _of("app_id", "apps.id"),
-    Column("logout_hook", Text),
-    _at("made_at"),
+    Column("webhook_url", Text),
+    _at("created_at"),
     _at("ended_at", nullable=True),
 )
 
@@ -216,7 +216,7 @@ codes = Table(
     _of("person_id", "people.id"),
     _of("session_id", "sessions.id"),
     Column("code_challenge", Text),
-    _at("made_at"),
+    _at("created_at"),
     _at("expires_at"),
     _at("used_at", nullable=True),
 )
@@ -231,7 +231,7 @@ access_tokens = Table(
     _of("app_id", "apps.id"),
     _of("person_id", "people.id"),
     _of("session_id", "sessions.id"),
-    _at("made_at"),
+    _at("created_at"),
     _at("expires_at"),
 )
 
@@ -242,12 +242,12 @@ deliveries = Table(
     _of("person_id", "people.id", gone="RESTRICT"),
     _of("app_id", "apps.id"),
     Column("clef_id", _Id, nullable=False),
-    Column("hook_url", Text, nullable=False),
+    Column("webhook_url", Text, nullable=False),
     Column("token", Text),
     _hash("token_hash"),
     Column("state", String(16), nullable=False),  # pending, confirmed, given_up; test: of "app test", sent by it alone
     Column("attempts", Integer, nullable=False),  # those that count for the schedule
-    _at("made_at"),
+    _at("created_at"),
     _at("next_at"),
     Column("claimed_by", Text),
     _at("claimed_until", nullable=True),
@@ -260,7 +260,7 @@ deliveries = Table(
     Column("asked_call", Integer),  # the latest call that had begun when the site last asked who logged out
     Column("answered_call", Integer),  # the latest call that was answered 2xx or 3xx
     _at("waits_until", nullable=True),  # answered: so long it may ask, and is sent nothing
-    _at("hurried_at", nullable=True),  # somebody waits: to be sent out of turn
+    _at("expedited_at", nullable=True),  # somebody waits: to be sent out of turn
     Index("deliveries_due", "state", "next_at"),
 )
 
@@ -272,7 +272,7 @@ receipts = Table(
     _hash("token_hash"),
     Column("scope", String(16), nullable=False),  # everywhere, site, browser
     Column("logouts", Integer),  # everywhere: the person's from then on; what sessions of less began is listed
-    _at("made_at"),
+    _at("created_at"),
     _at("expires_at"),
 )
 

@@ -68,10 +68,10 @@ def _hurry(
     """Writes only where that changes anything: many may press at once."""
     now = clock()
     with database.reading() as connection:
-        if not outbox.can_hurry(connection, person_id, app_id, now=now, tried_before=now - rest_us):
+        if not outbox.can_expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us):
             return
     with database.writing() as connection:
-        outbox.hurry(connection, person_id, app_id, now=now, tried_before=now - rest_us)
+        outbox.expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us)
     wake()
 
 

@@ -56,4 +56,4 @@ def _failed(next_at: int | None) -> str:
 
 
 def _told(name: str, row: Notice | Row[Any], now: int) -> Told:
-    return name, (now - row.made_at) / SECOND
+    return name, (now - row.created_at) / SECOND

@@ -269,7 +269,7 @@ class Worker:
         outcome = Outcome(failure=failures.CONNECTION)
         try:
             outcome = self._call(
-                notice.hook_url,
+                notice.webhook_url,
                 notice.token,
                 user_agent=self._user_agent,
                 allow_private=notice.allow_private,

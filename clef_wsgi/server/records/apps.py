@@ -14,7 +14,7 @@ from sqlalchemy import Connection, ScalarSelect, Table, delete, exists, insert, 
 
 from clef_wsgi.base import redirect_rules
 from clef_wsgi.server import tokens
-from clef_wsgi.server.database.schema import app_hooks, app_members, app_redirects, app_secrets, apps
+from clef_wsgi.server.database.schema import app_members, app_redirects, app_secrets, app_webhooks, apps
 from clef_wsgi.server.errors import InvalidApp, InvalidHook, InvalidRedirect, InvalidSecret, Refused
 
 _APP_ID = re.compile(r"[0-9a-f]{32}")
@@ -29,21 +29,21 @@ class App:
 
     id: str
     name: str
-    made_at: int
+    created_at: int
     allow_private: bool
     open_to_all: bool
     ids_as_text: bool
     redirects: tuple[str, ...]
-    hooks: tuple[str, ...]
+    webhooks: tuple[str, ...]
 
     def check_redirect(self, url: str) -> None:
         """:raises InvalidRedirect: the browser must not be sent there."""
         if not redirect_rules.is_allowed(url, self.redirects):
             raise InvalidRedirect
 
-    def check_hook(self, url: str) -> None:
+    def check_webhook(self, url: str) -> None:
         """:raises InvalidHook: a hook for one login must be where the app is: same scheme, host and port."""
-        if not redirect_rules.is_on_domain(url, self.redirects + self.hooks):
+        if not redirect_rules.is_on_domain(url, self.redirects + self.webhooks):
             raise InvalidHook
 
 
@@ -53,7 +53,7 @@ def add(
     name: str,
     redirect_urls: Iterable[str],
     now: int,
-    hooks: Iterable[str] = (),
+    webhooks: Iterable[str] = (),
     allow_private: bool = False,
     open_to_all: bool = True,
     ids_as_text: bool = False,
@@ -70,13 +70,13 @@ def add(
         raise Refused("An app id is 32 lowercase hex digits.")
     if connection.execute(select(exists().where((apps.c.id == app_id) | (apps.c.name == name)))).scalar():
         raise Refused("There is an app of that name or id already.")
-    row = {"id": app_id, "name": name, "made_at": now, "allow_private": allow_private, "open_to_all": open_to_all}
+    row = {"id": app_id, "name": name, "created_at": now, "allow_private": allow_private, "open_to_all": open_to_all}
     connection.execute(insert(apps).values(**row, ids_as_text=ids_as_text))
-    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), made_at=now))
+    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
     for url in redirect_urls:
         add_redirect(connection, app_id, url)
-    for url in hooks:
-        add_hook(connection, app_id, url)
+    for url in webhooks:
+        add_webhook(connection, app_id, url)
     return get(connection, app_id), secret
 
 
@@ -85,8 +85,8 @@ def get(connection: Connection, app_id: str) -> App:
     row = connection.execute(select(apps).where(apps.c.id == app_id)).one_or_none() if _is_id(app_id) else None
     if row is None:
         raise InvalidApp
-    urls = {table.name: _urls(connection, table, app_id) for table in (app_redirects, app_hooks)}
-    return App(**row._mapping, redirects=urls["app_redirects"], hooks=urls["app_hooks"])
+    urls = {table.name: _urls(connection, table, app_id) for table in (app_redirects, app_webhooks)}
+    return App(**row._mapping, redirects=urls["app_redirects"], webhooks=urls["app_webhooks"])
 
 
 def proven(connection: Connection, app_id: str, secret: str) -> App:
@@ -128,16 +128,16 @@ def add_redirect(connection: Connection, app_id: str, url: str) -> None:
     _add_url(connection, app_redirects, app_id, url)
 
 
-def add_hook(connection: Connection, app_id: str, url: str) -> None:
+def add_webhook(connection: Connection, app_id: str, url: str) -> None:
     """:raises InvalidHook: it is no plain address of the web."""
     if not redirect_rules.is_web_url(url):
         raise InvalidHook
-    _add_url(connection, app_hooks, app_id, url)
+    _add_url(connection, app_webhooks, app_id, url)
 
 
 def remove_address(connection: Connection, app_id: str, url: str) -> None:
     """Takes a redirect URL or a hook off the app's lists."""
-    for table in (app_redirects, app_hooks):
+    for table in (app_redirects, app_webhooks):
         connection.execute(delete(table).where(table.c.app_id == app_id, table.c.url == url))
 
 
@@ -147,7 +147,7 @@ def rotate_secret(connection: Connection, app_id: str, *, now: int) -> str:
     newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(LIVE_SECRETS - 1)
     connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
     secret = tokens.new_token()
-    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), made_at=now))
+    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
     return secret
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from clef_wsgi.server.database.schema import deliveries, people, site_logins
 from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
-from clef_wsgi.server.records.site_logins import is_untold
+from clef_wsgi.server.records.site_logins import awaits_notification
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Backlog:
 def read(connection: Connection, *, now: int) -> Backlog:
     """The figures at ``now``, in microseconds."""
     row = deliveries.c
-    oldest = select(func.min(row.made_at)).where(row.state == PENDING)
+    oldest = select(func.min(row.created_at)).where(row.state == PENDING)
     is_unclaimed = or_(row.claimed_until.is_(None), row.claimed_until < now)
     due = select(func.min(func.coalesce(row.waits_until, row.next_at))).where(row.state == PENDING, is_unclaimed)
     since, untold = _untold(connection)
@@ -48,12 +48,12 @@ def read(connection: Connection, *, now: int) -> Backlog:
 
 def _untold(connection: Connection) -> tuple[int | None, int]:
     """What is ended by a mark, and not in the outbox yet: since when, and at how many sites of how many people."""
-    waits = people.c.telling_since.is_not(None)
-    since = connection.execute(select(func.min(people.c.telling_since)).where(waits)).scalar()
+    waits = people.c.notifying_since.is_not(None)
+    since = connection.execute(select(func.min(people.c.notifying_since)).where(waits)).scalar()
     if since is None:
         return None, 0
     sites = select(site_logins.c.person_id, site_logins.c.app_id).join(people, people.c.id == site_logins.c.person_id)
-    each = sites.where(waits, is_untold()).distinct().subquery()
+    each = sites.where(waits, awaits_notification()).distinct().subquery()
     number = int(connection.execute(select(func.count()).select_from(each)).scalar_one())
     return (since if number else None), number
 

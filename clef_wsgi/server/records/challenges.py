@@ -49,11 +49,11 @@ def issue(
     challenge = secrets.token_bytes(LENGTH)
     row = {"challenge": challenge, "purpose": purpose, "browser_hash": browser_hash}
     owner = {"person_id": person_id, "enrolment_id": enrolment_id}
-    connection.execute(insert(challenges).values(**row, **owner, made_at=now, expires_at=now + LIFETIME))
+    connection.execute(insert(challenges).values(**row, **owner, created_at=now, expires_at=now + LIFETIME))
     return challenge
 
 
-def spend(connection: Connection, challenge: bytes, *, purpose: str, browser_hash: bytes, now: int) -> Challenge:
+def consume(connection: Connection, challenge: bytes, *, purpose: str, browser_hash: bytes, now: int) -> Challenge:
     """Takes a challenge out, for good: commit this, whatever comes of the answer.
 
     :raises ChallengeRefused: there is none for this browser and purpose.

@@ -45,7 +45,7 @@ def issue(connection: Connection, *, session: Session, app: App, now: int, code_
     :raises NotAllowed: the person may not use this site.
     """
     people.lock(connection, session.person.id)
-    session_records.check_living(connection, session.id, now=now)
+    session_records.check_active(connection, session.id, now=now)
     if not apps.may_use(connection, app, session.person.id):
         raise NotAllowed
     code = tokens.new_token()
@@ -55,7 +55,7 @@ def issue(connection: Connection, *, session: Session, app: App, now: int, code_
         "person_id": session.person.id,
         "session_id": session.id,
         "code_challenge": code_challenge,
-        "made_at": now,
+        "created_at": now,
         "expires_at": now + CODE_LIFETIME,
     }
     connection.execute(insert(codes).values(row))
@@ -69,7 +69,7 @@ def exchange(
     app: App,
     code: str,
     now: int,
-    logout_hook: str | None = None,
+    webhook_url: str | None = None,
     code_verifier: str | None = None,
 ) -> str:
     """Turns a code into an access token; from here on the person is logged in at the site.
@@ -77,14 +77,14 @@ def exchange(
     One transaction: the code is spent, the session lives, the login is written. A second use ends the token
     that the first one gave (RFC 6749, section 4.1.2); the login stays, so that the site hears of its logout.
 
-    :param logout_hook: a hook for this login alone; the caller has checked it.
+    :param webhook_url: a hook for this login alone; the caller has checked it.
     :raises InvalidCode: unknown, used, expired, revoked, of another app, or with the wrong PKCE verifier.
     """
     with database.writing() as connection:
         row = _spent(connection, app.id, code, now)
         token = None
         if row is not None and is_proven(row.code_challenge, code_verifier):
-            token = _log_in(connection, row, logout_hook, now)
+            token = _log_in(connection, row, webhook_url, now)
     if token is None:  # raised after the commit: what was spent or revoked stays so
         raise InvalidCode
     return token
@@ -98,7 +98,7 @@ def info(connection: Connection, access_token: str, *, now: int) -> Info:
     query = select(access_tokens, apps_table.c.ids_as_text).join(sessions, access_tokens.c.session_id == sessions.c.id)
     query = query.join(apps_table, access_tokens.c.app_id == apps_table.c.id)
     which = (access_tokens.c.token_hash == tokens.digest(access_token), access_tokens.c.expires_at > now)
-    row = connection.execute(query.where(*which, session_records.is_living(now))).one_or_none()
+    row = connection.execute(query.where(*which, session_records.is_active(now))).one_or_none()
     if row is None:
         raise InvalidToken
     person = people.get(connection, row.person_id)
@@ -127,38 +127,38 @@ def _spent(connection: Connection, app_id: str, code: str, now: int) -> Row[Any]
 
 def _lives(connection: Connection, session_id: int, now: int) -> bool:
     try:
-        session_records.check_living(connection, session_id, now=now)
+        session_records.check_active(connection, session_id, now=now)
     except SessionEnded:
         return False
     return True
 
 
-def _log_in(connection: Connection, row: Row[Any], logout_hook: str | None, now: int) -> str:
+def _log_in(connection: Connection, row: Row[Any], webhook_url: str | None, now: int) -> str:
     clef_ids.clef_id(connection, row.app_id, row.person_id)
     token = tokens.new_token()
     grant = {
         "token_hash": tokens.digest(token),
         "code_id": row.id,
-        "site_login_id": _site_login(connection, row, logout_hook, now),
+        "site_login_id": _site_login(connection, row, webhook_url, now),
         "app_id": row.app_id,
         "person_id": row.person_id,
         "session_id": row.session_id,
-        "made_at": now,
+        "created_at": now,
         "expires_at": now + TOKEN_LIFETIME,
     }
     connection.execute(insert(access_tokens).values(grant))
     return token
 
 
-def _site_login(connection: Connection, row: Row[Any], logout_hook: str | None, now: int) -> int:
+def _site_login(connection: Connection, row: Row[Any], webhook_url: str | None, now: int) -> int:
     """The login at the site; signing in there again from the same session is the same login."""
     login = {"session_id": row.session_id, "person_id": row.person_id, "app_id": row.app_id}
     same = [site_logins.c[name] == value for name, value in login.items()]
-    hook = site_logins.c.logout_hook.is_(None) if logout_hook is None else site_logins.c.logout_hook == logout_hook
-    known = select(site_logins.c.id).where(*same, hook, site_logins.c.ended_at.is_(None))
+    same_webhook = site_logins.c.webhook_url.is_not_distinct_from(webhook_url)
+    known = select(site_logins.c.id).where(*same, same_webhook, site_logins.c.ended_at.is_(None))
     login_id: int | None = connection.execute(known).scalar()
     if login_id is not None:
-        connection.execute(update(site_logins).where(site_logins.c.id == login_id).values(made_at=now))
+        connection.execute(update(site_logins).where(site_logins.c.id == login_id).values(created_at=now))
         return login_id
-    new = insert(site_logins).values(**login, logout_hook=logout_hook, made_at=now).returning(site_logins.c.id)
+    new = insert(site_logins).values(**login, webhook_url=webhook_url, created_at=now).returning(site_logins.c.id)
     return int(connection.execute(new).scalar_one())

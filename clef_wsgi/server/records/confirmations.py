@@ -55,7 +55,7 @@ def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchan
         if row.answered_call != row.calls or row.state not in (PENDING, GIVEN_UP):
             return Exchanged(row.clef_id)
         _confirm(connection, row.id, now)
-    return Exchanged(row.clef_id, now - row.made_at)
+    return Exchanged(row.clef_id, now - row.created_at)
 
 
 def answered(connection: Connection, notice: Notice, *, status: int, now: int, wait_us: int = WAIT_US) -> str | None:

@@ -51,7 +51,7 @@ def issue_many(
         older = (enrolments.c.person_id == bindparam("whose"), _open(now))
         void = update(enrolments).where(*older).values(voided_at=now)
         connection.execute(void, [{"whose": person_id} for person_id in secrets])
-        new = {"purpose": purpose, "made_at": now, "expires_at": now + lifetime}
+        new = {"purpose": purpose, "created_at": now, "expires_at": now + lifetime}
         rows = [{"person_id": whose, "token_hash": tokens.digest(token), **new} for whose, token in secrets.items()]
         connection.execute(insert(enrolments), rows)
     return secrets

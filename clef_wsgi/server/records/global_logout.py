@@ -22,13 +22,13 @@ from clef_wsgi.server.database.schema import access_tokens, codes, sessions, sit
 from clef_wsgi.server.database.schema import people as people_table
 from clef_wsgi.server.records import outbox, people, receipts
 from clef_wsgi.server.records.sessions import began_before_the_mark, is_marked
-from clef_wsgi.server.records.site_logins import is_untold
+from clef_wsgi.server.records.site_logins import awaits_notification
 
 ROWS_AT_ONCE = 500
 NOTICES_AT_ONCE = 20
 
 _OVER: dict[Table, ColumnElement[bool]] = {
-    site_logins: is_untold(),
+    site_logins: awaits_notification(),
     access_tokens: began_before_the_mark(access_tokens),
     codes: began_before_the_mark(codes),
     sessions: sessions.c.ended_at.is_(None) & is_marked(),
@@ -59,8 +59,8 @@ def put(connection: Connection, person_id: int, *, now: int) -> int:
     :raises Unknown: there is no such person.
     """
     person = people.lock(connection, person_id)
-    since = now if person.telling_since is None else person.telling_since
-    values = {"logouts": person.logouts + 1, "telling_since": since}
+    since = now if person.notifying_since is None else person.notifying_since
+    values = {"logouts": person.logouts + 1, "notifying_since": since}
     connection.execute(update(people_table).where(people_table.c.id == person_id).values(values))
     return person.logouts + 1
 
@@ -70,14 +70,14 @@ def begin(connection: Connection, person_id: int, *, now: int) -> None:
 
     Where there are many logins it is left to whoever delivers, who looks for them without a lock.
     """
-    untold = select(site_logins.c.id).where(site_logins.c.person_id == person_id, is_untold())
+    untold = select(site_logins.c.id).where(site_logins.c.person_id == person_id, awaits_notification())
     if len(connection.execute(untold.limit(ROWS_AT_ONCE + 1)).all()) <= ROWS_AT_ONCE:
         _do(connection, person_id, _find(connection, person_id), now)
 
 
 def step(database: Database, *, now: int) -> bool:
     """One more step for somebody; whether there may be more. Who finds nothing holds up nobody who writes."""
-    waiting = select(people_table.c.id).where(people_table.c.telling_since.is_not(None))
+    waiting = select(people_table.c.id).where(people_table.c.notifying_since.is_not(None))
     anybody = waiting.order_by(func.random()).limit(1)  # in no order: one with much to end holds up none of the others
     with database.reading() as connection:
         person_id = connection.execute(anybody).scalar()
@@ -91,7 +91,7 @@ def step(database: Database, *, now: int) -> bool:
 
 def _find(connection: Connection, person_id: int) -> _Found:
     """By turns of the sites: one that brought many hooks of its own holds up none of the others."""
-    turn = func.dense_rank().over(partition_by=site_logins.c.app_id, order_by=site_logins.c.logout_hook)
+    turn = func.dense_rank().over(partition_by=site_logins.c.app_id, order_by=site_logins.c.webhook_url)
     order = (turn, site_logins.c.app_id, site_logins.c.id)
     rows = connection.execute(_untold(person_id).order_by(*order).limit(ROWS_AT_ONCE + 1)).all()
     hooks = list(dict.fromkeys(map(_hook, rows)))
@@ -102,7 +102,7 @@ def _find(connection: Connection, person_id: int) -> _Found:
 
 
 def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None:
-    locked = select(people_table.c.telling_since).where(people_table.c.id == person_id).with_for_update()
+    locked = select(people_table.c.notifying_since).where(people_table.c.id == person_id).with_for_update()
     since = connection.execute(locked).scalar()  # removed or not
     if since is None:
         return
@@ -116,7 +116,7 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
     for table, ids in ended.items():
         _end(connection, table, ids, now)
     if not _is_left(connection, person_id):
-        values = {"telling_since": None}
+        values = {"notifying_since": None}
         connection.execute(update(people_table).where(people_table.c.id == person_id).values(values))
 
 
@@ -149,10 +149,10 @@ def _rest(connection: Connection, person_id: int, limit: int = ROWS_AT_ONCE) -> 
 
 
 def _untold(person_id: int) -> Select[Any]:
-    columns = [site_logins.c[name] for name in ("id", "app_id", "logout_hook")]
+    columns = [site_logins.c[name] for name in ("id", "app_id", "webhook_url")]
     query = select(*columns, sessions.c.logouts).join(sessions, sessions.c.id == site_logins.c.session_id)
     return query.where(site_logins.c.person_id == person_id, site_logins.c.ended_at.is_(None), is_marked())
 
 
 def _hook(login: Row[Any]) -> Hook:
-    return login.app_id, login.logout_hook
+    return login.app_id, login.webhook_url

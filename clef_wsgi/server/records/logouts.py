@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, select, update
 
 from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
 from clef_wsgi.server.records import global_logout, outbox, people
-from clef_wsgi.server.records.site_logins import is_living
+from clef_wsgi.server.records.site_logins import is_active
 
 
 def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> None:
@@ -47,8 +47,8 @@ def _end_logins(connection: Connection, person_id: int, now: int, **also: int | 
     which = {"person_id": person_id, **also}
     for table in (access_tokens, codes):
         connection.execute(delete(table).where(*_matching(table, which)))
-    living = (*_matching(site_logins, which), is_living())
-    told = select(site_logins.c.app_id, site_logins.c.logout_hook).where(*living).distinct()
+    living = (*_matching(site_logins, which), is_active())
+    told = select(site_logins.c.app_id, site_logins.c.webhook_url).where(*living).distinct()
     for app_id, hook in connection.execute(told).all():
         outbox.tell(connection, person_id=person_id, app_id=app_id, hook=hook, now=now)
     connection.execute(update(site_logins).where(*living).values(ended_at=now))

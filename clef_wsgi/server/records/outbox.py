@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from clef_wsgi.server import tokens
-from clef_wsgi.server.database.schema import app_hooks, apps, deliveries, site_logins
+from clef_wsgi.server.database.schema import app_webhooks, apps, deliveries, site_logins
 from clef_wsgi.server.records import clef_ids
 from clef_wsgi.server.records.apps import secret_hashes
-from clef_wsgi.server.records.site_logins import is_untold
+from clef_wsgi.server.records.site_logins import awaits_notification
 
 PENDING, CONFIRMED, GIVEN_UP, TEST = "pending", "confirmed", "given_up", "test"
 
@@ -31,11 +31,11 @@ class Notice:
 
     id: int
     app_id: str
-    hook_url: str = field(repr=False)
+    webhook_url: str = field(repr=False)
     token: str = field(repr=False)
     attempts: int
     calls: int
-    made_at: int
+    created_at: int
     next_at: int
     tried_at: int
     first_tried_at: int
@@ -56,13 +56,13 @@ def tell(
 
     :param since: when the logout was, if not just now.
     """
-    urls = select(app_hooks.c.url).where(app_hooks.c.app_id == app_id)
+    urls = select(app_webhooks.c.url).where(app_webhooks.c.app_id == app_id)
     hooks = [hook] if hook else connection.execute(urls).scalars().all()
-    return [add(connection, person_id=person_id, app_id=app_id, hook_url=url, now=now, since=since) for url in hooks]
+    return [add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now, since=since) for url in hooks]
 
 
 def add(
-    connection: Connection, *, person_id: int, app_id: str, hook_url: str, now: int, since: int | None = None
+    connection: Connection, *, person_id: int, app_id: str, webhook_url: str, now: int, since: int | None = None
 ) -> int:
     """A notice to one hook; the number of its row. The caller has locked the person.
 
@@ -72,7 +72,7 @@ def add(
     same = (
         deliveries.c.person_id == person_id,
         deliveries.c.app_id == app_id,
-        deliveries.c.hook_url == hook_url,
+        deliveries.c.webhook_url == webhook_url,
         deliveries.c.state == PENDING,
         deliveries.c.attempts == 0,
         deliveries.c.calls == 0,
@@ -81,8 +81,8 @@ def add(
     for row_id in connection.execute(joined).scalars().all():
         return int(row_id)
     number = clef_ids.clef_id(connection, app_id, person_id)
-    row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "hook_url": hook_url, "state": PENDING}
-    untried = {**_untried(now), "made_at": now if since is None else since}
+    row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "webhook_url": webhook_url, "state": PENDING}
+    untried = {**_untried(now), "created_at": now if since is None else since}
     new = insert(deliveries).values(**row, **new_token(connection, app_id), **untried).returning(deliveries.c.id)
     return int(connection.execute(new).scalar_one())
 
@@ -126,7 +126,7 @@ def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_u
     :param worker: who takes them; no two may go by the same name.
     """
     due = select(deliveries.c.id).where(_is_due(now), deliveries.c.app_id == app_id)
-    first = due.order_by(func.coalesce(deliveries.c.hurried_at, deliveries.c.next_at), deliveries.c.id).limit(limit)
+    first = due.order_by(func.coalesce(deliveries.c.expedited_at, deliveries.c.next_at), deliveries.c.id).limit(limit)
     ids = connection.execute(first.with_for_update(skip_locked=True)).scalars().all()
     if not ids:
         return []
@@ -135,7 +135,7 @@ def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_u
         "claimed_until": now + lease_us,
         "calls": deliveries.c.calls + 1,
         "attempts": deliveries.c.attempts + case((deliveries.c.next_at <= now, 1), else_=0),
-        "hurried_at": None,
+        "expedited_at": None,
         "tried_at": now,
         "first_tried_at": func.coalesce(deliveries.c.first_tried_at, now),
     }
@@ -157,19 +157,19 @@ def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
     return connection.execute(update(deliveries).where(*unheard).values(values)).rowcount
 
 
-def hurry(connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None) -> None:
+def expedite(connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None) -> None:
     """Send what a site has not heard of a person now, out of turn.
 
     :param tried_before: leaves alone what was tried later than that.
     """
     which = _can_hurry(person_id, app_id, now, tried_before)
-    connection.execute(update(deliveries).where(*which).values(hurried_at=now))
+    connection.execute(update(deliveries).where(*which).values(expedited_at=now))
 
 
-def can_hurry(
+def can_expedite(
     connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None
 ) -> bool:
-    """Return whether :func:`hurry` would change anything: not what is due, under way, or waited for already."""
+    """Return whether :func:`expedite` would change anything: not what is due, under way, or waited for already."""
     query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
 
@@ -177,7 +177,7 @@ def can_hurry(
 def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
     """Whether a site has yet to hear of a logout of this person, be its notice here already or not."""
     own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
-    untold = select(site_logins.c.id).where(*own, is_untold()).limit(1)
+    untold = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
     if connection.execute(untold).scalar() is not None:  # asked first: a notice is here before its login is told
         return True
     query = select(deliveries.c.id).where(*_unheard(person_id, app_id)).limit(1)
@@ -185,7 +185,7 @@ def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
 
 
 def _untried(now: int) -> dict[str, int]:
-    return {"attempts": 0, "calls": 0, "made_at": now, "next_at": now}
+    return {"attempts": 0, "calls": 0, "created_at": now, "next_at": now}
 
 
 def _is_free(now: int) -> ColumnElement[bool]:
@@ -194,12 +194,12 @@ def _is_free(now: int) -> ColumnElement[bool]:
 
 
 def _is_due(now: int) -> ColumnElement[bool]:
-    its_turn = (deliveries.c.next_at <= now) | deliveries.c.hurried_at.is_not(None)
+    its_turn = (deliveries.c.next_at <= now) | deliveries.c.expedited_at.is_not(None)
     return (deliveries.c.state == PENDING) & its_turn & _is_free(now)
 
 
 def _can_hurry(person_id: int, app_id: str, now: int, tried_before: int | None) -> tuple[ColumnElement[bool], ...]:
-    idle = (deliveries.c.next_at > now, deliveries.c.hurried_at.is_(None), _is_free(now))
+    idle = (deliveries.c.next_at > now, deliveries.c.expedited_at.is_(None), _is_free(now))
     rested = deliveries.c.tried_at <= (now if tried_before is None else tried_before)
     return *_unheard(person_id, app_id), *idle, rested
 

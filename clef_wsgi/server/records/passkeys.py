@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from clef_wsgi.server.database.schema import passkeys, sessions
 from clef_wsgi.server.errors import Refused, Unknown
 from clef_wsgi.server.records import logouts, people
-from clef_wsgi.server.records.sessions import is_living
+from clef_wsgi.server.records.sessions import is_active
 
 if TYPE_CHECKING:
     from clef_wsgi.server.ceremonies.verification import Assertion, NewPasskey
@@ -50,7 +50,7 @@ class Passkey:
     transports: str
     aaguid: str
     name: str
-    made_at: int
+    created_at: int
     last_used_at: int | None
     count_fell_at: int | None
 
@@ -61,7 +61,7 @@ def add(connection: Connection, person_id: int, made: NewPasskey, *, name: str, 
     :raises PasskeyTaken: its id is known already.
     """
     row = {**asdict(made), "transports": json.dumps(made.transports), "name": name}
-    query = insert(passkeys).values(**row, person_id=person_id, made_at=now).returning(passkeys.c.id)
+    query = insert(passkeys).values(**row, person_id=person_id, created_at=now).returning(passkeys.c.id)
     try:
         return int(connection.execute(query).scalar_one())
     except IntegrityError:
@@ -112,7 +112,7 @@ def remove(connection: Connection, person_id: int, passkey_id: int, *, now: int,
     get(connection, person_id, passkey_id)
     if len(of_person(connection, person_id)) == 1:
         raise LastPasskey
-    began = (sessions.c.passkey_id == passkey_id, sessions.c.id != stays, is_living(now))
+    began = (sessions.c.passkey_id == passkey_id, sessions.c.id != stays, is_active(now))
     for session_id in connection.execute(select(sessions.c.id).where(*began)).scalars().all():
         logouts.end_session(connection, person_id, session_id, now=now)
     connection.execute(delete(passkeys).where(passkeys.c.id == passkey_id))

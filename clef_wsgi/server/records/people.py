@@ -15,15 +15,15 @@ from clef_wsgi.server.clock import DAY
 from clef_wsgi.server.database.schema import people
 from clef_wsgi.server.errors import Unknown
 
-DEFAULT_STAY = 30 * DAY
+DEFAULT_SESSION_LIFETIME = 30 * DAY
 
 
 @dataclass(frozen=True)
 class Person:
     """Somebody who can sign in. What is not known is ``None``; times are in microseconds.
 
-    ``handle`` is the WebAuthn user handle. ``stay_us`` is how long a session lasts, ``None``: until logout.
-    ``logouts`` and ``telling_since`` are the mark of marks.py.
+    ``handle`` is the WebAuthn user handle. ``session_lifetime_us`` is how long a session lasts, ``None``: until logout.
+    ``logouts`` and ``notifying_since`` are the mark of marks.py.
     """
 
     id: int
@@ -32,12 +32,12 @@ class Person:
     last_name: str | None = field(repr=False)
     email: str | None = field(repr=False)
     phone_number: str | None = field(repr=False)
-    stay_us: int | None
-    made_at: int
+    session_lifetime_us: int | None
+    created_at: int
     disabled_at: int | None
     removed_at: int | None
     logouts: int
-    telling_since: int | None
+    notifying_since: int | None
 
     @property
     def may_sign_in(self) -> bool:
@@ -60,7 +60,7 @@ def add(
 ) -> Person:
     """A new person, who has no passkey yet."""
     names = {"first_name": first_name, "last_name": last_name, "email": email, "phone_number": phone_number}
-    row = {**names, "handle": tokens.new_handle(), "stay_us": DEFAULT_STAY, "made_at": now}
+    row = {**names, "handle": tokens.new_handle(), "session_lifetime_us": DEFAULT_SESSION_LIFETIME, "created_at": now}
     return get(connection, connection.execute(insert(people).values(row).returning(people.c.id)).scalar_one())
 
 
@@ -96,7 +96,7 @@ def all_people(connection: Connection, *, lock: bool = False) -> list[Person]:
 
 
 def change(connection: Connection, person_id: int, **values: Any) -> None:
-    """Sets columns: names, ``email``, ``phone_number``, ``stay_us``.
+    """Sets columns: names, ``email``, ``phone_number``, ``session_lifetime_us``.
 
     :raises Unknown: there is no such person.
     """

@@ -70,7 +70,7 @@ def _over(now: int) -> list[tuple[Table, tuple[ColumnElement[bool], ...]]]:
         (receipts, (receipts.c.expires_at < now,)),
         (enrolments, (enrolments.c.expires_at < past,)),
         (deliveries, (deliveries.c.state == CONFIRMED, deliveries.c.done_at < past)),
-        (deliveries, (deliveries.c.state == TEST, deliveries.c.made_at < now - HOUR)),
+        (deliveries, (deliveries.c.state == TEST, deliveries.c.created_at < now - HOUR)),
         (site_logins, (site_logins.c.ended_at < past,)),
         (sessions, (sessions.c.ended_at < past, ~untold)),
     ]

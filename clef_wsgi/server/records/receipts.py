@@ -19,7 +19,7 @@ from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, re
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records.apps import home_url
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING
-from clef_wsgi.server.records.site_logins import is_untold
+from clef_wsgi.server.records.site_logins import awaits_notification
 
 LIFETIME = HOUR
 EVERYWHERE, SITE, BROWSER = "everywhere", "site", "browser"
@@ -51,11 +51,11 @@ class Notice:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A logout. ``made_at`` is when the button was pressed; ``scope`` is what was ended."""
+    """A logout. ``created_at`` is when the button was pressed; ``scope`` is what was ended."""
 
     person_id: int
     scope: str
-    made_at: int
+    created_at: int
     notices: list[Notice]
 
 
@@ -76,7 +76,7 @@ def issue(
     connection.execute(delete(receipts).where(receipts.c.expires_at <= now))
     token = tokens.new_token()
     row = {"person_id": person_id, "token_hash": tokens.digest(token), "scope": scope, "logouts": mark}
-    new = insert(receipts).values(**row, made_at=now, expires_at=now + LIFETIME).returning(receipts.c.id)
+    new = insert(receipts).values(**row, created_at=now, expires_at=now + LIFETIME).returning(receipts.c.id)
     receipt_id = connection.execute(new).scalar_one()
     for app_id in app_ids:
         _add(connection, receipt_id, app_id, _due(connection, person_id, app_id, now))
@@ -107,7 +107,7 @@ def find(connection: Connection, token: str, *, now: int) -> Receipt:
     query = query.outerjoin(deliveries, deliveries.c.id == receipt_sites.c.delivery_id)
     found = connection.execute(query.where(receipt_sites.c.receipt_id == row.id))
     notices = [*untold, *(Notice(**each._mapping) for each in found)]
-    return Receipt(row.person_id, row.scope, row.made_at, _least_far(notices))
+    return Receipt(row.person_id, row.scope, row.created_at, _least_far(notices))
 
 
 def unheard(connection: Connection, person_id: int) -> list[Notice]:
@@ -115,7 +115,7 @@ def unheard(connection: Connection, person_id: int) -> list[Notice]:
     untold = _untold(connection, person_id)
     query = _notices().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
     later = deliveries.alias()
-    same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "hook_url")]
+    same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "webhook_url")]
     heard = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
     which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~heard)
     return _least_far([*untold, *(Notice(**row._mapping) for row in connection.execute(query.where(*which)))])
@@ -129,7 +129,8 @@ def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool])
     about = (apps.c.id.label("app_id"), apps.c.name, home_url().label("url"))
     query = select(*about).select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
     query = query.join(sessions, sessions.c.id == site_logins.c.session_id)
-    found = query.where(site_logins.c.person_id == person_id, is_untold(), *which).group_by(apps.c.id, apps.c.name)
+    query = query.where(site_logins.c.person_id == person_id, awaits_notification(), *which)
+    found = query.group_by(apps.c.id, apps.c.name)
     unknown = dict.fromkeys(_OF_DELIVERY)
     return [Notice(**{**unknown, **row._mapping, "state": PENDING}) for row in connection.execute(found)]
 

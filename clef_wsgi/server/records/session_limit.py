@@ -13,7 +13,7 @@ from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import sessions
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import audit, logouts, people
-from clef_wsgi.server.records.sessions import MOST, is_living
+from clef_wsgi.server.records.sessions import MOST, is_active
 
 AT_ONCE = 10
 
@@ -39,12 +39,12 @@ def trim(connection: Connection, person_id: int, *, now: int) -> None:
 
 
 def _who_has_too_many(connection: Connection, now: int) -> int | None:
-    crowded = select(sessions.c.person_id).where(is_living(now)).group_by(sessions.c.person_id)
+    crowded = select(sessions.c.person_id).where(is_active(now)).group_by(sessions.c.person_id)
     return connection.execute(crowded.having(func.count() > MOST).limit(1)).scalar()
 
 
 def _unused_longest(connection: Connection, person_id: int, now: int) -> list[int]:
-    own = (sessions.c.person_id == person_id, is_living(now))
+    own = (sessions.c.person_id == person_id, is_active(now))
     number = connection.execute(select(func.count()).select_from(sessions).where(*own)).scalar_one()
     surplus = min(AT_ONCE, max(0, number - MOST))
     oldest = select(sessions.c.id).where(*own).order_by(sessions.c.seen_at, sessions.c.id).limit(surplus)

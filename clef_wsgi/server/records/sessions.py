@@ -30,7 +30,7 @@ class Session:
     id: int
     person: Person
     passkey_id: int | None
-    made_at: int
+    created_at: int
     expires_at: int | None
 
 
@@ -39,7 +39,7 @@ class Browser:
     """What a person is shown of a living session. ``user_agent`` is whatever the browser said."""
 
     id: int
-    made_at: int
+    created_at: int
     seen_at: int
     expires_at: int | None
     address: str
@@ -68,9 +68,9 @@ def start(
         "person_id": person_id,
         "token_hash": tokens.digest(token),
         "passkey_id": passkey_id,
-        "made_at": now,
+        "created_at": now,
         "seen_at": now,
-        "expires_at": None if person.stay_us is None else now + person.stay_us,
+        "expires_at": None if person.session_lifetime_us is None else now + person.session_lifetime_us,
         "logouts": person.logouts,
         "address": address,
         "user_agent": "".join(sign for sign in user_agent if sign.isprintable())[:MAX_USER_AGENT],
@@ -84,7 +84,7 @@ def find(connection: Connection, token: str, *, now: int) -> Session:
 
     :raises SessionEnded: there is none.
     """
-    which = (sessions.c.token_hash == tokens.digest(token), is_living(now))
+    which = (sessions.c.token_hash == tokens.digest(token), is_active(now))
     row = connection.execute(select(sessions).where(*which)).one_or_none()
     if row is None:
         raise SessionEnded
@@ -92,7 +92,7 @@ def find(connection: Connection, token: str, *, now: int) -> Session:
         person = people.get(connection, row.person_id)
     except Unknown:  # removed just now
         raise SessionEnded from None
-    return Session(row.id, person, row.passkey_id, row.made_at, row.expires_at)
+    return Session(row.id, person, row.passkey_id, row.created_at, row.expires_at)
 
 
 def renew(connection: Connection, session_id: int, *, passkey_id: int | None, now: int) -> str:
@@ -103,17 +103,17 @@ def renew(connection: Connection, session_id: int, *, passkey_id: int | None, no
     """
     row = connection.execute(select(sessions.c.person_id).where(sessions.c.id == session_id)).one()
     person = people.lock(connection, row.person_id)
-    check_living(connection, session_id, now=now)
+    check_active(connection, session_id, now=now)
     token = tokens.new_token()
     values = {"token_hash": tokens.digest(token), "passkey_id": passkey_id, "seen_at": now}
-    expires_at = None if person.stay_us is None else now + person.stay_us
+    expires_at = None if person.session_lifetime_us is None else now + person.session_lifetime_us
     connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values, expires_at=expires_at))
     return token
 
 
-def check_living(connection: Connection, session_id: int, *, now: int) -> None:
+def check_active(connection: Connection, session_id: int, *, now: int) -> None:
     """:raises SessionEnded: it ended meanwhile. Sure only after ``people.lock``."""
-    if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id, is_living(now))).scalar() is None:
+    if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id, is_active(now))).scalar() is None:
         raise SessionEnded
 
 
@@ -124,8 +124,8 @@ def touch(connection: Connection, session_id: int, *, now: int) -> None:
 
 def of_person(connection: Connection, person_id: int, *, now: int) -> list[Browser]:
     """Where a person is signed in, the newest first; no more than ``MOST``."""
-    columns = [sessions.c[name] for name in ("id", "made_at", "seen_at", "expires_at", "address", "user_agent")]
-    query = select(*columns).where(sessions.c.person_id == person_id, is_living(now))
+    columns = [sessions.c[name] for name in ("id", "created_at", "seen_at", "expires_at", "address", "user_agent")]
+    query = select(*columns).where(sessions.c.person_id == person_id, is_active(now))
     return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))]
 
 
@@ -139,7 +139,7 @@ def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
     connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
-def is_living(now: int) -> ColumnElement[bool]:
+def is_active(now: int) -> ColumnElement[bool]:
     """The condition for a session that counts."""
     unlimited = sessions.c.expires_at.is_(None)
     return is_not_ended() & (unlimited | (sessions.c.expires_at > now))

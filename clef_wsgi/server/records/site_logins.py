@@ -39,9 +39,9 @@ def of_person(
     :param session_id: those of one browser alone.
     """
     columns = (apps.c.id.label("app_id"), apps.c.name, home_url().label("url"))
-    query = select(*columns, func.min(site_logins.c.made_at).label("since"))
+    query = select(*columns, func.min(site_logins.c.created_at).label("since"))
     query = query.select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
-    query = query.where(site_logins.c.person_id == person_id, is_living())
+    query = query.where(site_logins.c.person_id == person_id, is_active())
     if app_id is not None:
         query = query.where(site_logins.c.app_id == app_id)
     if session_id is not None:
@@ -50,11 +50,11 @@ def of_person(
     return [SiteLogin(**row._mapping) for row in rows]
 
 
-def is_living() -> ColumnElement[bool]:
+def is_active() -> ColumnElement[bool]:
     """The condition for a login that no logout has ended."""
     return site_logins.c.ended_at.is_(None) & ~began_before_the_mark(site_logins)
 
 
-def is_untold() -> ColumnElement[bool]:
+def awaits_notification() -> ColumnElement[bool]:
     """The condition for a login that a mark has ended, and of which no notice is in the outbox yet: see marks.py."""
     return site_logins.c.ended_at.is_(None) & began_before_the_mark(site_logins)

@@ -26,13 +26,13 @@ class Trial:
     token: str = field(repr=False)
 
 
-def begin(connection: Connection, app_id: str, hook_url: str, *, now: int) -> Trial:
+def begin(connection: Connection, app_id: str, webhook_url: str, *, now: int) -> Trial:
     """Make a token that the app can exchange for a number that no person has, ever."""
     person_id = _nobody(connection, now)
     columns = outbox.new_token(connection, app_id)
-    row = {"person_id": person_id, "app_id": app_id, "hook_url": hook_url, "state": outbox.TEST}
+    row = {"person_id": person_id, "app_id": app_id, "webhook_url": webhook_url, "state": outbox.TEST}
     number = clef_ids.clef_id(connection, app_id, person_id)
-    moments = {"made_at": now, "next_at": now, "tried_at": now}
+    moments = {"created_at": now, "next_at": now, "tried_at": now}
     new = insert(deliveries).values(**row, **columns, **moments, clef_id=number, attempts=1, calls=1)
     return Trial(connection.execute(new.returning(deliveries.c.id)).scalar_one(), str(columns["token"]))
 

@@ -25,7 +25,7 @@ class Row:
     person_id: int
     person: str
     attempts: int
-    made_at: int
+    created_at: int
     next_at: int
     first_tried_at: int | None
     tried_at: int | None

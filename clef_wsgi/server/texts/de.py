@@ -84,7 +84,7 @@ TEXTS = {
     "receipts.again_in": "neuer Versuch in {span}",
     "receipts.again_now": "neuer Versuch läuft",
     "receipts.given_up": "aufgegeben: Melde dich dort selbst ab",
-    "receipts.no_hook": "nicht zu benachrichtigen: Melde dich dort selbst ab",
+    "receipts.no_webhook": "nicht zu benachrichtigen: Melde dich dort selbst ab",
     "receipts.unreachable": "nicht erreichbar seit",
     "receipts.answers_badly": "antwortet mit einem Fehler seit",
     "receipts.refused_address": (

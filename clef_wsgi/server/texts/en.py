@@ -82,7 +82,7 @@ TEXTS = {
     "receipts.again_in": "trying again in {span}",
     "receipts.again_now": "trying again now",
     "receipts.given_up": "given up: log out there yourself",
-    "receipts.no_hook": "can't be told: log out there yourself",
+    "receipts.no_webhook": "can't be told: log out there yourself",
     "receipts.unreachable": "unreachable since",
     "receipts.answers_badly": "answers with an error since",
     "receipts.refused_address": "its address is not permitted; tell whoever runs this server",

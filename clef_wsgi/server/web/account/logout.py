@@ -20,7 +20,7 @@ from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, see_other
 
-room = Blueprint("log_out", __name__)
+blueprint = Blueprint("log_out", __name__)
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ Step = Callable[[Connection, Session, int], Ended]
 """Ends something of a session's person, at a moment in microseconds."""
 
 
-@room.post("/log-out")
+@blueprint.post("/log-out")
 def everywhere() -> Response:
     """The big button. It is never refused for its number."""
     return _log_out(_everywhere)
 
 
-@room.post("/sites/<app_id>/log-out")
+@blueprint.post("/sites/<app_id>/log-out")
 def of_site(app_id: str) -> Response:
     """One site, in all browsers. The sessions here stay."""
     limit("account")
     return _log_out(lambda connection, session, now: _of_site(connection, session, app_id, now))
 
 
-@room.post("/browsers/<int(max=9007199254740991):session_id>/log-out")
+@blueprint.post("/browsers/<int(max=9007199254740991):session_id>/log-out")
 def in_browser(session_id: int) -> Response:
     """One browser, this one or another, with the sites that it is logged in to."""
     limit("account")

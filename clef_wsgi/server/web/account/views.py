@@ -18,13 +18,13 @@ from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, see_other, texts
 
-room = Blueprint("account", __name__)
+blueprint = Blueprint("account", __name__)
 
-STAYS = {"hour": HOUR, "day": DAY, "month": 30 * DAY, "logout": None}
+SESSION_LIFETIMES = {"hour": HOUR, "day": DAY, "month": 30 * DAY, "logout": None}
 """How long a browser stays signed in, by the word that the page sends; ``None``: until the person logs out."""
 
 
-@room.get("/")
+@blueprint.get("/")
 def overview() -> Response:
     now = server().clock()
     with server().database.reading() as connection:
@@ -43,11 +43,11 @@ def overview() -> Response:
             unheard=[Line.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
             device_of=user_agents.device,
             browser_of=user_agents.browser,
-            stays=STAYS,
+            session_lifetimes=SESSION_LIFETIMES,
         )
 
 
-@room.post("/names")
+@blueprint.post("/names")
 def change_names() -> Response:
     """E-mail and telephone number are the administrator's word, and not asked for."""
     limit("account")
@@ -59,7 +59,7 @@ def change_names() -> Response:
     return see_other("/#you")
 
 
-@room.post("/stay")
+@blueprint.post("/stay")
 def change_stay() -> Response:
     """A shorter stay holds at once for all browsers; a longer one from the next time somebody proves who they are.
 
@@ -67,12 +67,12 @@ def change_stay() -> Response:
     """
     limit("account")
     word = request.form.get("stay", "")
-    if word not in STAYS:
+    if word not in SESSION_LIFETIMES:
         raise PageError("bad_request")
-    stay, now = STAYS[word], server().clock()
+    stay, now = SESSION_LIFETIMES[word], server().clock()
     with server().database.writing() as connection:
         session = self_service.locked(connection)
-        people.change(connection, session.person.id, stay_us=stay)
+        people.change(connection, session.person.id, session_lifetime_us=stay)
         if stay is not None:
             sessions.end_by(connection, session.person.id, latest=now + stay)
         minutes = None if stay is None else stay // MINUTE
@@ -80,7 +80,7 @@ def change_stay() -> Response:
     return see_other("/#stay")
 
 
-@room.get("/logo")
+@blueprint.get("/logo")
 def logo() -> Response:
     """The administrator's picture."""
     path = server().options.logo

@@ -10,15 +10,15 @@ from flask import Blueprint, Response, make_response, render_template, request
 from clef_wsgi.server.texts import LANGUAGES, text
 from clef_wsgi.server.web.support.context import server
 
-room = Blueprint("script", __name__)
+blueprint = Blueprint("script", __name__)
 TYPES = ("login", "register", "connect")
 
 
-@room.get("/v1/clef.js")
-@room.get("/v2/clef.js")
-@room.get("/v3/clef.js")
-@room.get("/v3.1/clef.js")
-@room.get("/static/javascripts/clef.js")
+@blueprint.get("/v1/clef.js")
+@blueprint.get("/v2/clef.js")
+@blueprint.get("/v3/clef.js")
+@blueprint.get("/v3.1/clef.js")
+@blueprint.get("/static/javascripts/clef.js")
 def clef_js() -> Response:
     """The script, for pages of any origin. It knows this server's address, and asks for nothing more."""
     options = server().options

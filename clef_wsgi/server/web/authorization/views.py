@@ -24,13 +24,13 @@ from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, see_other
 
-room = Blueprint("login", __name__, url_prefix="/iframes")
+blueprint = Blueprint("login", __name__, url_prefix="/iframes")
 
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
 @dataclass(frozen=True)
-class LoginRequest:
+class AuthorizationRequest:
     """A login that a site asked for, checked. ``query`` is for the addresses of the next step."""
 
     app: App
@@ -45,12 +45,12 @@ class LoginRequest:
         return redirect_rules.host_of(self.redirect_url)
 
 
-@room.get("/qr")
-@room.get("/login")
+@blueprint.get("/qr")
+@blueprint.get("/login")
 def ask() -> Response:
     """Who is signed in already goes on with one click."""
     with server().database.reading() as connection:
-        login = read_login(connection)
+        login = read_authorization_request(connection)
         session = cookies.current_session(connection)
         if session is not None:
             _check_allowed(connection, session, login)
@@ -59,51 +59,51 @@ def ask() -> Response:
     return render("continue.html", login=login, person=session.person)
 
 
-@room.get("/switch")
+@blueprint.get("/switch")
 def switch() -> Response:
     """Somebody else wants to sign in in this browser."""
     with server().database.reading() as connection:
-        return _sign_in_page(read_login(connection))
+        return _sign_in_page(read_authorization_request(connection))
 
 
-@room.post("/approve")
+@blueprint.post("/approve")
 def approve_here() -> Response:
     """The one click; with ``late``, after the warning."""
     limit("sign_in")
     with server().database.reading() as connection:
-        login = read_login(connection)
+        login = read_authorization_request(connection)
         session = cookies.current_session(connection)
     if session and "late" not in request.form and is_late(session, login):
         return see_other(late_url(login))
     with server().database.writing() as connection:
-        login = read_login(connection)
+        login = read_authorization_request(connection)
         session = cookies.current_session(connection)
         url = session and approve(connection, session, login)
     return send_back(login, url) if url else see_other(f"/iframes/qr?{login.query}")
 
 
-@room.get("/late")
+@blueprint.get("/late")
 def warn() -> Response:
     """The site has yet to hear of an older logout, which may end the login that is about to begin."""
     with server().database.reading() as connection:
-        login = read_login(connection)
+        login = read_authorization_request(connection)
         session = cookies.current_session(connection)
     if session is None or has_heard(session, login):
         return see_other(f"/iframes/qr?{login.query}")
     return render("late.html", login=login)
 
 
-@room.get("/late/heard")
+@blueprint.get("/late/heard")
 def ask_again() -> Response:
     """Answer the late page, which asks whether the site has heard meanwhile. Nothing is approved by it."""
     limit("account")
     with server().database.reading() as connection:
-        login = read_login(connection)
+        login = read_authorization_request(connection)
         session = cookies.current_session(connection)
     return jsonify(heard=session is None or has_heard(session, login))
 
 
-def is_late(session: Session, login: LoginRequest) -> bool:
+def is_late(session: Session, login: AuthorizationRequest) -> bool:
     """Whether the site has yet to hear that this person logged out, even after it was tried once more."""
     shared = server()
     if shared.deliver is False:
@@ -118,19 +118,19 @@ def is_late(session: Session, login: LoginRequest) -> bool:
     )
 
 
-def has_heard(session: Session, login: LoginRequest) -> bool:
+def has_heard(session: Session, login: AuthorizationRequest) -> bool:
     """Return the same without waiting."""
     shared = server()
     person_id, app_id = session.person.id, login.app.id
     return expedite.has_heard(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
 
 
-def late_url(login: LoginRequest) -> str:
+def late_url(login: AuthorizationRequest) -> str:
     """The page that says so."""
     return f"/iframes/late?{login.query}"
 
 
-def read_login(connection: Connection) -> LoginRequest:
+def read_authorization_request(connection: Connection) -> AuthorizationRequest:
     """Parse and check the authorization request in the query of the request at hand.
 
     :raises PageError: the app is unknown, an address not allowed, a field is there twice, or PKCE is not S256.
@@ -146,10 +146,10 @@ def read_login(connection: Connection) -> LoginRequest:
     except (authorization_request.InvalidRequest, InvalidApp, InvalidRedirect):
         raise PageError("invalid_redirect") from None
     query = quote_from_bytes(raw, safe=_PRINTABLE)
-    return LoginRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
+    return AuthorizationRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
 
 
-def approve(connection: Connection, session: Session, login: LoginRequest) -> str:
+def approve(connection: Connection, session: Session, login: AuthorizationRequest) -> str:
     """Approve a login for the person of ``session``. Return where the browser goes: back to the site, with a code.
 
     :raises PageError: they may not use that site, or were logged out meanwhile.
@@ -172,7 +172,7 @@ def approve(connection: Connection, session: Session, login: LoginRequest) -> st
     return redirect_rules.with_answer(login.redirect_url, code, login.state)
 
 
-def way_on(session: Session, login: LoginRequest) -> str:
+def way_on(session: Session, login: AuthorizationRequest) -> str:
     """Return where somebody goes who has just signed in: back to the site, or to the page that warns of a logout.
 
     A step of its own: who may not use that one site is signed in here all the same.
@@ -183,7 +183,7 @@ def way_on(session: Session, login: LoginRequest) -> str:
         return approve(connection, session, login)
 
 
-def send_back(login: LoginRequest, url: str) -> Response:
+def send_back(login: AuthorizationRequest, url: str) -> Response:
     """Answer a form by a page that leads on to ``url``, at the site.
 
     Not by a redirect: ``form-action`` covers every redirect that follows a form (CSP 3, section 6.4.1), those of the
@@ -194,10 +194,10 @@ def send_back(login: LoginRequest, url: str) -> Response:
     return response
 
 
-def _sign_in_page(login: LoginRequest) -> Response:
+def _sign_in_page(login: AuthorizationRequest) -> Response:
     return render("sign_in.html", login=login)
 
 
-def _check_allowed(connection: Connection, session: Session, login: LoginRequest) -> None:
+def _check_allowed(connection: Connection, session: Session, login: AuthorizationRequest) -> None:
     if not apps.may_use(connection, login.app, session.person.id):
         raise PageError("not_allowed", 403)

@@ -17,10 +17,10 @@ from clef_wsgi.server.web.support.client_address import comes_from
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.pages import PageError
 
-room = Blueprint("operation", __name__)
+blueprint = Blueprint("operation", __name__)
 
 
-@room.get("/healthz")
+@blueprint.get("/healthz")
 def healthz() -> Response:
     """200 where the database answers, else 503. A site that is down does not make this server unwell."""
     try:
@@ -34,7 +34,7 @@ def healthz() -> Response:
     return jsonify(status="ok", **({"deliveries": asdict(found)} if _may_see_figures() else {}))
 
 
-@room.get("/metrics")
+@blueprint.get("/metrics")
 def metrics() -> Response:
     """For Prometheus; for everybody else there is no such page."""
     if not _may_see_figures():

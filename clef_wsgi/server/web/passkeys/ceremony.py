@@ -49,7 +49,7 @@ def read_json() -> dict[str, Any]:
     return body
 
 
-def ask_to_sign(purpose: str, person: Person | None = None) -> dict[str, Any]:
+def begin_authentication(purpose: str, person: Person | None = None) -> dict[str, Any]:
     """Options for ``navigator.credentials.get()``; with a ``person``, for one of their passkeys."""
     with server().database.writing() as connection:
         challenge = _issue(connection, purpose, person_id=person.id if person else None)
@@ -58,7 +58,7 @@ def ask_to_sign(purpose: str, person: Person | None = None) -> dict[str, Any]:
     return options.assertion_options(relying_party(), challenge=challenge, allowed=allowed)
 
 
-def ask_to_make(
+def begin_registration(
     connection: Connection, purpose: str, person: Person, *, enrolment_id: int | None = None
 ) -> dict[str, Any]:
     """Options for ``navigator.credentials.create()``."""
@@ -81,7 +81,7 @@ def take_answer(credential: object, purpose: str) -> tuple[Answer, Challenge]:
     hash_, now = cookies.browser_hash(), server().clock()
     try:
         with server().database.writing() as connection:
-            spent = challenges.spend(connection, answer.challenge, purpose=purpose, browser_hash=hash_, now=now)
+            spent = challenges.consume(connection, answer.challenge, purpose=purpose, browser_hash=hash_, now=now)
     except ChallengeRefused:
         raise PasskeyRefused("challenge") from None
     return answer, spent

@@ -19,24 +19,24 @@ from clef_wsgi.server.ceremonies.verification import NewPasskey, PasskeyRefused
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, deactivation, enrolments, passkeys, people
 from clef_wsgi.server.records.enrolments import Enrolment
-from clef_wsgi.server.web.passkeys.ceremony import ask_to_make, proving, read_json, relying_party, take_answer
+from clef_wsgi.server.web.passkeys.ceremony import begin_registration, proving, read_json, relying_party, take_answer
 from clef_wsgi.server.web.support import cookies, self_service
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, wants_json
 from clef_wsgi.server.web.support.user_agents import device_name
 
-room = Blueprint("enrol", __name__, url_prefix="/enrol")
+blueprint = Blueprint("enrol", __name__, url_prefix="/enrol")
 PURPOSE = "enrol"
 
 
-@room.get("")
+@blueprint.get("")
 def page() -> Response:
     """The same for every link, since its secret is not sent with this."""
     return render("enrol.html")
 
 
-@room.post("/look")
+@blueprint.post("/look")
 def look() -> Response:
     """Whom a link is for."""
     limit("enrolment")
@@ -51,7 +51,7 @@ def look() -> Response:
     )
 
 
-@room.post("/options")
+@blueprint.post("/options")
 def options() -> Response:
     """A challenge for the passkey, which will carry the names as they are on the page now."""
     limit("enrolment")
@@ -60,10 +60,10 @@ def options() -> Response:
         found = enrolments.find(connection, _secret(body), now=server().clock())
         first, last = self_service.read_names(body)
         person = replace(found.person, first_name=first, last_name=last)
-        return jsonify(ask_to_make(connection, PURPOSE, person, enrolment_id=found.id))
+        return jsonify(begin_registration(connection, PURPOSE, person, enrolment_id=found.id))
 
 
-@room.post("")
+@blueprint.post("")
 def enrol() -> Response:
     """The passkey. Spends the link, and signs the person in."""
     limit("enrolment")

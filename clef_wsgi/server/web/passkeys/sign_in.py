@@ -10,25 +10,32 @@ from flask import Blueprint, Response, jsonify, request
 from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.records import audit
-from clef_wsgi.server.web.authorization.views import read_login, way_on
-from clef_wsgi.server.web.passkeys.ceremony import ask_to_sign, log_refusal, prove, proving, read_json, take_answer
+from clef_wsgi.server.web.authorization.views import read_authorization_request, way_on
+from clef_wsgi.server.web.passkeys.ceremony import (
+    begin_authentication,
+    log_refusal,
+    prove,
+    proving,
+    read_json,
+    take_answer,
+)
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, error_page, wants_json
 
-room = Blueprint("sign_in", __name__, url_prefix="/sign-in")
+blueprint = Blueprint("sign_in", __name__, url_prefix="/sign-in")
 PURPOSE = "sign_in"
 
 
-@room.post("/options")
+@blueprint.post("/options")
 def options() -> Response:
     """A challenge, and whose it is for nobody knows yet."""
     limit("sign_in")
-    return jsonify(ask_to_sign(PURPOSE))
+    return jsonify(begin_authentication(PURPOSE))
 
 
-@room.post("")
+@blueprint.post("")
 def sign_in() -> Response:
     """The answer. Tells the page where to go on: back to the site whose login is in the query, or home."""
     limit("sign_in")
@@ -36,7 +43,7 @@ def sign_in() -> Response:
         raise PageError("no_script")
     answer, spent = take_answer(read_json().get("credential"), PURPOSE)
     with proving() as connection:
-        login = read_login(connection) if request.query_string else None
+        login = read_authorization_request(connection) if request.query_string else None
         passkey = prove(connection, answer, spent)
         try:
             session = cookies.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
@@ -49,6 +56,6 @@ def sign_in() -> Response:
     return jsonify(location=way_on(session, login) if login else "/")
 
 
-@room.app_errorhandler(PasskeyRefused)
+@blueprint.app_errorhandler(PasskeyRefused)
 def _refused(refused: PasskeyRefused) -> Response:
     return error_page(log_refusal(refused))

@@ -20,8 +20,8 @@ from clef_wsgi.server.records import passkeys
 from clef_wsgi.server.records.passkeys import MAX_NAME_LENGTH, LastPasskey
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.passkeys.ceremony import (
-    ask_to_make,
-    ask_to_sign,
+    begin_authentication,
+    begin_registration,
     prove,
     proving,
     read_json,
@@ -34,12 +34,12 @@ from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, see_other
 from clef_wsgi.server.web.support.user_agents import device_name
 
-room = Blueprint("passkeys", __name__, url_prefix="/passkeys")
+blueprint = Blueprint("passkeys", __name__, url_prefix="/passkeys")
 MAY_ADD, ADD = "may_add", "add"
 _ONE = "/<int(max=9007199254740991):passkey_id>"
 
 
-@room.get("")
+@blueprint.get("")
 def overview() -> Response:
     with server().database.reading() as connection:
         session = cookies.current_session(connection)
@@ -49,22 +49,22 @@ def overview() -> Response:
     return render("passkeys.html", session=session, person=session.person, passkeys=keys)
 
 
-@room.post("/add/sign")
+@blueprint.post("/add/sign")
 def ask_whether_to_add() -> Response:
     """Adding, step one of three: the question to a passkey that is there."""
     limit("sign_in")
-    return jsonify(ask_to_sign(MAY_ADD, self_service.current().person))
+    return jsonify(begin_authentication(MAY_ADD, self_service.current().person))
 
 
-@room.post("/add/options")
+@blueprint.post("/add/options")
 def begin_to_add() -> Response:
     """Step two: the answer to it, and a challenge for the new one."""
     limit("sign_in")
     with _confirmed(MAY_ADD) as (connection, session):
-        return jsonify(ask_to_make(connection, ADD, session.person))
+        return jsonify(begin_registration(connection, ADD, session.person))
 
 
-@room.post("/add")
+@blueprint.post("/add")
 def add() -> Response:
     """Step three: the new passkey."""
     limit("sign_in")
@@ -80,14 +80,14 @@ def add() -> Response:
     return jsonify(location="/passkeys")
 
 
-@room.post(f"{_ONE}/sign")
+@blueprint.post(f"{_ONE}/sign")
 def ask_whether_to_remove(passkey_id: int) -> Response:
     """Removing, step one of two."""
     limit("sign_in")
-    return jsonify(ask_to_sign(_may_remove(passkey_id), self_service.current().person))
+    return jsonify(begin_authentication(_may_remove(passkey_id), self_service.current().person))
 
 
-@room.post(f"{_ONE}/remove")
+@blueprint.post(f"{_ONE}/remove")
 def remove(passkey_id: int) -> Response:
     """Step two. Browsers that were signed in by it are signed out, this one aside."""
     limit("sign_in")
@@ -104,7 +104,7 @@ def remove(passkey_id: int) -> Response:
     return jsonify(location="/passkeys")
 
 
-@room.post(f"{_ONE}/rename")
+@blueprint.post(f"{_ONE}/rename")
 def rename(passkey_id: int) -> Response:
     """A form, since a name opens nothing."""
     limit("account")

@@ -23,7 +23,7 @@ from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, texts
 from clef_wsgi.server.web.support.time_format import Texts
 
-room = Blueprint("receipts", __name__, url_prefix="/receipts")
+blueprint = Blueprint("receipts", __name__, url_prefix="/receipts")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Line:
         """What to say of a notice at the moment ``now``."""
         about = (notice.app_id, notice.name, notice.host)
         if notice.state is None:
-            return cls(*about, "bad", t("receipts.no_hook"))
+            return cls(*about, "bad", t("receipts.no_webhook"))
         if notice.state == CONFIRMED:
             took = (notice.done_at or now) - tapped_at
             return cls(*about, "done", t("receipts.confirmed", span=time_format.span(took, t)))
@@ -60,7 +60,7 @@ class Line:
         return {**asdict(self), "since": None if self.since is None else time_format.iso(self.since)}
 
 
-@room.get("")
+@blueprint.get("")
 def page() -> Response:
     """The page of the last logout. Without one it says so, and is no error: an hour passes."""
     found, now = _own(), server().clock()
@@ -70,7 +70,7 @@ def page() -> Response:
     return render("receipts.html", lines=lines, scope=found.scope, done=_is_done(lines), **_headings(found, lines, t))
 
 
-@room.get("/states")
+@blueprint.get("/states")
 def states() -> Response:
     """The same, for the script.
 
@@ -101,7 +101,7 @@ def _own() -> Receipt | None:
 
 def _lines(receipt: Receipt, now: int) -> list[Line]:
     t = texts()
-    return [Line.of(notice, tapped_at=receipt.made_at, now=now, t=t) for notice in receipt.notices]
+    return [Line.of(notice, tapped_at=receipt.created_at, now=now, t=t) for notice in receipt.notices]
 
 
 def _is_done(lines: list[Line]) -> bool:

@@ -34,7 +34,7 @@ from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import API
 from clef_wsgi.server.web.support.rate_limit import TooManyRequests
 
-room = Blueprint("api", __name__, url_prefix="/api")
+blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 _STATUS: dict[type[Refused], int] = {
     InvalidApp: 403,
@@ -55,17 +55,17 @@ _WORDS = {
 }
 
 
-@room.post("/v1/authorize", provide_automatic_options=False)
+@blueprint.post("/v1/authorize", provide_automatic_options=False)
 def authorize() -> Response:
     return _answer(_authorize)
 
 
-@room.get("/v1/info", provide_automatic_options=False)
+@blueprint.get("/v1/info", provide_automatic_options=False)
 def info() -> Response:
     return _answer(_info)
 
 
-@room.post("/v1/logout", provide_automatic_options=False)
+@blueprint.post("/v1/logout", provide_automatic_options=False)
 def logout() -> Response:
     return _answer(_logout)
 
@@ -127,17 +127,17 @@ def _refusal(text: str, status: int) -> Response:
 
 
 def _authorize() -> dict[str, Any]:
-    hook = _optional("logout_hook")
+    webhook_url = _optional("logout_hook")
     with server().database.reading() as connection:
         app = _app(connection)
-    if hook is not None:
-        app.check_hook(hook)
+    if webhook_url is not None:
+        app.check_webhook(webhook_url)
     token = codes.exchange(
         server().database,
         app=app,
         code=_field("code"),
         now=server().clock(),
-        logout_hook=hook,
+        webhook_url=webhook_url,
         code_verifier=_optional("code_verifier"),
     )
     server().metrics.logged_in()

@@ -43,7 +43,7 @@ def locked(connection: Connection) -> Session:
         if session is None:
             raise SessionEnded
         people.lock(connection, session.person.id)
-        sessions.check_living(connection, session.id, now=server().clock())
+        sessions.check_active(connection, session.id, now=server().clock())
     except (SessionEnded, Unknown):
         raise PageError("signed_out", 403) from None
     return session
