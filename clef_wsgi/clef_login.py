@@ -49,6 +49,7 @@ class ClefLogin:
     is_private = False
     document_cache = "private"
     must_not_store = False
+    is_ignored = False
     has_started = False
 
     def __init__(self, gate: Gate, environ: dict[str, Any], start_response: Any = None) -> None:

@@ -40,6 +40,7 @@ from .beaker.options import session_options, unsafe_options
 from .beaker.started_logins import Pending, StartedLogins
 from .clef_login import ClefLogin
 from .interfaces import IdentityProvider, LogoutStore
+from .login_required import WWW_AUTHENTICATE, answer_for
 from .logout_rule import Logins
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class ClefMiddleware:
             self.logout_store, entry=self._entry, started=self._started, max_age=self.max_login_age, clock=self._clock
         )
         self._nobody = ClefLogin(self, {"REQUEST_METHOD": "GET", "clef.ignored": True})
+        self._nobody.is_ignored = True
         self._cookie: SessionCookie | None = None  # known when the first request has shown Beaker's options
         self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
@@ -240,11 +242,10 @@ class ClefMiddleware:
             environ["REMOTE_USER"] = name
 
     def _ask_to_log_in(self, environ: Environ) -> WSGIApplication:
-        login_url = environ["clef.login"].url()
-        if http.is_page(environ):
-            return http.redirect(login_url)
-        content = {"error": "login_required", "message": "Please log in first.", "login_url": login_url}
-        return http.json_answer(401, content, {"WWW-Authenticate": "Clef"})
+        answer = answer_for(environ)
+        if isinstance(answer, str):
+            return http.redirect(answer)
+        return http.json_answer(401, answer or {}, dict([WWW_AUTHENTICATE]))
 
     # -- requests for the middleware --------------------------------------------------------------------------
 

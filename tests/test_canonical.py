@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyramid.traversal import ResourceTreeTraverser, split_path_info  # type: ignore[import-untyped]
+from pyramid.traversal import ResourceTreeTraverser, split_path_info
 from support.cases import each
 
 from clef_wsgi.base import paths

@@ -30,11 +30,25 @@ FLOORS = (
     ("base",),
     ("interfaces", "events", "http", "login_state", "webhook_limit"),
     ("beaker", "stores", "providers"),
-    ("clef_login", "logout_rule"),
+    ("clef_login", "login_required", "logout_rule"),
     ("middleware",),
     ("settings",),
     ("",),  # clef_wsgi itself: the public names
-    ("paste", "cli", "check", "upkeep", "demo", "metrics", "testing", "examples", "__main__"),
+    (
+        "paste",
+        "cli",
+        "check",
+        "upkeep",
+        "demo",
+        "metrics",
+        "flask",
+        "bottle",
+        "pyramid",
+        "django",
+        "testing",
+        "examples",
+        "__main__",
+    ),
 )
 """The rooms, from the ground up. An import points to a floor below, or stays in its room."""
 
