@@ -118,7 +118,7 @@ class ClefMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         faults = Faults()
-        self.app = app
+        self.app: WSGIApplication = faults.app(app)
         self.provider = faults.plug("provider", provider, IdentityProvider)
         self.logout_store = faults.plug("logout_store", logout_store, LogoutStore)
         self.site = faults.site(base_url)

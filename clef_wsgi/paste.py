@@ -6,7 +6,7 @@ Knows nothing of what a setting means.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clef_wsgi.settings import from_settings, load
 
@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 def filter_app_factory(app: WSGIApplication, global_conf: Mapping[str, str], **settings: str) -> WSGIApplication:
     """``paste.filter_app_factory``: wraps the app as :func:`~clef_wsgi.from_settings` does."""
-    return from_settings(app, settings)
+    return from_settings(_inside(app), settings)
 
 
 def filter_factory(global_conf: Mapping[str, str], **settings: str) -> Callable[[WSGIApplication], WSGIApplication]:
     """``paste.filter_factory``: what wraps an app. The settings are checked at once."""
-    return load(settings).wrap
+    site = load(settings)
+    return lambda app: site.wrap(_inside(app))
+
+
+def _inside(app: Any) -> WSGIApplication:
+    """Return Flask's WSGI app where a section gives the Flask object: PasteDeploy serves what the pipeline returns."""
+    inside: WSGIApplication = getattr(app, "wsgi_app", app)
+    return inside

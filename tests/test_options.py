@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -10,6 +11,8 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import a2wsgi
+import flask
 import pytest
 from support.app import BASE_URL, NOON, SECRET, Browser, FakeClock, FakeProvider, ask, browser, echo, make_app
 from support.cases import each
@@ -545,6 +548,52 @@ GOOD: list[tuple[str, Any]] = [
 def test_a_good_option_is_taken(option: str, value: Any) -> None:
     """What the documentation allows is no fault."""
     assert bare(**{option: value})
+
+
+class AsgiApp:
+    """As FastAPI, Starlette, Quart and Django's ``get_asgi_application`` are."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        user = scope["wsgi_environ"]["clef.user"]
+        body = json.dumps({"user": user}).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": body})
+
+
+@each(
+    ("app", "sentence"),
+    [
+        (None, "app must be a WSGI app, not NoneType"),
+        ("mysite", "app must be a WSGI app, not str"),
+        (AsgiApp(), "AsgiApp is an ASGI app: write wrap(a2wsgi.ASGIMiddleware(app), ...)"),
+        (AsgiApp().__call__, "is an ASGI app"),
+        (flask.Flask("site"), "For Flask write app.wsgi_app = wrap(app.wsgi_app, ...): app.run() would go past"),
+    ],
+    ids=["none", "text", "asgi", "asgi function", "flask"],
+)
+def test_what_is_no_app_to_wrap_is_refused_at_birth(app: Any, sentence: str) -> None:
+    """Nothing, an ASGI app, and Flask's object, whose ``run()`` would serve it without the middleware."""
+    with pytest.raises(ConfigurationError) as caught:
+        make_wrapped(app)
+    [fault] = caught.value.faults
+    assert sentence in fault
+
+
+def make_wrapped(app: Any) -> Any:
+    common: dict[str, Any] = {"provider": FakeProvider(), "logout_store": MemoryLogoutStore(), "base_url": BASE_URL}
+    return wrap(app, **common, session={"secret": SECRET, "type": "memory"})
+
+
+def test_what_the_refusals_say_to_write_works() -> None:
+    """Flask's ``wsgi_app``, and an ASGI app behind a2wsgi: each sees who is signed in."""
+    site = flask.Flask("site")
+    site.add_url_rule("/", view_func=lambda: {"user": flask.request.environ["clef.user"]})
+    site.wsgi_app = make_wrapped(site.wsgi_app)  # type: ignore[method-assign]
+    for app in (site, make_wrapped(a2wsgi.ASGIMiddleware(AsgiApp()))):
+        ann = browser(app)
+        assert ann.get("/").json == {"user": None}
+        ann.sign_in("ann")
+        assert ann.user["id"] == "ann"
 
 
 def test_all_faults_are_said_at_once() -> None:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypedDict
 
 import hypothesis
+import flask
 import pytest
 import webtest
 from hypothesis import given, strategies
@@ -649,15 +650,16 @@ def test_the_pyramid_example_runs_from_its_file(pyramid_ini: Path) -> None:
     assert (pyramid_ini.parent / "data" / "logouts.db").exists()
 
 
+@pytest.mark.parametrize("made", ["make_echo", "make_flask"])
 @pytest.mark.parametrize("factory", ["filter_app_factory", "filter_factory"])
-def test_both_entry_points(factory: str, tmp_path: Path) -> None:
-    """Either factory wraps the app of a pipeline."""
+def test_both_entry_points(factory: str, made: str, tmp_path: Path) -> None:
+    """Either factory wraps the app of a pipeline; Flask's object is served by the pipeline, so it may stand there."""
     from paste.deploy import loadapp
 
     lines = "\n".join(f"{name} = {text}" for name, text in GOOD.items())
     (tmp_path / "site.ini").write_text(
         f"[pipeline:main]\npipeline = clef site\n[filter:clef]\npaste.{factory} = clef_wsgi.paste:{factory}\n{lines}\n"
-        f"[app:site]\npaste.app_factory = {HERE}:make_echo\n"
+        f"[app:site]\npaste.app_factory = {HERE}:{made}\n"
     )
     site = webtest.TestApp(loadapp(f"config:{tmp_path}/site.ini"))
     assert json.loads(site.get("/").body)["user"] is None
@@ -666,3 +668,9 @@ def test_both_entry_points(factory: str, tmp_path: Path) -> None:
 
 def make_echo(global_conf: dict[str, str]) -> Any:
     return echo
+
+
+def make_flask(global_conf: dict[str, str]) -> Any:
+    site = flask.Flask("site")
+    site.add_url_rule("/", view_func=lambda: {"user": flask.request.environ["clef.user"]})
+    return site

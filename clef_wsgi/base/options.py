@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -30,6 +31,19 @@ class Faults:
     def raise_all(self) -> None:
         if self._sentences:
             raise ConfigurationError(*self._sentences)
+
+    def app(self, value: Any) -> Any:
+        """Check that it is a WSGI app, and one that is not run by itself past the wrapping."""
+        if not callable(value):
+            self.add(f"app must be a WSGI app, not {_described(value)}: wrap(app, ...).")
+        elif iscoroutinefunction(value) or iscoroutinefunction(getattr(value, "__call__", None)):  # noqa: B004
+            self.add(
+                f"app must be a WSGI app, and {_described(value)} is an ASGI app: write "
+                "wrap(a2wsgi.ASGIMiddleware(app), ...), and read the person from scope['wsgi_environ']['clef.user']."
+            )
+        elif callable(getattr(value, "wsgi_app", None)):
+            self.add("For Flask write app.wsgi_app = wrap(app.wsgi_app, ...): app.run() would go past wrap(app, ...).")
+        return value
 
     def plug(self, option: str, value: Any, protocol: type) -> Any:
         if isinstance(value, type) or not isinstance(value, protocol):
