@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Protocol, TypeVar, overload
 
+from . import http
+
 WWW_AUTHENTICATE = ("WWW-Authenticate", "Clef")
 """The header of every 401 (RFC 9110, section 11.6.1): a scheme of no browser's, so that none asks for a password."""
 

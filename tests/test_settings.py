@@ -13,8 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypedDict
 
-import hypothesis
 import flask
+import hypothesis
 import pytest
 import webtest
 from hypothesis import given, strategies
