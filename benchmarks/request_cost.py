@@ -1,66 +1,61 @@
-"""What a request costs: the bare app, Beaker, this package, and its neighbours, side by side in one process.
+"""Measure what a request costs: the bare app, stock Beaker, this package, and its neighbours, in one process.
 
-    python benchmarks/request_cost.py [--rounds 11] [--requests 2000]
+    python benchmarks/request_cost.py [--rounds 101] [--requests 100] [--only WORD]
 
-Every round runs every case once, in rotating order, so that a busy machine disturbs all of them alike. Printed
-are medians in microseconds and, since machines differ, medians of the ratios within a round. The table of
-docs/performance.md is this output.
+Each request carries what a browser sends: the usual headers and nine cookies of 40 characters. A second table has the
+same with the one cookie that matters, or with none. Measured is the processor time of this thread, so that what else
+runs matters less; and every round runs every case once, in rotating order, so that it disturbs all of them alike.
+
+Printed are medians in microseconds and, since machines differ, medians of the differences and ratios within a round.
+The tables of docs/performance.md are this output.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import flask
-import flask_login
-import flask_sqlalchemy
 from beaker.middleware import SessionMiddleware
-from repoze.who.api import APIFactory
-from repoze.who.classifiers import default_challenge_decider, default_request_classifier
-from repoze.who.middleware import PluggableAuthenticationMiddleware
-from repoze.who.plugins.auth_tkt import AuthTktCookiePlugin
-from webob import Request
+from peers import App, peers
+from werkzeug.datastructures import Headers
+from werkzeug.test import Client, EnvironBuilder
 
-from clef_wsgi import (
-    ClefMiddleware,
-    Identity,
-    LoginStart,
-    Logout,
-    LogoutStore,
-    MemoryLogoutStore,
-    SQLiteLogoutStore,
-    session_options,
-)
+from clef_wsgi import ClefMiddleware, LogoutStore, MemoryLogoutStore, SQLiteLogoutStore, session_options
+from clef_wsgi.testing import FakeProvider, sign_in
 
-App = Callable[[dict[str, Any], Any], Any]
 BASE_URL = "http://localhost"
 SECRET = "a secret of a benchmark, 32 bytes or more"
-PACKAGES = ("clef_wsgi", "Beaker", "WebOb", "Flask", "Flask-Login", "repoze.who", "Flask-SQLAlchemy", "SQLAlchemy")
-
-
-class Provider:
-    """Everybody is who they say they are."""
-
-    def start_login(self, state: str, redirect_url: str) -> LoginStart:
-        return LoginStart(f"https://provider.example/?state={state}")
-
-    def finish_login(self, query: Any, provider_state: Any, redirect_url: str) -> Identity:
-        return Identity({"id": query["code"], "email": "ann@example.org", "first_name": "Ann"})
-
-    def read_logout(self, form: Any) -> Logout:
-        return Logout((self.user_key(form["logout_token"]),))
-
-    def user_key(self, user_id: str) -> str:
-        return f'["benchmark","{user_id}"]'
+ANN = {"id": "ann", "email": "ann@example.org", "first_name": "Ann"}
+PACKAGES = ("clef_wsgi", "Beaker", "Flask", "Flask-Login", "repoze.who", "Flask-SQLAlchemy", "SQLAlchemy", "Django")
+OURS_ALONE = ("session_class", "max_login_age", "state_lifetime")
+"""The options that stock Beaker does not have."""
+OTHER_COOKIES = tuple(
+    f"{name}={character * 40}"
+    for name, character in zip(
+        ("_ga", "_gid", "_fbp", "theme", "csrftoken", "consent", "locale", "visitor"), "abcdefgh", strict=True
+    )
+)
+HEADERS = {
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Accept-Language": "en-US,en;q=0.5",
+    "Connection": "keep-alive",
+    "Priority": "u=0, i",
+    "Referer": BASE_URL + "/",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Sec-Fetch-User": "?1",
+    "Upgrade-Insecure-Requests": "1",
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+}
 
 
 def bare(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -68,167 +63,133 @@ def bare(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [b"ok"]
 
 
-def reads_session(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    environ["beaker.session"].get("clef.login.of-nobody")
+def no_op(environ: dict[str, Any], start_response: Any) -> Any:
     return bare(environ, start_response)
 
 
-def no_op(app: App) -> App:
-    def wrapper(environ: dict[str, Any], start_response: Any) -> Any:
-        return app(environ, start_response)
+def reads_session(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    assert environ["beaker.session"].get("_creation_time")
+    return bare(environ, start_response)
 
-    return wrapper
+
+def page_of_ann(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer as ``bare`` does, to Ann alone."""
+    assert environ["clef.user"]
+    return bare(environ, start_response)
 
 
 # -- the cases ----------------------------------------------------------------------------------------------
 
 
 class Case:
-    """An app and the request to send it, which must be answered with 200."""
+    """An app and the request to send it, which must be answered with 200.
 
-    def __init__(self, name: str, app: App, path: str = "/page", cookie: str = "") -> None:
-        self.name = name
-        self.app = app
-        self.environ = {**Request.blank(path, base_url=BASE_URL).environ, "HTTP_ACCEPT": "text/html"}
-        if cookie:
-            self.environ["HTTP_COOKIE"] = cookie
-        answer = Request(dict(self.environ)).get_response(app)
-        assert answer.status_int == 200, f"{name}: {answer.status}"
+    :param cookie: that of somebody signed in.
+    :param base: the name of the case to compare with.
+    """
+
+    def __init__(
+        self, name: str, app: App, *, path: str = "/page", cookie: str = "", base: str | None = None, others: bool
+    ) -> None:
+        self.name, self.app, self.base = name, app, base
+        cookies = [*OTHER_COOKIES[:4], cookie, *OTHER_COOKIES[4:]] if others else [cookie]
+        self._cookies = [each for each in cookies if each]
+        self._environ = EnvironBuilder(path=path, base_url=BASE_URL, headers=Headers(HEADERS)).get_environ()
+        statuses: list[str] = []
+        list(app(self._environs(1)[0], lambda status, *_: statuses.append(status)))
+        assert statuses == ["200 OK"], f"{name}: {statuses}"
 
     def run(self, requests: int) -> float:
-        """Microseconds a request."""
-        app, environ = self.app, self.environ
-        began = time.perf_counter_ns()
-        for _ in range(requests):
-            for _block in app(dict(environ), _start_response):
+        """Return the microseconds of a request."""
+        app, environs = self.app, self._environs(requests)
+        began = time.thread_time_ns()
+        for environ in environs:
+            for _block in app(environ, _start_response):
                 pass
-        return (time.perf_counter_ns() - began) / requests / 1000
+        return (time.thread_time_ns() - began) / requests / 1000
+
+    def _environs(self, count: int) -> list[dict[str, Any]]:
+        """Return requests as a server makes them: each has a dict and a Cookie header of its own."""
+        environs = [dict(self._environ) for _ in range(count)]
+        for environ in environs if self._cookies else ():
+            environ["HTTP_COOKIE"] = "; ".join(self._cookies)
+        return environs
 
 
-def _start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
-    return lambda data: None
+def _start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+    return None
 
 
-def cookie_of(app: App, *paths: str) -> str:
-    """Sends one request after the other, and returns the cookies of the last answer that set some."""
-    cookie = ""
-    for path in paths:
-        answer = Request.blank(path, base_url=BASE_URL, headers={"Cookie": cookie}).get_response(app)
-        set_cookies = answer.headers.getall("Set-Cookie")
-        cookie = "; ".join(value.strip().partition(";")[0] for value in set_cookies) or cookie
-    return cookie
-
-
-def sign_in(app: App) -> str:
-    start = Request.blank("/clef/login", base_url=BASE_URL).get_response(app)
-    state = parse_qs(urlsplit(start.location).query)["state"][0]
-    cookie = start.headers["Set-Cookie"].strip().partition(";")[0]
-    callback = Request.blank(f"/clef/callback?code=ann&state={state}", base_url=BASE_URL, headers={"Cookie": cookie})
-    return str(callback.get_response(app).headers["Set-Cookie"].strip().partition(";")[0])
-
-
-def our_cases(directory: Path) -> list[Case]:
+def our_cases(directory: Path, *, others: bool) -> list[Case]:
+    """Return this package and what it stands on. ``others``: eight cookies of others are sent along."""
     options = session_options(base_url=BASE_URL, secret=SECRET)
-    stores: dict[str, LogoutStore] = {"memory": MemoryLogoutStore(), "SQLite": SQLiteLogoutStore(directory / "x.db")}
-
-    def wrapped(store: LogoutStore) -> App:
-        inner = ClefMiddleware(
-            bare, provider=Provider(), logout_store=store, base_url=BASE_URL, protect=["/admin"], ignore=["/static"]
-        )
-        return SessionMiddleware(inner, options)  # type: ignore[no-any-return]
-
-    apps = {name: wrapped(store) for name, store in stores.items()}
-    cookie = sign_in(apps["memory"])
+    stock = _stock(options)
+    anonymous = _wrapped(bare, MemoryLogoutStore(), options)
+    untouched = "Beaker, untouched"
     return [
-        Case("bare app", bare),
-        Case("no-op wrapper", no_op(bare)),
-        Case("Beaker, untouched", SessionMiddleware(bare, options)),
-        Case("ours, ignored path", apps["memory"], "/static/site.css"),
-        Case("ours, anonymous", apps["memory"]),
-        Case("Beaker, session read", SessionMiddleware(reads_session, options), cookie=cookie),
-        Case("ours, signed in, memory store", apps["memory"], cookie=cookie),
-        Case("ours, signed in, SQLite store", apps["SQLite"], cookie=sign_in(apps["SQLite"])),
+        Case("bare app", bare, others=others),
+        Case("no-op wrapper", no_op, others=others, base="bare app"),
+        Case(untouched, SessionMiddleware(bare, stock), others=others),
+        Case("ours, ignored path", anonymous, path="/static/site.css", others=others, base=untouched),
+        Case("ours, anonymous", anonymous, others=others, base=untouched),
+        *_signed_in_cases("memory session", options, directory / "of-memory.db", others=others),
+        *_signed_in_cases(
+            "file session",
+            session_options(base_url=BASE_URL, secret=SECRET, data_dir=str(directory / "sessions")),
+            directory / "of-files.db",
+            others=others,
+        ),
     ]
 
 
-def flask_cases(directory: Path) -> list[Case]:
-    plain = flask.Flask("plain")
-    plain.add_url_rule("/page", view_func=lambda: "ok", endpoint="page")
-    login, sample = flask_login_app(), old_sample_app(directory / "sample.db")
+def _signed_in_cases(kind: str, options: dict[str, Any], database: Path, *, others: bool) -> list[Case]:
+    """Return stock Beaker's read of a session, and ours of the very same."""
+    stores: dict[str, LogoutStore] = {"SQLite": SQLiteLogoutStore(database), "memory": MemoryLogoutStore()}
+    apps = {name: _wrapped(page_of_ann, store, options) for name, store in stores.items()}
+    cookie = ""
+    for app in apps.values():
+        cookie = _cookie_of_ann(app, options["session.key"])
+    # Stamps of different stores: the login that the memory store gave is younger than all that SQLite has.
+    read = f"Beaker, {kind} read"
     return [
-        Case("Flask, bare", plain.wsgi_app),
-        Case("Flask with Flask-Login", login.wsgi_app, cookie=cookie_of(login.wsgi_app, "/sign-in")),
-        Case("Flask with the old sample", sample.wsgi_app, cookie=cookie_of(sample.wsgi_app, "/sign-in")),
+        Case(read, SessionMiddleware(reads_session, _stock(options)), cookie=cookie, others=others),
+        *(
+            Case(f"ours, {kind}, {name} store", apps[name], cookie=cookie, base=read, others=others)
+            for name in ("memory", "SQLite")
+        ),
     ]
 
 
-def flask_login_app() -> flask.Flask:
-    app = flask.Flask("login")
-    app.secret_key = SECRET
-    manager = flask_login.LoginManager(app)
-    people = {"ann": flask_login.UserMixin()}
-    people["ann"].id = "ann"
-    manager.user_loader(people.get)
-
-    @app.get("/sign-in")
-    def sign_in() -> str:
-        flask_login.login_user(people["ann"])
-        return "ok"
-
-    @app.get("/page")
-    @flask_login.login_required  # type: ignore[untyped-decorator]
-    def page() -> str:
-        return "ok"
-
-    return app
+def _stock(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name.removeprefix("session.") not in OURS_ALONE}
 
 
-def old_sample_app(path: Path) -> flask.Flask:
-    """What Clef's own sample did at each request: load the person's row, compare two times."""
-    app = flask.Flask("sample")
-    app.secret_key = SECRET
-    app.config["SQLALCHEMY_DATABASE_URI"] = f"sqlite:///{path}"
-    database: Any = flask_sqlalchemy.SQLAlchemy(app)
-
-    class Person(database.Model):  # type: ignore[misc]
-        id = database.Column(database.Integer, primary_key=True)
-        logged_out_at = database.Column(database.Float)
-
-    with app.app_context():
-        database.create_all()
-        database.session.add(Person(id=1, logged_out_at=0.0))
-        database.session.commit()
-
-    @app.get("/sign-in")
-    def sign_in() -> str:
-        flask.session.update(person=1, logged_in_at=time.time())
-        return "ok"
-
-    @app.get("/page")
-    def page() -> tuple[str, int]:
-        person = database.session.get(Person, flask.session["person"])
-        return ("ok", 200) if person.logged_out_at < flask.session["logged_in_at"] else ("no", 401)
-
-    return app
-
-
-def repoze_case() -> Case:
-    plugin = AuthTktCookiePlugin(SECRET, "auth_tkt")
-    plugins = {"identifiers": [("tkt", plugin)], "authenticators": [("tkt", plugin)], "challengers": []}
-    app = PluggableAuthenticationMiddleware(
-        bare,
-        plugins["identifiers"],
-        plugins["authenticators"],
-        plugins["challengers"],
-        [],
-        default_request_classifier,
-        default_challenge_decider,
+def _wrapped(app: App, store: LogoutStore, options: dict[str, Any]) -> App:
+    inner = ClefMiddleware(
+        app,
+        provider=FakeProvider(),
+        logout_store=store,
+        base_url=BASE_URL,
+        protect=["/account", "/admin"],
+        ignore=["/static"],
     )
-    api = APIFactory(**plugins, mdproviders=[], request_classifier=default_request_classifier)
-    environ = Request.blank("/page", base_url=BASE_URL).environ
-    headers = plugin.remember(environ, {"repoze.who.userid": "ann"})
-    assert api is not None
-    return Case("repoze.who with auth_tkt", app, cookie=headers[0][1].partition(";")[0])
+    outer: App = SessionMiddleware(inner, options)
+    return outer
+
+
+def _cookie_of_ann(app: App, key: str) -> str:
+    client = Client(app)
+    sign_in(client, ANN)
+    cookie = client.get_cookie(key)
+    assert cookie is not None
+    return f"{key}={cookie.value}"
+
+
+def peer_cases(directory: Path, *, others: bool) -> list[Case]:
+    return [
+        Case(peer.name, peer.app, cookie=peer.cookie, base=peer.base, others=others)
+        for peer in peers(bare, secret=SECRET, directory=directory)
+    ]
 
 
 # -- measuring ----------------------------------------------------------------------------------------------
@@ -243,39 +204,37 @@ def measure(cases: list[Case], rounds: int, requests: int) -> dict[str, list[flo
     return times
 
 
-def print_table(times: dict[str, list[float]]) -> None:
-    bases = {
-        "ours, ignored path": "Beaker, untouched",
-        "ours, anonymous": "Beaker, untouched",
-        "ours, signed in, memory store": "Beaker, session read",
-        "ours, signed in, SQLite store": "Beaker, session read",
-        "Flask with Flask-Login": "Flask, bare",
-        "Flask with the old sample": "Flask, bare",
-        "repoze.who with auth_tkt": "bare app",
-    }
+def print_table(cases: list[Case], times: dict[str, list[float]]) -> None:
     print("| case | µs a request | adds µs | ratio | to |\n|---|---:|---:|---:|---|")
-    for name, values in times.items():
-        row = f"| {name} | {statistics.median(values):.2f} |"
-        if name in bases:
-            base = times[bases[name]]
+    for case in cases:
+        values = times[case.name]
+        row = f"| {case.name} | {statistics.median(values):.2f} |"
+        if case.base in times:
+            base = times[case.base]
             added = statistics.median(v - b for v, b in zip(values, base, strict=True))
             ratio = statistics.median(v / b for v, b in zip(values, base, strict=True))
-            print(f"{row} {added:.2f} | {ratio:.2f} | {bases[name]} |")
+            print(f"{row} {added:.2f} | {ratio:.2f} | {case.base} |")
         else:
             print(f"{row} | | |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=101)
+    parser.add_argument("--requests", type=int, default=100, help="of each case in a round")
+    parser.add_argument("--only", default="", help="a word in the names of the cases to run")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        cases = [*our_cases(directory), *flask_cases(directory), repoze_case()]
-        measure(cases, 1, chosen.requests // 4)  # warm up
-        times = measure(cases, chosen.rounds, chosen.requests)
-    print_table(times)
+        for others, title in ((True, "Nine cookies"), (False, "One cookie, or none")):
+            cases = our_cases(directory, others=others) + (peer_cases(directory, others=others) if others else [])
+            wanted = {case.base for case in cases if chosen.only in case.name}
+            cases = [case for case in cases if chosen.only in case.name or case.name in wanted]
+            load = os.getloadavg()[0]
+            measure(cases, 3, chosen.requests)  # warm up
+            times = measure(cases, chosen.rounds, chosen.requests)
+            print(f"\n{title}; load average {load:.1f} before, {os.getloadavg()[0]:.1f} after:\n")
+            print_table(cases, times)
     versions = ", ".join(f"{package} {importlib.metadata.version(package)}" for package in PACKAGES)
     print(f"\nCPython {platform.python_version()}, {versions}; {chosen.rounds} rounds of {chosen.requests} requests.")
 
