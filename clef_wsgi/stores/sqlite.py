@@ -25,6 +25,7 @@ from .sqlite_schema import prepare
 from .writer_queue import Line
 
 _MEMO_SIZE = 4096
+_MAX_EACH = 32
 _MARK = "SELECT stamp FROM mark"
 _STAMP = "SELECT stamp FROM logout WHERE key = ?"
 _NEWEST = "SELECT coalesce(max(stamp), 0) FROM logout"
@@ -110,13 +111,18 @@ class SQLiteLogoutStore:
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = listed(keys)
-        reader = self._take_reader()
+        # As many readers as there are threads that look up at one moment: the one used last is taken first.
+        try:
+            reader = self._idle_readers.pop()
+        except IndexError:
+            reader = self._add_reader()
         try:
             with reader as connection:
                 known = reader.known(connection)
-                if wanted not in known:
-                    known[wanted] = self._look_up(reader, connection, wanted)
-                return known[wanted]
+                newest = known.get(wanted)
+                if newest is None:
+                    newest = known[wanted] = self._look_up(reader, connection, wanted)
+                return newest
         finally:
             self._idle_readers.append(reader)
 
@@ -156,12 +162,8 @@ class SQLiteLogoutStore:
             # none of them forks an open connection, the first call opens it.
             self._writer.close()
 
-    def _take_reader(self) -> _Connection:
-        # As many as there are threads that look up at one moment: the one used last is taken first.
-        try:
-            return self._idle_readers.pop()
-        except IndexError:
-            reader = self._new_reader()
+    def _add_reader(self) -> _Connection:
+        reader = self._new_reader()
         self._connections.append(reader)
         return reader
 
@@ -201,14 +203,12 @@ class SQLiteLogoutStore:
     def _look_up(self, reader: _Connection, connection: sqlite3.Connection, wanted: tuple[str, ...]) -> int:
         # Read before the snapshot is taken: so the snapshot's mark is lower only when records were lost.
         seen = self._seen()
-        mark, everyone, newest = connection.execute(
-            _look_up_sql(len(wanted)), (_EVERYONE, *map(digest, wanted))
-        ).fetchone()
-        if everyone is None or mark is None or mark < seen:
+        row = connection.execute(_look_up_sql(len(wanted)), (_EVERYONE, *map(digest, wanted))).fetchone()
+        if row is None or row[1] is None or row[0] < seen:
             with self._transaction(reader, connection):
                 pass  # Born again.
             return self._look_up(reader, connection, wanted)
-        reader.seen = mark
+        reader.seen, everyone, newest = row
         return int(max(everyone, newest or 0))
 
 
@@ -220,26 +220,34 @@ class _Connection(GuardedConnection):
     def __init__(self, path: str, **options: Any) -> None:
         super().__init__(path, **options)
         self._known: dict[tuple[str, ...], int] = {}
-        self._known_at: tuple[sqlite3.Connection, int] | None = None
+        self._known_by: sqlite3.Connection | None = None
+        self._known_at = 0
 
     def known(self, connection: sqlite3.Connection) -> dict[tuple[str, ...], int]:
-        """The results of look-ups since the file was last written to."""
+        """Return the results of look-ups since the file was last written to."""
         # The version moves when another connection, of any thread or process, has committed
         # (https://www.sqlite.org/pragma.html#pragma_data_version). A result may be newer than the version it
         # is kept under: then the next reading of the version has moved.
-        moment = (connection, connection.execute("PRAGMA data_version").fetchone()[0])
-        if moment != self._known_at or len(self._known) >= _MEMO_SIZE:
-            self._known, self._known_at = {}, moment
+        if connection is not self._known_by:
+            # One cursor for all readings of the version: to make one costs as much as Python's part of a reading.
+            self._cursor, self._known_by, self._known_at = connection.cursor(), connection, -1
+        version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
+        if version != self._known_at or len(self._known) >= _MEMO_SIZE:
+            self._known, self._known_at = {}, version
         return self._known
 
 
 @lru_cache
 def _look_up_sql(count: int) -> str:
-    """One statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
-    return (
-        f"SELECT ({_MARK}), ({_STAMP}), "  # noqa: S608 - nothing but constants and question marks
-        f"(SELECT max(stamp) FROM logout WHERE key IN ({', '.join('?' * count)}))"
-    )
+    """Return one statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys.
+
+    Each key is looked for by itself: for ``IN`` SQLite first sorts the keys into a table of its own. Many are too many
+    for one expression.
+    """
+    newest = f"SELECT max(stamp) FROM logout WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
+    if count <= _MAX_EACH:
+        newest = f"SELECT max(0, 0, {', '.join([f'ifnull(({_STAMP}), 0)'] * count or '0')})"
+    return f"SELECT stamp, ({_STAMP}), ({newest}) FROM mark"  # noqa: S608 - nothing but constants and question marks
 
 
 def _number(connection: sqlite3.Connection, statement: str, *parameters: bytes) -> int | None:

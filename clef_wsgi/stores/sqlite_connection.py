@@ -20,8 +20,8 @@ from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 
 from .writer_queue import POLL_SECONDS, Line, begin_immediate
 
-FileIdentity = tuple[int, int]
-"""Device and inode."""
+FileIdentity = tuple[int, ...]
+"""Inode and device."""
 
 _FORK_WAIT_SECONDS = 5.0
 
@@ -61,9 +61,15 @@ class GuardedConnection:
         _guarded.add(self)
 
     def __enter__(self) -> sqlite3.Connection:
-        seconds = self._limit_seconds if self._lock.acquire(blocking=False) else self._wait_for_lock()
+        # Flat, and every use passes here: the process, the file and the connection are still the same ones.
+        seconds = self._limit_seconds if self._lock.acquire(False) else self._wait_for_lock()
         try:
-            return self._current(seconds)
+            connection = self._connection
+            if connection is None or self._pid != os.getpid() or _identity(self._path) != self._file:
+                return self._open(time.monotonic() + seconds)
+            if seconds != self._busy_seconds:
+                self._set_busy_seconds(connection, seconds)
+            return connection
         except BaseException as error:
             self._fail(error)
             raise
@@ -109,14 +115,6 @@ class GuardedConnection:
             self._lock.release()
         if isinstance(error, (sqlite3.Error, OSError, ConfigurationError)):
             raise StoreUnavailable() from error
-
-    def _current(self, seconds: float) -> sqlite3.Connection:
-        connection = self._connection
-        if connection is None or self._pid != os.getpid() or _identity(self._path) != self._file:
-            connection = self._open(time.monotonic() + seconds)
-        elif seconds != self._busy_seconds:
-            self._set_busy_seconds(connection, seconds)
-        return connection
 
     def _set_busy_seconds(self, connection: sqlite3.Connection, seconds: float) -> None:
         connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
@@ -185,10 +183,9 @@ class GuardedConnection:
 
 def _identity(path: str) -> FileIdentity | None:
     try:
-        found = os.stat(path)
+        return os.stat(path)[1:3]  # the fields st_ino and st_dev, in one step: this runs at each look-up
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
 
 
 def _create(path: str) -> bool:
