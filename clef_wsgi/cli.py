@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from clef_wsgi import demo, settings_from_environ, upkeep
-from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi import settings_from_environ, upkeep
+from clef_wsgi.base import command_line
 from clef_wsgi.settings.ini_file import read_file, split_address
 
 DEFAULT_PORT = 8400
@@ -29,48 +29,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == ["server"]:
         return _server(words[1:])
-    try:
-        arguments = build_parser().parse_args(words)
-    except SystemExit as end:  # argparse has said why: --help, --version, or wrong usage
-        return int(end.code or 0)
-    try:
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-        return code
-    except ConfigurationError as error:
-        return _complain(2, *error.faults)
-    except (demo.DemoError, StoreUnavailable) as error:
-        return _complain(1, str(error))
-    except BrokenPipeError:  # "... | head" has seen enough
-        # Python flushes what is left at its end, and would complain of the same pipe once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _complain(code: int, *sentences: str) -> int:
-    sys.stderr.writelines(f"clef-wsgi: {sentence}\n" for sentence in sentences)
-    return code
+    return command_line.run(build_parser(), words)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
+    from clef_wsgi import demo  # only where it is run: it loads a browser of its own
+
     return demo.run(port=arguments.port, check=arguments.check)
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from clef_wsgi.check import command
+    from clef_wsgi.check import command  # only where it is run
 
     settings = _settings(arguments)
     how = {"is_live": arguments.live, "as_json": arguments.json, "ca_file": arguments.ca_file}
-    return command.run(settings, **how, say=demo.say_at_once)
+    return command.run(settings, **how, say=command_line.say)
 
 
 def _prune(arguments: argparse.Namespace) -> int:
-    upkeep.prune(_settings(arguments), demo.say_at_once)
+    upkeep.prune(_settings(arguments), command_line.say)
     return 0
 
 
 def _sign_out(arguments: argparse.Namespace) -> int:
-    upkeep.sign_out(_settings(arguments), arguments.user, demo.say_at_once)
+    upkeep.sign_out(_settings(arguments), arguments.user, command_line.say)
     return 0
 
 

@@ -149,9 +149,9 @@ def test_the_table_refuses(module: str, target: str) -> None:
     assert not _may_import(module, target)
 
 
-def _top_level_modules(statement: str) -> set[str]:
-    """What a fresh interpreter has loaded after a statement, beyond the standard library."""
-    code = f"{statement}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+def _loaded(statement: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys; print(*sys.modules)"
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
@@ -160,7 +160,19 @@ def _top_level_modules(statement: str) -> set[str]:
         text=True,
         env={**os.environ, "PYTHONPATH": path},
     )
-    return set(done.stdout.split()) - sys.stdlib_module_names
+    return set(done.stdout.split())
+
+
+def _top_level_modules(statement: str) -> set[str]:
+    """Return the packages that it has loaded, beyond the standard library."""
+    return {name.partition(".")[0] for name in _loaded(statement)} - sys.stdlib_module_names
+
+
+def test_the_command_loads_no_demo() -> None:
+    """``clef-wsgi prune`` loads neither the demo nor the server."""
+    rooms = {name.split(".")[1] for name in _loaded("import clef_wsgi.cli") if name.startswith("clef_wsgi.")}
+    assert rooms.isdisjoint({"demo", "server", "check", "testing"})
+    assert "upkeep" in rooms
 
 
 def test_import_is_light() -> None:

@@ -5,11 +5,11 @@ How the two run is in processes.py, what a walk proves is in walk.py. Knows noth
 
 from __future__ import annotations
 
-import functools
 import signal
 import time
 from collections.abc import Callable
 
+from clef_wsgi.base.command_line import say
 from clef_wsgi.demo.processes import DemoError, Running, child_command, running
 from clef_wsgi.demo.walk import walk
 
@@ -32,14 +32,11 @@ Ctrl-C ends the demo.
 """
 
 
-say_at_once = functools.partial(print, flush=True)
-
-
 def run(
     *,
     port: int,
     check: bool,
-    say: Callable[[str], object] = say_at_once,
+    say: Callable[[str], object] = say,
     command: Callable[[str], list[str]] = child_command,
 ) -> int:
     """Runs the demo until it is interrupted; with ``check`` walks the loop once instead.

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import clef_wsgi
+from clef_wsgi.base.errors import ClefError
 
 PACKAGE = Path(clef_wsgi.__file__).parent
 
@@ -24,7 +25,7 @@ LISTENER = "CLEF_DEMO_LISTENER"
 """The variable in which a process of the demo finds the number of its listening socket."""
 
 
-class DemoError(Exception):
+class DemoError(ClefError):
     """The demo can't run, or ended by itself. The message is one sentence for people."""
 
 
