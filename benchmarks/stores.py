@@ -117,7 +117,7 @@ def sql_store(url: str, at_end: ExitStack) -> SQLAlchemyLogoutStore:
 
 def drop_tables(store: SQLAlchemyLogoutStore) -> None:
     with store.engine.begin() as connection:
-        for table in ("mark", "logout", "notice"):
+        for table in ("mark", "logout", "idempotency_key"):
             connection.execute(sqlalchemy.text(f"DROP TABLE {PREFIX}{table}"))
 
 

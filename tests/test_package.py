@@ -56,8 +56,9 @@ TOP = len(FLOORS) - 1
 PLUGS = {"stores": ("memory", "sqlite", "sql", "redis", "cached"), "providers": ("clef", "oidc")}
 """Rooms of plugs that never import each other. Their other modules are shared."""
 NOT_CORE = ("server", *FLOORS[TOP])
-FOR_COMMANDS = {"beaker.pruning", "settings.ini_file"}
-"""Modules in the core's rooms that the command alone loads."""
+FOR_OTHERS = {"beaker.pruning", "settings.ini_file", "base.command_line"}
+FOR_OTHERS |= {"base.redirect_rules", "base.authorization_request"}
+"""Modules in the core's rooms that the command, the server and the double load, and no site."""
 
 
 def _module_name(path: Path) -> str:
@@ -66,7 +67,7 @@ def _module_name(path: Path) -> str:
 
 
 MODULES = {_module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-CORE = {name for name in MODULES if name.split(".")[0] not in NOT_CORE} - FOR_COMMANDS
+CORE = {name for name in MODULES if name.split(".")[0] not in NOT_CORE} - FOR_OTHERS
 
 
 @cache

@@ -139,7 +139,7 @@ class SQLContract(OwnTimeContract):
         with engine_at(self.url).connect() as connection:
             kept = {
                 table: connection.execute(sqlalchemy.text(f"SELECT * FROM {self.prefix}{table}")).mappings().all()
-                for table in ("mark", "logout", "notice")
+                for table in ("mark", "logout", "idempotency_key")
             }
 
         def put_back() -> None:
@@ -181,13 +181,13 @@ class SQLContract(OwnTimeContract):
         """Without the table of notices they count once more, and no login of before lives again."""
         started = store.tick()
         store.record_logout(["ann"], idempotency_key="digest")
-        self.execute("DROP TABLE {}notice")
+        self.execute("DROP TABLE {}idempotency_key")
         assert store.newest_logout(["ann"]) > started
         assert [store.record_logout(["ann"], idempotency_key="digest") for _ in range(2)] == [True, False]
 
     def test_prune_goes_on_until_all_is_done(self, store: LogoutStore) -> None:
         """Records and notices are dropped in steps, and more than one step is made, for either."""
-        for table in ("logout", "notice"):
+        for table in ("logout", "idempotency_key"):
             store.tick()
             with engine_at(self.url).begin() as connection:
                 sql = sqlalchemy.text(f"INSERT INTO {self.prefix}{table} (digest, stamp) VALUES (:digest, 1)")

@@ -489,7 +489,7 @@ def test_damaged_file(store: SQLiteLogoutStore, path: Path) -> None:
 def test_newer_schema(store: SQLiteLogoutStore, path: Path) -> None:
     """A file of a newer version is refused in one sentence, also when it comes later."""
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     with pytest.raises(ConfigurationError, match="newer clef_wsgi: upgrade") as caught:
         SQLiteLogoutStore(path)
     assert len(caught.value.faults) == 1

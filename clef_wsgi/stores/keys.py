@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from clef_wsgi.base.errors import ConfigurationError
 
+OTHER_FORMAT = "%s: what an older clef_wsgi left has another format: it begins anew, and everybody has to log in again."
+
 
 def digest(key: str) -> bytes:
     """The SHA-256 of a key: length, NUL, case and collation are then nobody's worry."""

@@ -14,14 +14,15 @@ from sqlalchemy import Connection, Engine, inspect
 
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.base.options import Faults
+from clef_wsgi.events import log
 from clef_wsgi.interfaces import EVERYONE
 
-from .keys import digest, digests, microseconds
+from .keys import OTHER_FORMAT, digest, digests, microseconds
 from .sql_connection import Connections, NotPreparedError
 from .sql_databases import engines_of
 from .sql_statements import PRUNED_AT_ONCE, Sentences
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 
 
 class SQLAlchemyLogoutStore:
@@ -100,8 +101,8 @@ class SQLAlchemyLogoutStore:
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = dict.fromkeys(digests(keys))
-        notice = None if idempotency_key is None else digest(idempotency_key)
-        return self._connections.write(lambda connection: self._record(connection, wanted, notice))
+        known = None if idempotency_key is None else digest(idempotency_key)
+        return self._connections.write(lambda connection: self._record(connection, wanted, known))
 
     def newest_logout(self, keys: Iterable[str]) -> int:
         """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
@@ -145,11 +146,11 @@ class SQLAlchemyLogoutStore:
             raise NotPreparedError
         return int(stamp)
 
-    def _record(self, connection: Connection, wanted: Iterable[bytes], notice: bytes | None) -> bool:
+    def _record(self, connection: Connection, wanted: Iterable[bytes], known: bytes | None) -> bool:
         with self._connections.transaction(connection):
             stamp = self._new_stamp(connection)
-            if notice is not None:
-                added = connection.execute(self._sql.add_notice, {"digest": notice, "stamp": stamp})
+            if known is not None:
+                added = connection.execute(self._sql.add_known, {"digest": known, "stamp": stamp})
                 if not added.rowcount:
                     return False
             for key in wanted:
@@ -176,9 +177,9 @@ class SQLAlchemyLogoutStore:
             # The mark goes along: a stamp below everyone's would be a login that is dead at birth.
             connection.execute(self._sql.raise_mark, {"cut": cut})
             connection.execute(self._sql.raise_everyone, {"cut": cut, "everyone": _EVERYONE})
-            logouts, notices = (connection.execute(sql, {"cut": cut}).rowcount for sql in self._sql.drops)
+            logouts, keys = (connection.execute(sql, {"cut": cut}).rowcount for sql in self._sql.drops)
         self._saw(stamp)
-        return logouts, PRUNED_AT_ONCE in (logouts, notices)
+        return logouts, PRUNED_AT_ONCE in (logouts, keys)
 
     def _be_born(self, connection: Connection) -> None:
         """Makes what is missing: tables, the mark, the record of everyone.
@@ -191,11 +192,15 @@ class SQLAlchemyLogoutStore:
             mark, version, everyone = connection.execute(self._sql.state, {"everyone": _EVERYONE}).one()
             if version > _SCHEMA_VERSION:
                 raise ConfigurationError("SQLAlchemyLogoutStore: the tables are of a newer clef_wsgi: upgrade.")
-            if everyone is None or not mark or mark < self._seen:
+            is_older = version < _SCHEMA_VERSION
+            if is_older or everyone is None or not mark or mark < self._seen:
                 newest = connection.execute(self._sql.newest).scalar_one()
                 stamp = max(mark, self._seen, newest) + 1
                 connection.execute(self._sql.raise_mark, {"cut": stamp})
                 connection.execute(self._sql.add_logout, {"digest": _EVERYONE, "stamp": stamp})
+            if is_older:
+                connection.execute(self._sql.set_version, {"version": _SCHEMA_VERSION})
+                log.warning(OTHER_FORMAT, "SQLAlchemyLogoutStore")
 
     def _make_tables(self, connection: Connection) -> None:
         there = inspect(connection)

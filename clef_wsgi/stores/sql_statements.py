@@ -22,7 +22,7 @@ class Sentences:
 
     def __init__(self, dialect_name: str, prefix: str) -> None:
         say = DATABASES[dialect_name]
-        mark, logout, notice = (f"{prefix}{name}" for name in ("mark", "logout", "notice"))
+        mark, logout, known = (f"{prefix}{name}" for name in ("mark", "logout", "idempotency_key"))
         everyone = f"SELECT stamp FROM {logout} WHERE digest = :everyone"
         next_stamp = say.told.format(f"{say.greatest}({say.now}, stamp + 1)")
         self._prefix = prefix
@@ -30,7 +30,7 @@ class Sentences:
             f"UPDATE {mark} SET stamp = {next_stamp} "
             f"WHERE one = 1 AND stamp >= :seen AND EXISTS ({everyone}){say.returning}"
         )
-        self.add_notice = text(f"{say.insert_new} {notice} (digest, stamp) VALUES (:digest, :stamp){say.or_nothing}")
+        self.add_known = text(f"{say.insert_new} {known} (digest, stamp) VALUES (:digest, :stamp){say.or_nothing}")
         self.add_logout = text(
             f"INSERT INTO {logout} (digest, stamp) VALUES (:digest, :stamp) "
             f"{say.or_update.format('digest')} stamp = {say.inserted}"
@@ -43,6 +43,7 @@ class Sentences:
             f"INSERT INTO {mark} (one, stamp, version) VALUES (1, 0, :version) "
             f"{say.or_update.format('one')} version = {mark}.version"
         )
+        self.set_version = text(f"UPDATE {mark} SET version = :version WHERE one = 1")
         self.state = text(f"SELECT stamp, version, ({everyone}) FROM {mark} WHERE one = 1")
         # The server's time, or the newest record, whichever is newer.
         self.newest = text(f"SELECT {say.greatest}({say.now}, coalesce(max(stamp), 0)) FROM {logout}")
@@ -53,14 +54,14 @@ class Sentences:
                 f"DELETE FROM {table} WHERE digest IN (SELECT digest FROM "
                 f"(SELECT digest FROM {table} WHERE stamp < :cut LIMIT {PRUNED_AT_ONCE}) AS old)"
             )
-            for table in (logout, notice)
+            for table in (logout, known)
         ]
         columns = f"(digest {say.digest_type} PRIMARY KEY, stamp BIGINT NOT NULL)"
         self.tables = {
             name: text(f"CREATE TABLE IF NOT EXISTS {name} {definition}{say.table_options}")
             for name, definition in (
                 (logout, columns),
-                (notice, columns),
+                (known, columns),
                 (mark, "(one INTEGER PRIMARY KEY, stamp BIGINT NOT NULL, version INTEGER NOT NULL)"),
             )
         }

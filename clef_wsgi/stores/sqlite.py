@@ -30,7 +30,7 @@ _MARK = "SELECT stamp FROM mark"
 _STAMP = "SELECT stamp FROM logout WHERE key = ?"
 _NEWEST = "SELECT coalesce(max(stamp), 0) FROM logout"
 _EVERYONE = digest(EVERYONE)
-_NOTICE = "SELECT stamp FROM notice WHERE digest = ?"
+_KNOWN = "SELECT stamp FROM idempotency_key WHERE digest = ?"
 _RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
 
 
@@ -95,14 +95,14 @@ class SQLiteLogoutStore:
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         wanted = digests(keys)
-        notice = None if idempotency_key is None else digest(idempotency_key)
+        known = None if idempotency_key is None else digest(idempotency_key)
         with self._writer as connection, self._transaction(self._writer, connection):
-            if notice is not None and _number(connection, _NOTICE, notice) is not None:
+            if known is not None and _number(connection, _KNOWN, known) is not None:
                 return False
             stamp = self._new_stamp(connection)
             connection.executemany(_RECORD, [(key, stamp) for key in wanted])
-            if notice is not None:
-                connection.execute("INSERT INTO notice VALUES (?, ?)", (notice, stamp))
+            if known is not None:
+                connection.execute("INSERT INTO idempotency_key VALUES (?, ?)", (known, stamp))
         return True
 
     def newest_logout(self, keys: Iterable[str]) -> int:
@@ -135,7 +135,7 @@ class SQLiteLogoutStore:
         seconds = age(older_than)
         with self._writer as connection, self._transaction(self._writer, connection):
             cut = int((self._clock() - seconds) * 1_000_000)
-            connection.execute("DELETE FROM notice WHERE stamp < ?", (cut,))
+            connection.execute("DELETE FROM idempotency_key WHERE stamp < ?", (cut,))
             dropped = connection.execute("DELETE FROM logout WHERE stamp < ? AND key <> ?", (cut, _EVERYONE)).rowcount
             connection.execute("UPDATE logout SET stamp = ? WHERE key = ? AND stamp < ?", (cut, _EVERYONE, cut))
             # The mark goes along: a stamp below everyone's would be a login that is dead at birth.

@@ -9,16 +9,19 @@ import os
 import sqlite3
 
 from clef_wsgi.base.errors import ConfigurationError
+from clef_wsgi.events import log
+
+from .keys import OTHER_FORMAT
 
 _APPLICATION_ID = 0x436C6566  # "Clef" in ASCII
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _CACHE_KIB = 8000
 """What a connection may keep in memory: the pages of some 100,000 records, in place of SQLite's 2,000 KiB."""
 _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
     "CREATE TABLE IF NOT EXISTS logout (key BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS notice (digest BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS idempotency_key (digest BLOB PRIMARY KEY, stamp INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS mark (one INTEGER PRIMARY KEY CHECK (one = 1), stamp INTEGER NOT NULL)",
 )
 _NO_DATABASE = "SQLiteLogoutStore: path names a file that is not a SQLite database: name another."
@@ -49,7 +52,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Whether the tables are there; False for an empty file."""
     # The tables first: they are committed together with the id, so who sees them sees the id too.
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = _tables(connection)
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application_id != _APPLICATION_ID and (tables or application_id or version):
@@ -62,7 +65,11 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
         )
     if _has_bytes_but_no_page(connection):
         raise ConfigurationError(_NO_DATABASE)
-    return tables >= {"logout", "notice", "mark"}
+    return version == _SCHEMA_VERSION and tables >= {"logout", "idempotency_key", "mark"}
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def _has_bytes_but_no_page(connection: sqlite3.Connection) -> bool:
@@ -72,7 +79,21 @@ def _has_bytes_but_no_page(connection: sqlite3.Connection) -> bool:
 
 
 def _create_schema(connection: sqlite3.Connection) -> None:
+    """Make the tables, in place of an older format's. Its greatest stamp stays: all later ones are above it."""
     connection.execute("BEGIN IMMEDIATE")
+    is_older = connection.execute("PRAGMA user_version").fetchone()[0] < _SCHEMA_VERSION
+    stamps = _dropped(connection, sorted(_tables(connection))) if is_older else []
     for statement in _SCHEMA:
         connection.execute(statement)
+    if stamps:
+        connection.execute("INSERT INTO mark VALUES (1, ?)", (max(stamps),))
+        log.warning(OTHER_FORMAT, "SQLiteLogoutStore")
     connection.execute("COMMIT")
+
+
+def _dropped(connection: sqlite3.Connection, tables: list[str]) -> list[int]:
+    """Drop an older format's tables, and return the greatest stamp of each."""
+    found = [connection.execute(f"SELECT max(stamp) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
+    for table in tables:
+        connection.execute(f"DROP TABLE {table}")
+    return [stamp for stamp in found if stamp is not None]

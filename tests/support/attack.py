@@ -35,7 +35,7 @@ from support.processes import PATIENCE_SECONDS, Answer, Wire
 from support.programs import python_path
 
 DAY = 86_400.0
-TABLES = ("mark", "logout", "notice")
+TABLES = ("mark", "logout", "idempotency_key")
 FARTHEST_CLOCK = DAY / 2
 TROUBLES_EXPECTED = {
     (False, False): ("clocks moved", "processes killed"),

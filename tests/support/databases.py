@@ -79,7 +79,7 @@ def engine_at(url: str) -> sqlalchemy.Engine:
 
 def drop_tables(url: str, prefix: str, *names: str) -> None:
     with engine_at(url).begin() as connection:
-        for table in names or ("mark", "logout", "notice"):
+        for table in names or ("mark", "logout", "idempotency_key"):
             connection.execute(sqlalchemy.text(f"DROP TABLE IF EXISTS {prefix}{table}"))
 
 

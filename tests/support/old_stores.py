@@ -87,7 +87,7 @@ def dump_redis(path: Path) -> dict[str, Any]:
 def dump_sql(name: str, url: str, path: Path) -> dict[str, Any]:
     with sql_store(url) as store:
         said = fill(store)
-        tables = [f"{store.table_prefix}{table}" for table in ("mark", "logout", "notice")]
+        tables = [f"{store.table_prefix}{table}" for table in ("mark", "logout", "idempotency_key")]
         text = DUMPS[name](url, tables).replace(store.table_prefix, PREFIX)
     # What stands between the statements is the server's own.
     statements = re.findall(r"^(?:CREATE TABLE|ALTER TABLE|INSERT INTO) .*?;$", text, re.MULTILINE | re.DOTALL)
