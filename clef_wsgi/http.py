@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 MAX_FORM_LENGTH = 8 * 1024
+MAX_PARAMETER_LENGTH = 2048
 MAX_FIELDS = 100
 _FORM = "application/x-www-form-urlencoded"
 _STYLE = """
@@ -164,6 +165,11 @@ def _fields(text: str) -> dict[str, list[str]] | None:
     except ValueError:  # UnicodeDecodeError is one too
         return None
     return fields
+
+
+def is_visible(value: str, max_length: int = MAX_PARAMETER_LENGTH) -> bool:
+    """Return whether a parameter is printable ASCII of 1 to ``max_length`` characters (RFC 6749, appendix A)."""
+    return value.isascii() and value.isprintable() and 0 < len(value) <= max_length
 
 
 def is_page(environ: Mapping[str, Any]) -> bool:

@@ -133,3 +133,13 @@ class LogoutStore(Protocol):
 
         :returns: the number of records dropped.
         """
+
+
+def is_user_id(value: Any) -> bool:
+    """Return whether a person can have this ``id``."""
+    return type(value) is str and 0 < len(value) <= MAX_USER_ID_LENGTH
+
+
+def are_keys(value: Any) -> bool:
+    """Return whether these can be logout keys."""
+    return isinstance(value, tuple | list) and all(isinstance(key, str) for key in value)

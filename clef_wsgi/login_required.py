@@ -44,7 +44,7 @@ def answer_for(environ: dict[str, Any]) -> str | dict[str, str] | None:
     login = environ["clef.login"]
     if login.is_ignored:
         raise RuntimeError(_IGNORED)
-    login.must_not_store = True
+    login.forbid_storing()
     address: str = login.url()
     if http.is_page(environ):
         return address

@@ -11,9 +11,8 @@ from typing import Any
 
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.beaker import login_record, pruning
-from clef_wsgi.beaker.login_record import is_user_id
 from clef_wsgi.beaker.pruning import SESSION, STARTED, Ages
-from clef_wsgi.interfaces import EVERYONE
+from clef_wsgi.interfaces import EVERYONE, is_user_id
 from clef_wsgi.middleware import ClefMiddleware
 from clef_wsgi.settings import Deployment, load
 

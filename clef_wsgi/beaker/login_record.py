@@ -18,7 +18,7 @@ from typing import Any, TypedDict, cast
 from beaker.session import SessionObject
 
 from clef_wsgi.base.errors import StoreUnavailable
-from clef_wsgi.interfaces import MAX_USER_ID_LENGTH
+from clef_wsgi.interfaces import is_user_id
 
 from .cookie import SessionCookie, session_cookie
 from .session_class import BACK_END, EARLIER, ENTRY_PREFIX
@@ -92,14 +92,6 @@ def _is_record(record: Any) -> bool:
         return bool("".join(keys)) and keys[0].startswith(LOGIN_KEY_PREFIX)  # join takes text alone
     except TypeError:  # a key that is no text
         return False
-
-
-def is_user_id(value: Any) -> bool:
-    return type(value) is str and 0 < len(value) <= MAX_USER_ID_LENGTH
-
-
-def are_keys(value: Any) -> bool:
-    return isinstance(value, tuple | list) and all(isinstance(key, str) for key in value)
 
 
 # -- writing ----------------------------------------------------------------------------------------------

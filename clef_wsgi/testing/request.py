@@ -13,6 +13,7 @@ from typing import Any
 from webob import Request
 
 from clef_wsgi.base.urls import Site
+from clef_wsgi.cache_headers import CacheHeaders
 from clef_wsgi.clef_login import ClefLogin
 
 
@@ -49,7 +50,7 @@ def environ(user: str | Mapping[str, Any] | None = None, path: str = "/", **more
 def clef_entries(user: str | Mapping[str, Any] | None) -> dict[str, Any]:
     """``clef.user`` and ``clef.login``, to be merged into an environ."""
     entries: dict[str, Any] = {"clef.user": None}
-    login = entries["clef.login"] = ClefLogin(_Gate(), {"REQUEST_METHOD": "GET", "PATH_INFO": "/"})
+    login = entries["clef.login"] = ClefLogin(_Gate(), {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, CacheHeaders())
     if user is not None:
         person = {"id": user} if isinstance(user, str) else dict(user)
         entries["clef.user"] = {**person, "logged_in_at": time.time()}
