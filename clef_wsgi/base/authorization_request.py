@@ -57,7 +57,7 @@ def parse(query: bytes) -> AuthorizationRequest:
     if len(set(given["app_id"])) != 1 or not given["redirect_url"]:
         raise InvalidRequest
     if given["code_challenge"] and not _is_s256(given["code_challenge"][0], given["code_challenge_method"]):
-        raise InvalidChallenge
+        raise InvalidChallenge("The site asked for a login in a way that is not supported here.")
     app_id, redirect_urls = given["app_id"][0], tuple(map(escape_query, given["redirect_url"]))
     state, challenge = (next(iter(given[name]), None) for name in ("state", "code_challenge"))
     return AuthorizationRequest(app_id, redirect_urls, state, challenge)

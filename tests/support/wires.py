@@ -6,7 +6,6 @@ the answers should be.
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import webtest
 
@@ -23,9 +22,11 @@ from clef_wsgi.server import Limits
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.testing import LocalClef
 from clef_wsgi.testing.local_clef import Person
-from support.login_server import HOOK, SAME_ORIGIN, FakeClock, Site, make_server
+from support.login_server import CALLBACK, HOOK, SAME_ORIGIN, FakeClock, Site, make_server
 
 FORM = "application/x-www-form-urlencoded"
+LOCAL_CALLBACK = "http://localhost:8499/clef/callback"
+LOCAL_WEBHOOK = "http://localhost:8499/clef/webhook"
 PROFILE = {
     "first_name": "Ann",
     "last_name": "Archer",
@@ -85,9 +86,11 @@ class Wire(Protocol):
 class ServerWire:
     """The self-hosted server, by WSGI."""
 
-    def __init__(self, database: str | Path) -> None:
-        self._server = make_server(database, limits=Limits(sign_in=10_000, refused_calls=10_000))
-        self.site = self._server.add_site("Photos")
+    def __init__(self, database: str | Path, callback: str, webhook: str) -> None:
+        limits = Limits(sign_in=10_000, refused_calls=10_000, refused_calls_of_an_app=10_000)
+        self._server = make_server(database, limits=limits)
+        self._webhook = webhook
+        self.site = self._server.add_site("Photos", callback=callback, hooks=[webhook])
         self.other = self._server.add_site("Wiki")
         self._people = {"Ann": self._server.add_person(**PROFILE), "Cleo": self._server.add_person("Cleo")}
         self._browsers = {name: self._server.browser(signed_in=person) for name, person in self._people.items()}
@@ -118,7 +121,7 @@ class ServerWire:
 
     def logout_token(self) -> str:
         self.log_out()
-        ours = (deliveries.c.app_id == self.site.app_id, deliveries.c.webhook_url == HOOK)
+        ours = (deliveries.c.app_id == self.site.app_id, deliveries.c.webhook_url == self._webhook)
         (row,) = self._server.rows(deliveries, *ours)
         return str(row.token)
 
@@ -130,26 +133,19 @@ class ServerWire:
 
 
 class LocalWire:
-    """The Clef of the test kit, over real HTTP."""
+    """The Clef of the test kit, by WSGI."""
 
     def __init__(self, clef: LocalClef, clock: FakeClock) -> None:
         self._clef = clef
         self._clock = clock
-        self.site = Site(clef.app_id, clef.app_secret, "http://localhost:8499/clef/callback")
+        self._web = webtest.TestApp(clef)
+        self.site = Site(clef.app_id, clef.app_secret, LOCAL_CALLBACK)
         other = clef.add_app("http://localhost:8498")
         self.other = Site(other.app_id, other.app_secret, "http://localhost:8498/clef/callback")
 
     def call(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Answer:
-        parts = urlsplit(self._clef.url)
-        connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=5)
-        try:
-            given = {"Host": parts.netloc, "Content-Type": FORM, "Content-Length": str(len(body)), **(headers or {})}
-            connection.request(method, target, body, given)
-            response = connection.getresponse()
-            found = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, found, response.read())
-        finally:
-            connection.close()
+        given = {"Host": "localhost", "Content-Type": FORM, **(headers or {})}
+        return _answer(self._web.request(target, method=method, body=body, headers=given, expect_errors=True))
 
     def page(self, query: str, path: str = "/iframes/qr") -> Answer:
         return self.call("GET", f"{path}?{query}")
@@ -168,9 +164,9 @@ class LocalWire:
 
 
 @contextmanager
-def server_wire(database: str | Path) -> Iterator[Wire]:
-    """The server on a database of one's own."""
-    wire = ServerWire(database)
+def server_wire(database: str | Path, callback: str = CALLBACK, webhook: str = HOOK) -> Iterator[Wire]:
+    """The server on a database of one's own; ``callback`` and ``webhook`` are those of its first site."""
+    wire = ServerWire(database, callback, webhook)
     try:
         yield wire
     finally:
@@ -179,14 +175,11 @@ def server_wire(database: str | Path) -> Iterator[Wire]:
 
 @contextmanager
 def local_wire() -> Iterator[Wire]:
-    """``LocalClef``, whose sites are not there: nobody hears its notices."""
+    """``LocalClef`` without a socket. Its sites are not there: no notification arrives."""
     clock = FakeClock()
-    with LocalClef(
-        site_url="http://localhost:8499",
-        people=[Person(**PROFILE), Person("Cleo")],
-        clock=lambda: clock.now / 1_000_000,
-    ) as clef:
-        yield LocalWire(clef, clock)
+    people = [Person(**PROFILE), Person("Cleo")]
+    clef = LocalClef(site_url="http://localhost:8499", people=people, clock=lambda: clock.now / 1_000_000)
+    yield LocalWire(clef, clock)
 
 
 def form_of(page: Answer) -> str:

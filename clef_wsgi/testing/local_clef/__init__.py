@@ -1,10 +1,10 @@
-"""``LocalClef`` and the values that go in and out of it. Each idea has a file of its own beside this one."""
+"""``LocalClef``, a login service on loopback for tests, as a WSGI application; and its values."""
 
 from __future__ import annotations
 
-from clef_wsgi.testing.local_clef.book import LocalApp, Person
 from clef_wsgi.testing.local_clef.clef import LocalClef
-from clef_wsgi.testing.local_clef.deliveries import Delivery
-from clef_wsgi.testing.local_clef.script import ApiCall
+from clef_wsgi.testing.local_clef.notifications import Delivery
+from clef_wsgi.testing.local_clef.scripted_answers import ApiCall
+from clef_wsgi.testing.local_clef.storage import LocalApp, Person
 
 __all__ = ["ApiCall", "Delivery", "LocalApp", "LocalClef", "Person"]

@@ -1,7 +1,7 @@
-"""``LocalClef``: a Clef that runs on loopback, for tests and demonstrations, and what a test can make it do.
+"""``LocalClef``: a Clef for tests and demonstrations, as a WSGI application and as a server on loopback.
 
 It speaks the Clef wire protocol, sections 1 to 4, in memory. There are no passwords: whoever can open its
-page may be anybody, so it binds to this machine only. The rules themselves are in the files beside this one.
+page may be anybody, so it binds to this machine only.
 """
 
 from __future__ import annotations
@@ -13,33 +13,36 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
+from webob import Request, Response
+
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.base.redirect_rules import is_loopback_url, with_answer
 from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.testing.local_clef import pages
-from clef_wsgi.testing.local_clef.api import HOME, PREFIX, answer_call, is_call, unknown_call
-from clef_wsgi.testing.local_clef.book import Book, LocalApp, Person, clef_id
-from clef_wsgi.testing.local_clef.browser import LOGIN_PATHS, Browser
-from clef_wsgi.testing.local_clef.deliveries import Delivery, LogOuts
-from clef_wsgi.testing.local_clef.messages import Answer, Request
-from clef_wsgi.testing.local_clef.script import ApiCall, Script, line
-from clef_wsgi.testing.local_clef.transport import Server
+from clef_wsgi.testing.local_clef.api import HOME, METHODS, PREFIX, answer_call, refuse
+from clef_wsgi.testing.local_clef.notifications import Delivery, Logouts
+from clef_wsgi.testing.local_clef.scripted_answers import ApiCall, ScriptedAnswer, ScriptedAnswers
+from clef_wsgi.testing.local_clef.server import Server
+from clef_wsgi.testing.local_clef.storage import LocalApp, Person, Storage, clef_id
+from clef_wsgi.testing.local_clef.views import LOGIN_PATHS, Views
 
 PEOPLE = (
     Person("Ann", "Archer", "ann@example.com", "+44 20 7946 0101"),
     Person("Bo", "Baker", "bo@example.com"),
     Person("Cleo"),
 )
-"""Invented people; what Bo and Cleo lack, their sites don't hear."""
+"""Invented people; what Bo and Cleo lack is left out of ``info``."""
 
 
 class LocalClef:
-    """A Clef on loopback.
+    """A login service without passwords: a WSGI application, and in a ``with`` block a server on loopback.
 
     ::
 
         with LocalClef() as clef:
             provider = ClefProvider(app_id=clef.app_id, app_secret=clef.app_secret, server_url=clef.url)
+
+    ``webtest.TestApp(LocalClef())`` calls it without a socket, at ``http://localhost``.
 
     :param site_url: the public address of the one site that may use it: browsers go back to
         ``{site_url}/clef/callback`` only, and logouts are reported to ``{site_url}/clef/webhook``. Without
@@ -48,7 +51,7 @@ class LocalClef:
     :param people: who can sign in; a ``str`` is a first name with an e-mail address.
     :param host: ``localhost``, ``127.0.0.1`` or ``::1``.
     :param port: 0 picks a free one.
-    :param delivery_timeout_seconds: how long a site may take to answer a logout notice.
+    :param delivery_timeout_seconds: how long a site may take to answer a logout notification.
     :param clock: seconds, for the lifetimes of codes and tokens.
     :raises ConfigurationError: with everything that is wrong.
     """
@@ -71,9 +74,10 @@ class LocalClef:
             raise ConfigurationError(*faults)
         self._host = host
         self._port = port
-        self._book = Book(known, clock)
-        self._script = Script()
-        self._log_outs = LogOuts(self._book, delivery_timeout_seconds)
+        self._storage = Storage(known, clock)
+        self._scripted = ScriptedAnswers()
+        self._logouts = Logouts(self._storage, delivery_timeout_seconds)
+        self._views = Views(self._storage, self._logouts)
         self._server: Server | None = None
         self._app = self._add(site_url, app_id, app_secret, "/clef/callback", "/clef/webhook")
 
@@ -81,9 +85,9 @@ class LocalClef:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a trailing slash. Known once it was started."""
+        """Where it listens, without a trailing slash. A free port is part of it once it was started."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"http://{host}:{self._port}" if self._port else f"http://{host}"
 
     @property
     def app_id(self) -> str:
@@ -96,7 +100,7 @@ class LocalClef:
     def add_app(
         self, site_url: str, *, callback_path: str = "/clef/callback", webhook_path: str = "/clef/webhook"
     ) -> LocalApp:
-        """Registers another site; it gets an app id and a secret of its own.
+        """Register another site; it gets an app id and a secret of its own.
 
         :raises ConfigurationError: ``site_url`` is not an address of this machine.
         """
@@ -106,29 +110,28 @@ class LocalClef:
         return self._add(site_url, None, None, callback_path, webhook_path)
 
     def clef_id(self, person: Person | str, app_id: str | None = None) -> int:
-        """The number by which an app (the first one, if not said) knows a person."""
+        """Return the number by which an app (the first one, if not said) knows a person."""
         return clef_id(self._known(person), app_id or self.app_id)
 
     # --- running
 
     def start(self) -> LocalClef:
-        """Listens, in threads of its own. What it knows is still there after a stop.
+        """Listen, in threads of its own. All records are still there after a stop.
 
         :raises OSError: the port is taken.
         """
-        self._script.wait_as_told()
+        self._scripted.stopping.clear()
         address = "127.0.0.1" if self._host == "localhost" else self._host
-        self._server = Server(address, self._port, self._answer)
+        self._server = Server(address, self._port, self)
         self._port = self._server.server_port
-        self._browser = Browser(self._book, self._log_outs, f"local_clef_{self._port}")
         self._server.start()
         return self
 
     def stop(self) -> None:
-        """Hangs up on everybody; no thread and no socket is left."""
+        """Cut all connections; no thread and no socket is left."""
         if self._server is not None:
             self._server.hang_up()
-            self._script.stop_waiting()
+            self._scripted.stopping.set()
             self._server.server_close()
             self._server = None
 
@@ -143,7 +146,7 @@ class LocalClef:
     # --- what a test can do
 
     def approve(self, login_url: str, person: Person | str) -> str:
-        """What a person does in a browser: says yes to a login.
+        """Approve a login, as a person does in a browser.
 
         :param login_url: where the site sent the browser.
         :returns: where the browser goes back to, with ``code`` and ``state``.
@@ -152,21 +155,25 @@ class LocalClef:
         parts = urlsplit(login_url)
         if parts.path not in LOGIN_PATHS or (parts.netloc and f"{parts.scheme}://{parts.netloc}" != self.url):
             raise ValueError("That is no login page of this Clef.")
-        login = self._book.login_request(parts.query)
-        return with_answer(login.redirect_url, self._book.issue_code(login, self._known(person)), login.state)
+        login = self._storage.login_request(parts.query.encode())
+        return with_answer(login.redirect_url, self._storage.issue_code(login, self._known(person)), login.state)
 
     def log_out_everywhere(self, person: Person | str) -> list[Delivery]:
-        """Ends all logins of a person and tells each site once. Comes back when all have answered."""
-        _, log_out = self._log_outs.start(self._known(person))
-        return list(log_out.deliveries)
+        """End all logins of a person and notify each site once. Return when all have answered.
+
+        A delivery is confirmed when the site answered 2xx or 3xx and asked who logged out, by the exchange of the
+        token, after that attempt began. A site that asks later confirms it then.
+        """
+        _, logout = self._logouts.start(self._known(person))
+        return list(logout.deliveries)
 
     def send_again(self, delivery: Delivery) -> Delivery:
-        """Sends a notice that was not confirmed once more, with the same token."""
-        return self._log_outs.send(delivery)
+        """Send a notification that was not confirmed once more, with the same token."""
+        return self._logouts.send(delivery)
 
     def notice_token(self, person: Person | str, app_id: str | None = None) -> str:
-        """A logout token for the test itself to post to a webhook; it works as often as the site asks."""
-        return self._book.issue_notice(self._known(person), app_id or self.app_id)
+        """Return a logout token for the test itself to post to a webhook; it works as often as the site asks."""
+        return self._storage.issue_logout_token(self._known(person), app_id or self.app_id).text
 
     def answer(
         self,
@@ -178,7 +185,7 @@ class LocalClef:
         during: Callable[[], object] | None = None,
         times: int = 1,
     ) -> None:
-        """Changes the next answers of ``authorize``, ``info`` or ``logout``.
+        """Change the next answers of ``authorize``, ``info`` or ``logout``.
 
         :param status: answer this, without doing anything; without it the real answer is given.
         :param body: sent as JSON if it is a dict or list, as HTML otherwise.
@@ -186,28 +193,37 @@ class LocalClef:
         :param during: called in between, so that a test can do something at that very moment.
         :param times: for how many calls.
         """
-        if not is_call(call):
+        if call not in METHODS:
             raise ValueError('call must be "authorize", "info" or "logout".')
-        self._script.add(call, line(status=status, body=body, delay=delay, during=during, times=times))
+        self._scripted.add(call, ScriptedAnswer(status, body, delay, during, times))
 
     @property
     def requests(self) -> list[ApiCall]:
         """The API calls so far, in the order in which they were answered."""
-        return list(self._script.requests)
+        return list(self._scripted.requests)
 
     # --- inside
 
-    def _answer(self, request: Request) -> Answer:
-        if not self._is_own_host(request.headers.get("Host")):
-            return pages.error(421, "This server goes by another name.")
-        name = request.path[len(PREFIX) :]
-        if request.path.startswith(PREFIX) and is_call(name):
-            return self._script.play(name, request, lambda: answer_call(self._book, name, request))
-        return unknown_call() if request.path.startswith(HOME) else self._browser.answer(request)
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        """Answer a request (PEP 3333)."""
+        response = self._respond(Request(environ))
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        start_response(response.status, response.headerlist)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [response.body]
 
-    def _is_own_host(self, host: str | None) -> bool:
-        # a name of somebody's that resolves to this machine would make their page same-origin with ours
-        return host is None or host in {f"{name}:{self._port}" for name in ("localhost", "127.0.0.1", "[::1]")}
+    def _respond(self, request: Request) -> Response:
+        # DNS rebinding: a foreign name that resolves to this machine would make its pages same-origin with ours
+        if request.environ.get("HTTP_HOST") not in (None, *self._hosts()):
+            return pages.error(421, "This server goes by another name.")
+        path = request.environ["PATH_INFO"]
+        name = path[len(PREFIX) :]
+        if path.startswith(PREFIX) and name in METHODS:
+            return self._scripted.play(name, request, lambda: answer_call(self._storage, name, request))
+        return refuse(404, "There is no such call.") if path.startswith(HOME) else self._views.respond(request)
+
+    def _hosts(self) -> list[str]:
+        ports = [f":{self._port}"] if self._port else ["", ":80"]
+        return [name + port for name in ("localhost", "127.0.0.1", "[::1]") for port in ports]
 
     def _add(
         self,
@@ -224,14 +240,14 @@ class LocalClef:
             base and base + callback_path,
             base and base + webhook_path,
         )
-        self._book.apps[app.app_id] = app
+        self._storage.apps[app.app_id] = app
         return app
 
     def _known(self, person: Person | str) -> Person:
         name = person if isinstance(person, str) else person.first_name
-        if name not in self._book.people:
+        if name not in self._storage.people:
             raise ValueError("There is no such person: give them to LocalClef(people=...).")
-        return self._book.people[name]
+        return self._storage.people[name]
 
 
 def _person(person: Person | str) -> Person:

@@ -1,7 +1,4 @@
-"""What stands on the pages: text, one style sheet, no script, and nothing from elsewhere.
-
-Everything that came from outside is escaped here. Knows nothing of how a page was reached.
-"""
+"""Render the pages: text, one style sheet, no script, and nothing from elsewhere. All input is escaped here."""
 
 from __future__ import annotations
 
@@ -11,11 +8,12 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
+from webob import Response
+
 from clef_wsgi.base.urls import origin_of
 from clef_wsgi.testing.local_clef.assets import BUTTON_SCRIPT, STYLE
-from clef_wsgi.testing.local_clef.book import Login, Person
-from clef_wsgi.testing.local_clef.deliveries import Delivery, LogOut
-from clef_wsgi.testing.local_clef.messages import Answer, Request
+from clef_wsgi.testing.local_clef.notifications import Delivery, Logout
+from clef_wsgi.testing.local_clef.storage import Login, Person
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -41,13 +39,14 @@ $content
 """)
 
 
-def button_script(request: Request) -> Answer:
-    """The script that draws the login button as a link, where its own tag or a ``.clef-button`` stands."""
-    return Answer(200, BUTTON_SCRIPT.encode(), "text/javascript; charset=utf-8", (("Cache-Control", "no-cache"),))
+def button_script() -> Response:
+    """Return the script that draws the login button as a link, where its own tag or a ``.clef-button`` stands."""
+    headers = [("Content-Type", "text/javascript; charset=utf-8"), ("Cache-Control", "no-cache")]
+    return Response(BUTTON_SCRIPT.encode(), headerlist=headers)
 
 
-def approve(redirect_url: str, raw_query: str, people: Sequence[Person], here: Person | None) -> Answer:
-    """Asks who is signing in. The request travels on in the form's address, just as it came."""
+def approve(redirect_url: str, raw_query: str, people: Sequence[Person], here: Person | None) -> Response:
+    """Ask who is signing in. The authorization request travels on in the form's address, just as it came."""
     others = [person for person in people if person != here]
     choices = [] if here is None else [_person_button(here, f"Continue as {here.first_name}", strong=True)]
     choices += [_person_button(person, person.first_name) for person in others]
@@ -62,25 +61,25 @@ def approve(redirect_url: str, raw_query: str, people: Sequence[Person], here: P
     )
 
 
-def overview(logins: Sequence[tuple[Person, Sequence[Login]]], here: Person | None) -> Answer:
-    """Who is signed in where, each with the button."""
+def overview(logins: Sequence[tuple[Person, Sequence[Login]]], here: Person | None) -> Response:
+    """Show who is signed in where, each with the button."""
     sentence = "One press, and every site lets go." if logins else "Nobody is signed in at any site."
     cards = "".join(_login_card(person, where, person == here) for person, where in logins)
     return _page(200, "Log out everywhere", f"<h1>Log out everywhere</h1><p>{sentence}</p>{cards}")
 
 
-def log_out_done(name: str, log_out: LogOut) -> Answer:
-    """What each site said."""
-    who = escape(log_out.person.first_name)
-    sites = "".join(map(_delivery_item, log_out.deliveries))
+def logout_done(name: str, logout: Logout) -> Response:
+    """Show the outcome at each site."""
+    who = escape(logout.person.first_name)
+    sites = "".join(map(_delivery_item, logout.deliveries))
     told = f"<ul>{sites}</ul>" if sites else "<p>There was no site to tell.</p>"
-    again = "" if all(delivery.confirmed for delivery in log_out.deliveries) else _again_form(name)
+    again = "" if all(delivery.confirmed for delivery in logout.deliveries) else _again_form(name)
     content = f'<section role="status"><h1>{who} is logged out</h1>{told}{again}</section>'
     return _page(200, "Logged out", content + '<p><a href="/">Who is signed in now</a></p>')
 
 
-def error(status: int, sentence: str) -> Answer:
-    """A page that ends the way. ``sentence`` is ours."""
+def error(status: int, sentence: str) -> Response:
+    """Return an error page. ``sentence`` must hold nothing from outside."""
     return _page(status, "Not possible", f"<section><h1>Not possible</h1><p>{escape(sentence)}</p></section>")
 
 
@@ -119,6 +118,8 @@ def _outcome(delivery: Delivery) -> str:
     if delivery.url is None:
         return '<span class="bad">not told: it has no logout webhook</span>'
     why = "did not answer" if delivery.status is None else f"answered {delivery.status}"
+    if delivery.answered:
+        why += ", but never asked who logged out"
     return f'<span class="bad">&#10007; {why}</span> <span class="soft">after {delivery.seconds:.2f} s</span>'
 
 
@@ -129,15 +130,16 @@ def _again_form(name: str) -> str:
     )
 
 
-def _page(status: int, title: str, content: str, *, leads_away: bool = False) -> Answer:
+def _page(status: int, title: str, content: str, *, leads_away: bool = False) -> Response:
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{_STYLE_HASH}'; "
         f"base-uri 'none'; frame-ancestors 'none'{'' if leads_away else _OWN_FORMS}"
     )
-    headers = (
+    body = _PAGE.substitute(title=escape(title), style=STYLE, content=content).encode()
+    headers = [
+        ("Content-Type", "text/html; charset=utf-8"),
         ("Cache-Control", "no-store"),
         ("Content-Security-Policy", policy),
         ("Referrer-Policy", "same-origin"),  # with no-referrer a form of ours would say "Origin: null"
-    )
-    body = _PAGE.substitute(title=escape(title), style=STYLE, content=content)
-    return Answer(status, body.encode(), headers=headers)
+    ]
+    return Response(body, status=status, headerlist=headers)
