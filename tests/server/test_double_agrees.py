@@ -15,9 +15,14 @@ from urllib.parse import quote, urlencode
 
 import pytest
 from support.cases import each
+from support.delivery import log_out
+from support.login_server import Server, make_server
 from support.wires import LOCAL_CALLBACK, LOCAL_WEBHOOK, Answer, Wire, local_wire, server_wire
 
 from clef_wsgi.base.authorization_request import s256_challenge
+from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.records import confirmations, outbox
+from clef_wsgi.testing.local_clef.storage import LocalApp, Person, Storage
 
 SENTENCES = ("Invalid redirect URL.", "The site asked for a login in a way that is not supported here.")
 CALLBACK = LOCAL_CALLBACK
@@ -444,3 +449,106 @@ def test_webhooks_of_one_login(wires: tuple[Wire, Wire], webhook: str, status: i
         return site.outcomes[0]
 
     assert agreed(wires, outcome)[0] == status
+
+
+# -- confirmations ------------------------------------------------------------------------------------------
+
+
+class ServerRow:
+    """The delivery of one logout in the server's outbox, attempt by attempt."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.site = server.add_site()
+        browser = server.browser(signed_in=server.add_person())
+        server.log_in(self.site, browser)
+        log_out(browser)
+        self.token = self.row.token
+
+    @property
+    def row(self) -> Any:
+        (row,) = self.server.rows(deliveries, deliveries.c.app_id == self.site.app_id)
+        return row
+
+    def begin(self) -> None:
+        self.server.clock.advance(60)
+        now, row = self.server.clock(), self.row
+        with self.server.database.writing() as connection:
+            if row.waits_until is not None:
+                confirmations.never_asked(connection, row.id, next_at=now, now=now)
+            (self.notice,) = outbox.claim(connection, app_id=self.site.app_id, worker="w", now=now, lease_us=1, limit=1)
+
+    def answer(self, status: int) -> None:
+        now = self.server.clock()
+        with self.server.database.writing() as connection:
+            if 200 <= status < 400:
+                confirmations.answered(connection, self.notice, status=status, now=now)
+            else:
+                confirmations.failed(
+                    connection, self.notice, failure=f"http_{status}", status=status, next_at=now, now=now
+                )
+
+    def exchange(self) -> None:
+        fields = {**self.site.credentials, "logout_token": self.token}
+        assert self.server.browser().post("/api/v1/logout", fields).status_int == 200
+
+    @property
+    def confirmed(self) -> bool:
+        return bool(self.row.state == outbox.CONFIRMED)
+
+
+class LocalToken:
+    """The logout token of one logout in ``LocalClef``, attempt by attempt."""
+
+    def __init__(self) -> None:
+        self.storage = Storage([Person("Ann")], lambda: 0.0)
+        self.app = self.storage.apps["a"] = LocalApp("a", "s")
+        self.token = self.storage.issue_logout_token(self.storage.people["Ann"], "a")
+
+    def begin(self) -> None:
+        self.attempt = self.storage.begin_attempt(self.token)
+
+    def answer(self, status: int) -> None:
+        self.storage.note_answer(self.token, self.attempt, status)
+
+    def exchange(self) -> None:
+        self.storage.exchange_logout_token(self.app, self.token.text)
+
+    @property
+    def confirmed(self) -> bool:
+        return self.token.confirmed_at is not None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = make_server(tmp_path_factory.mktemp("rows") / "clef.db")
+    yield server
+    server.close()
+
+
+@each(
+    ("steps", "confirmed"),
+    [
+        ("begin exchange 200", True),
+        ("begin exchange 302", True),
+        ("begin 200 exchange", True),
+        ("begin 399 exchange exchange", True),
+        ("begin 200", False),
+        ("begin exchange", False),
+        ("begin exchange 500", False),
+        ("begin 404 exchange", False),
+        ("exchange begin 200", False),
+        ("begin exchange 500 begin 200", False),
+        ("begin exchange 500 begin 200 exchange", True),
+        ("begin 200 begin exchange", False),
+        ("begin 200 begin exchange 500", False),
+        ("begin 200 begin exchange 204", True),
+        ("begin 500 exchange begin 200", False),
+    ],
+)
+def test_confirmations(server: Server, steps: str, confirmed: bool) -> None:
+    """S12, rows 87 to 89: 2xx or 3xx, and an exchange after the same attempt began, in either order."""
+    for delivery in (LocalToken(), ServerRow(server)):
+        for step in steps.split():
+            getattr(delivery, step)() if step.isalpha() else delivery.answer(int(step))
+        assert delivery.confirmed is confirmed, delivery

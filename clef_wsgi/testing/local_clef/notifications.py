@@ -125,6 +125,5 @@ class Logouts:
                     status, retry_after = response.status_code, response.headers.get("Retry-After", "")
             except requests.RequestException:
                 return None, False
-        if 200 <= status < 400:
-            self._storage.note_answer(token, attempt)
+        self._storage.note_answer(token, attempt, status)
         return status, status == 503 and re.fullmatch("0*[0-2]", retry_after.strip()) is not None

@@ -254,15 +254,15 @@ class Storage:
             token.attempts += 1
             return token.attempts
 
-    def note_answer(self, token: LogoutToken, attempt: int) -> None:
-        """Record that an attempt was answered 2xx or 3xx."""
+    def note_answer(self, token: LogoutToken, attempt: int, status: int) -> None:
+        """Record the HTTP status with which a site answered an attempt."""
         with self._lock:
-            token.answered_attempt = attempt
+            token.answered_attempt = attempt if 200 <= status < 400 else None
             self._confirm(token)
 
     def _confirm(self, token: LogoutToken) -> None:
-        both = token.answered_attempt == token.attempts == token.exchanged_attempt
-        if both and token.attempts and token.confirmed_at is None:
+        both = token.attempts > 0 and token.answered_attempt == token.attempts == token.exchanged_attempt
+        if both and token.confirmed_at is None:
             token.confirmed_at = self._clock()
 
     def remember_browser(self, person: Person) -> str:
