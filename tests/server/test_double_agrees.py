@@ -22,7 +22,8 @@ from support.wires import LOCAL_CALLBACK, LOCAL_WEBHOOK, Answer, Wire, local_wir
 from clef_wsgi.base.authorization_request import s256_challenge
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.records import confirmations, outbox
-from clef_wsgi.testing.local_clef.storage import LocalApp, Person, Storage
+from clef_wsgi.testing.local_clef.records import LocalApp, Person
+from clef_wsgi.testing.local_clef.storage import Storage
 
 SENTENCES = ("Invalid redirect URL.", "The site asked for a login in a way that is not supported here.")
 CALLBACK = LOCAL_CALLBACK

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 
 from webob import Request, Response
 
-from clef_wsgi.testing.local_clef.storage import TOKEN_LIFETIME, ApiRefused, LocalApp, Storage
+from clef_wsgi.testing.local_clef.records import ApiRefused, LocalApp
+from clef_wsgi.testing.local_clef.storage import TOKEN_LIFETIME, Storage
 
 HOME = "/api/"
 PREFIX = "/api/v1/"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,9 +20,10 @@ from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.testing.local_clef import pages
 from clef_wsgi.testing.local_clef.api import HOME, METHODS, PREFIX, answer_call, refuse
 from clef_wsgi.testing.local_clef.notifications import Delivery, Logouts
+from clef_wsgi.testing.local_clef.records import LocalApp, Person
 from clef_wsgi.testing.local_clef.scripted_answers import ApiCall, ScriptedAnswer, ScriptedAnswers
 from clef_wsgi.testing.local_clef.server import Server
-from clef_wsgi.testing.local_clef.storage import LocalApp, Person, Storage, clef_id
+from clef_wsgi.testing.local_clef.storage import Storage, clef_id
 from clef_wsgi.testing.local_clef.views import LOGIN_PATHS, Views
 
 PEOPLE = (
@@ -138,9 +138,7 @@ class LocalClef:
     def __enter__(self) -> LocalClef:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     # --- what a test can do

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 
 import requests
 
-from clef_wsgi.testing.local_clef.storage import LogoutToken, Person, Storage
+from clef_wsgi.testing.local_clef.records import LogoutToken, Person
+from clef_wsgi.testing.local_clef.storage import Storage
 
 USER_AGENT = "Clef/1.0 (local)"
 BUSY_DELAY_SECONDS = 1.0

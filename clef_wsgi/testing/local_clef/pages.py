@@ -13,7 +13,7 @@ from webob import Response
 from clef_wsgi.base.urls import origin_of
 from clef_wsgi.testing.local_clef.assets import BUTTON_SCRIPT, STYLE
 from clef_wsgi.testing.local_clef.notifications import Delivery, Logout
-from clef_wsgi.testing.local_clef.storage import Login, Person
+from clef_wsgi.testing.local_clef.records import Login, Person
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 

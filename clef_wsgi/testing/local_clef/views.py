@@ -13,7 +13,8 @@ from clef_wsgi.base.urls import is_same_origin, origin_of
 from clef_wsgi.testing.local_clef import pages
 from clef_wsgi.testing.local_clef.api import form_of, single_fields
 from clef_wsgi.testing.local_clef.notifications import Logouts
-from clef_wsgi.testing.local_clef.storage import InvalidRedirect, Person, Storage
+from clef_wsgi.testing.local_clef.records import InvalidRedirect, Person
+from clef_wsgi.testing.local_clef.storage import Storage
 
 SCRIPTS = ("/v1/clef.js", "/v2/clef.js", "/v3/clef.js", "/v3.1/clef.js", "/static/javascripts/clef.js")
 LOGIN_PATHS = ("/iframes/qr", "/iframes/login")
