@@ -151,6 +151,21 @@ def test_the_table_refuses(module: str, target: str) -> None:
     assert not _may_import(module, target)
 
 
+BY_NAME = {"", "server", "settings.plugs", "settings.text_values"}
+"""Modules that import by a name made at run time: public names when asked for, and plugs of somebody's own."""
+
+
+def test_imports_by_name_are_few() -> None:
+    """``import_module`` can't go around the table: no other module calls it."""
+    calls = {
+        (module, ast.unparse(node.func).split(".")[-1])
+        for module in MODULES
+        for node in ast.walk(_tree(module))
+        if isinstance(node, ast.Call)
+    }
+    assert {module for module, name in calls if name in ("import_module", "__import__")} == BY_NAME
+
+
 def _loaded(statement: str) -> set[str]:
     """Return the modules that a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys; print(*sys.modules)"
