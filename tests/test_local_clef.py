@@ -912,6 +912,7 @@ def test_it_is_a_wsgi_application() -> None:
     assert "Continue as Bo" in browser.get(ask_url(clef, clef.app_id)).text
     assert browser.head("/api/v1/info", status=403).body == b""
     browser.get("/", headers={"Host": "evil.example"}, status=421)
+    webtest.TestApp(LocalClef(port=80)).get("/", headers={"Host": "localhost"})  # so say browsers of port 80
 
 
 @each(("scheme", "status"), [("https", 303), ("http", 403)])

@@ -213,14 +213,14 @@ class LocalClef:
         # DNS rebinding: a foreign name that resolves to this machine would make its pages same-origin with ours
         if request.environ.get("HTTP_HOST") not in (None, *self._hosts()):
             return pages.error(421, "This server goes by another name.")
-        path = request.environ["PATH_INFO"]
+        path = request.environ.get("PATH_INFO") or "/"
         name = path[len(PREFIX) :]
         if path.startswith(PREFIX) and name in METHODS:
             return self._scripted.play(name, request, lambda: answer_call(self._storage, name, request))
         return refuse(404, "There is no such call.") if path.startswith(HOME) else self._views.respond(request)
 
     def _hosts(self) -> list[str]:
-        ports = [f":{self._port}"] if self._port else ["", ":80"]
+        ports = ["", ":80"] if self._port in (0, 80) else [f":{self._port}"]
         return [name + port for name in ("localhost", "127.0.0.1", "[::1]") for port in ports]
 
     def _add(

@@ -41,7 +41,7 @@ class Views:
 
     def respond(self, request: Request) -> Response:
         """Answer with the page at the request's path. A POST must come from a page of the same origin (CSRF)."""
-        path = request.environ["PATH_INFO"]
+        path = request.environ.get("PATH_INFO") or "/"
         page = {"GET": self._gets, "HEAD": self._gets, "POST": self._posts}.get(request.method, {}).get(path)
         if page is None:
             return pages.error(404, "There is no such page.")
@@ -59,13 +59,13 @@ class Views:
         return self._storage.people.get(form_of(request).get("person", ""))
 
     def _ask(self, request: Request) -> Response:
-        query = request.environ["QUERY_STRING"].encode("latin-1")
+        query = request.query_string.encode("latin-1")
         login = self._storage.login_request(query)
         people, here = list(self._storage.people.values()), self._person_here(request)
         return pages.approve(login.redirect_url, quote(query, safe=_VISIBLE_ASCII), people, here)
 
     def _approve(self, request: Request) -> Response:
-        login = self._storage.login_request(request.environ["QUERY_STRING"].encode("latin-1"))
+        login = self._storage.login_request(request.query_string.encode("latin-1"))
         person = self._person_named(request)
         if person is None:
             return pages.error(400, "There is no such person.")
