@@ -87,7 +87,7 @@ def test_both_sites_work(site: Site) -> None:
     """R1, R9: both let Ann in, and let go of her when she logs out at the service."""
     assert site.whether_signed_in() == "signed out"
     site.sign_in()
-    site.notify(site.clef.notice_token("Ann"))
+    site.notify(site.clef.logout_token("Ann"))
     assert site.whether_signed_in() == "signed out"
 
 
@@ -111,7 +111,7 @@ def _two_tabs(site: Site) -> str:
 
 
 def _a_logout_in_between(site: Site) -> str:
-    token = site.clef.notice_token("Ann")
+    token = site.clef.logout_token("Ann")
     login_url = site.start()
     site.clef.answer("info", during=lambda: site.notify(token))
     answer = site.come_back(login_url)
@@ -121,7 +121,7 @@ def _a_logout_in_between(site: Site) -> str:
 
 
 def _an_old_notice(site: Site) -> str:
-    token = site.clef.notice_token("Ann")
+    token = site.clef.logout_token("Ann")
     site.sign_in()
     site.notify(token)
     site.sign_in()
@@ -132,7 +132,7 @@ def _an_old_notice(site: Site) -> str:
 def _a_clock_set_back(site: Site) -> str:
     site.sign_in()
     site.clock.advance(-3600)
-    site.notify(site.clef.notice_token("Ann"))
+    site.notify(site.clef.logout_token("Ann"))
     return site.whether_signed_in()
 
 

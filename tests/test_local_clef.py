@@ -632,7 +632,7 @@ def test_the_webhook_beside_the_callback(clef: LocalClef, redirect_url: str, web
 
 def test_logout_refuses(clef: LocalClef) -> None:
     """The exchange refuses an unknown token, another app's, and a wrong app, each with its exact string."""
-    token = clef.notice_token("Ann")
+    token = clef.logout_token("Ann")
     other = clef.add_app(SITE)
     assert exchange(clef, "1234567890", clef.app_id, clef.app_secret).status_code == 400
     for refused in (
@@ -647,7 +647,7 @@ def test_logout_refuses(clef: LocalClef) -> None:
 
 def test_a_token_for_the_test_itself(clef: LocalClef) -> None:
     """A notice token works as often as it is asked for."""
-    token = clef.notice_token("Bo")
+    token = clef.logout_token("Bo")
     for _ in range(2):
         answer = exchange(clef, token, clef.app_id, clef.app_secret).json()
         assert answer == {"success": True, "clef_id": clef.clef_id("Bo")}
@@ -655,7 +655,7 @@ def test_a_token_for_the_test_itself(clef: LocalClef) -> None:
 
 def test_its_tokens_are_signed(clef: LocalClef, site: Site) -> None:
     """Each app's own: a provider that verifies signatures takes them, another app's does not."""
-    token = clef.notice_token("Ann", site.app.app_id)
+    token = clef.logout_token("Ann", site.app.app_id)
     theirs, first = (
         ClefProvider(app_id=app_id, app_secret=secret, server_url=clef.url, signed_tokens=True)
         for app_id, secret in ((site.app.app_id, site.app.app_secret), (clef.app_id, clef.app_secret))
@@ -698,7 +698,7 @@ def test_the_page_names_a_site_without_a_webhook(clef: LocalClef) -> None:
     with requests.Session() as browser:
         pressed = press(browser.get(clef.url, timeout=5), browser, "Log Ann out")
         done = browser.get(clef.url + pressed.headers["Location"], timeout=5)
-    assert "not told" in done.text
+    assert "not notified" in done.text
     assert "confirmed" not in done.text
 
 

@@ -80,7 +80,7 @@ def test_r10_a_notice_sent_again_ends_no_newer_login(
 ) -> None:
     """R10: logged out, logged in again at once, the same notice again, to each process: the new login lives."""
     old = signed_in(wire, clef, "Ann")
-    token = clef.notice_token("Ann")
+    token = clef.logout_token("Ann")
     assert Browser(wire).post(hook_at, "/clef/webhook", logout_token=token).status == 200
     new = signed_in(wire, clef, "Ann", start_at=1, finish_at=0)
     for number in BOTH:
@@ -116,7 +116,7 @@ def test_row_50_a_logout_at_another_process_during_the_exchange_wins(
 ) -> None:
     """One process asks the provider for the login while the other one records the logout."""
     ann = Browser(wire)
-    callback_url, token = ann.approve(clef, "Ann", 0), clef.notice_token("Ann")
+    callback_url, token = ann.approve(clef, "Ann", 0), clef.logout_token("Ann")
     hook = HTTPWire(site.ports)
     clef.answer("info", during=lambda: Browser(hook).post(0, "/clef/webhook", logout_token=token))
     assert ann.come_back(callback_url, 1).status == 400
@@ -133,7 +133,7 @@ def test_a_logout_survives_the_death_of_the_process_that_took_it(site: Processes
     ann, bo = signed_in(wire, clef, "Ann"), signed_in(wire, clef, "Bo")
     copied = dict(ann.cookies)
     before = ann.get(0, "/").json["pid"]
-    assert Browser(wire).post(0, "/clef/webhook", logout_token=clef.notice_token("Ann")).status == 200
+    assert Browser(wire).post(0, "/clef/webhook", logout_token=clef.logout_token("Ann")).status == 200
     site.kill(0)
     wire.close()
     assert Browser(wire, copied).user(1) is None
@@ -156,8 +156,8 @@ class ClefParty:
     def approve(self, login_url: str, person: str) -> str:
         return self.clef.approve(login_url, person)
 
-    def notice_token(self, person: str) -> str:
-        return self.clef.notice_token(person)
+    def logout_token(self, person: str) -> str:
+        return self.clef.logout_token(person)
 
     def user_id(self, person: str) -> str:
         return str(self.clef.clef_id(person))

@@ -242,7 +242,7 @@ def log_in_and_out(clef: LocalClef, app: Any) -> None:
     back = urlsplit(clef.approve(ann.get("/clef/login", status=303).location, "Ann"))
     ann.get(f"{back.path}?{back.query}", status=303)
     assert ann.user["first_name"] == "Ann"
-    assert post(app, clef.notice_token("Ann")).status == 200
+    assert post(app, clef.logout_token("Ann")).status == 200
     assert ann.user is None
     assert time.monotonic() - begun < 2
 

@@ -143,7 +143,7 @@ class SocketParty:
     def approve(self, login_url: str, person: str) -> str:
         return f"{BASE_URL}/clef/callback?" + urlencode({"code": person, "state": state_of(login_url)})
 
-    def notice_token(self, person: str) -> str:
+    def logout_token(self, person: str) -> str:
         return self._provider.logout_token(person)
 
     def user_id(self, person: str) -> str:

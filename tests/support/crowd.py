@@ -31,7 +31,7 @@ class Party(Protocol):
 
     def approve(self, login_url: str, person: str) -> str: ...
 
-    def notice_token(self, person: str) -> str: ...
+    def logout_token(self, person: str) -> str: ...
 
     def user_id(self, person: str) -> str: ...
 
@@ -159,7 +159,7 @@ class Crowd:
     def _log_out(self, luck: random.Random, wire: Wire) -> None:
         """The provider's notice. One that was not acknowledged is sent again, as the provider would."""
         person, before = luck.choice(LEAVING), self.lost_notices
-        token, place = self._party.notice_token(person), self._somewhere(luck)
+        token, place = self._party.logout_token(person), self._somewhere(luck)
         began = time.monotonic()
         for attempt in range(ATTEMPTS):
             answer = Browser(wire).post((place + attempt) % self._places, "/clef/webhook", logout_token=token)

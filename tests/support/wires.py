@@ -157,7 +157,7 @@ class LocalWire:
         self._clef.log_out_everywhere("Ann")
 
     def logout_token(self) -> str:
-        return self._clef.notice_token("Ann")
+        return self._clef.logout_token("Ann")
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)

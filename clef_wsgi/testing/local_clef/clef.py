@@ -169,7 +169,7 @@ class LocalClef:
         """Send a notification that was not confirmed once more, with the same token."""
         return self._logouts.send(delivery)
 
-    def notice_token(self, person: Person | str, app_id: str | None = None) -> str:
+    def logout_token(self, person: Person | str, app_id: str | None = None) -> str:
         """Return a logout token for the test itself to post to a webhook; it works as often as the site asks."""
         return self._storage.issue_logout_token(self._known(person), app_id or self.app_id).text
 

@@ -44,12 +44,12 @@ class Delivery:
 
     @property
     def answered(self) -> bool:
-        """Whether the site answered 2xx or 3xx; the body is never read."""
+        """True once the site answered 2xx or 3xx; the body is never read."""
         return self.status is not None and 200 <= self.status < 400
 
     @property
     def confirmed(self) -> bool:
-        """Whether the site answered 2xx or 3xx and exchanged the token after that attempt began, be it later."""
+        """True once the site answered 2xx or 3xx and exchanged the token after that attempt began, be it later."""
         return self._token.confirmed_at is not None
 
 

@@ -72,9 +72,9 @@ def logout_done(name: str, logout: Logout) -> Response:
     """Show the outcome at each site."""
     who = escape(logout.person.first_name)
     sites = "".join(map(_delivery_item, logout.deliveries))
-    told = f"<ul>{sites}</ul>" if sites else "<p>There was no site to tell.</p>"
+    outcomes = f"<ul>{sites}</ul>" if sites else "<p>There was no site to notify.</p>"
     again = "" if all(delivery.confirmed for delivery in logout.deliveries) else _again_form(name)
-    content = f'<section role="status"><h1>{who} is logged out</h1>{told}{again}</section>'
+    content = f'<section role="status"><h1>{who} is logged out</h1>{outcomes}{again}</section>'
     return _page(200, "Logged out", content + '<p><a href="/">Who is signed in now</a></p>')
 
 
@@ -116,7 +116,7 @@ def _outcome(delivery: Delivery) -> str:
         took = f"in {delivery.seconds:.2f} s"
         return f'<span class="good">&#10003; confirmed</span> <span class="soft">{took}</span>'
     if delivery.url is None:
-        return '<span class="bad">not told: it has no logout webhook</span>'
+        return '<span class="bad">not notified: it has no logout webhook</span>'
     why = "did not answer" if delivery.status is None else f"answered {delivery.status}"
     if delivery.answered:
         why += ", but never asked who logged out"

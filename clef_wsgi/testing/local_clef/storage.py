@@ -97,8 +97,8 @@ class Storage:
             if is_used or grant.expires_at <= self._clock() or not proven:
                 raise ApiRefused(403, "Invalid OAuth Code.")
             self._access[token] = _Grant(grant.person, grant.login, self._clock() + TOKEN_LIFETIME)
-            hook = webhook or app.webhook_url or _sibling_webhook(grant.login.redirect_url)
-            login = Login(app.app_id, origin_of(grant.login.redirect_url) or "", hook)
+            webhook = webhook or app.webhook_url or _sibling_webhook(grant.login.redirect_url)
+            login = Login(app.app_id, origin_of(grant.login.redirect_url) or "", webhook)
             self._logins.setdefault(grant.person.first_name, {})[login] = None
             return token
 
