@@ -13,7 +13,8 @@ from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.demo.processes import DemoError
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, enrolments
-from clef_wsgi.server.web.authorization.views import late_url, read_authorization_request, send_back, way_on
+from clef_wsgi.server.web.authorization.flow import late_url, next_url, read_request
+from clef_wsgi.server.web.authorization.views import send_back
 from clef_wsgi.server.web.support import context, cookies
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, see_other
@@ -98,13 +99,13 @@ def _blueprint(person_id: int) -> Blueprint:
         limit("sign_in")
         shared = context.server()
         with shared.database.writing() as connection:
-            login = read_authorization_request(connection) if request.query_string else None
+            login = read_request(connection) if request.query_string else None
             session = cookies.sign_in(connection, person_id=person_id, passkey_id=None)
-            who, address = f"person:{person_id}", cookies.request_address()
+            who, address = f"person:{person_id}", context.request_address()
             audit.note(connection, actor=who, action="demo", subject=who, now=shared.clock(), address=address)
         if login is None:
             return see_other("/")
-        url = way_on(session, login)
+        url = next_url(session, login)
         return see_other(url) if url == late_url(login) else send_back(login, url)
 
     return blueprint

@@ -18,12 +18,12 @@ from clef_wsgi.server.records.pruning import prune
 from clef_wsgi.server.web.account import logout
 from clef_wsgi.server.web.account import views as account
 from clef_wsgi.server.web.authorization import button
-from clef_wsgi.server.web.authorization import views as login
-from clef_wsgi.server.web.monitoring import views as operation
+from clef_wsgi.server.web.authorization import views as authorization
+from clef_wsgi.server.web.monitoring import views as monitoring
 from clef_wsgi.server.web.passkeys import enrolment, sign_in
 from clef_wsgi.server.web.passkeys import views as passkeys
 from clef_wsgi.server.web.receipts import views as receipts
-from clef_wsgi.server.web.site_api import views as api
+from clef_wsgi.server.web.site_api import views as site_api
 from clef_wsgi.server.web.support import context, guard, pages
 from clef_wsgi.server.web.support.rate_limit import Limiter
 
@@ -31,8 +31,8 @@ PRUNED_AT_START = 10
 """Steps of pruning before the first request; the rest is left to the worker."""
 
 BLUEPRINTS = (
-    api.blueprint,
-    login.blueprint,
+    site_api.blueprint,
+    authorization.blueprint,
     account.blueprint,
     logout.blueprint,
     receipts.blueprint,
@@ -40,7 +40,7 @@ BLUEPRINTS = (
     enrolment.blueprint,
     passkeys.blueprint,
     button.blueprint,
-    operation.blueprint,
+    monitoring.blueprint,
 )
 
 
@@ -111,7 +111,7 @@ def create_app(
         observe=metrics.delivered,
         keep_audit_us=options.keep_audit_us,
     )
-    app.extensions[context.KEY] = context.Server(
+    app.extensions[context.KEY] = context.ServerContext(
         options, opened, clock, Limiter(limits, clock), metrics, worker, deliver
     )
     if deliver is True:
@@ -126,4 +126,4 @@ def create_app(
 
 
 def _http_error(problem: HTTPException) -> Response:
-    return api.http_error(problem) if request.path.startswith(guard.API) else pages.http_error(problem)
+    return site_api.http_error(problem) if request.path.startswith(guard.API) else pages.http_error(problem)

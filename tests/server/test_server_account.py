@@ -13,7 +13,7 @@ from support.passkeys import enrolled
 from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.database.schema import people, sessions
 from clef_wsgi.server.options import Limits
-from clef_wsgi.server.records.audit import Entry, read
+from clef_wsgi.server.records.audit import AuditEntry, read
 from clef_wsgi.server.records.people import Person
 
 FIREFOX = "Mozilla/5.0 (Android 16; Mobile; rv:140.0) Gecko/140.0 Firefox/140.0"
@@ -62,7 +62,7 @@ def expiries(server: Server) -> list[int | None]:
     return [row.expires_at for row in server.rows(sessions)]
 
 
-def audit(server: Server) -> list[Entry]:
+def audit(server: Server) -> list[AuditEntry]:
     with server.database.reading() as connection:
         return read(connection)
 

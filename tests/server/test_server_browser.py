@@ -110,7 +110,7 @@ def test_recovery(page: Page) -> None:
     ann = page.server.add_person("Ann")
     page.enrol(ann)
     with page.server.database.writing() as connection:
-        deactivation.drop_keys(connection, ann.id, now=page.server.clock())
+        deactivation.revoke_credentials(connection, ann.id, now=page.server.clock())
     page.open("/")
     page.press("#sign-in button")
     assert "The passkey was not accepted." in page.problem()

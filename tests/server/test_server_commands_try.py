@@ -17,9 +17,9 @@ from support.login_server import ORIGIN, Site, postgresql
 from support.peers import Peer, Script, Talk, answer, hangs, says
 
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.commands.webhook_trial import Attempt, try_hook
+from clef_wsgi.server.commands.webhook_trial import TrialResult, try_hook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
-from clef_wsgi.server.delivery.call import Outcome, call
+from clef_wsgi.server.delivery.call import AttemptResult, call
 from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered
 from clef_wsgi.server.records.pruning import drop
 
@@ -89,7 +89,9 @@ def _app(desk: Desk, site: Site) -> apps.App:
         return apps.get(connection, site.app_id)
 
 
-def attempt(desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., Outcome]) -> Attempt:
+def attempt(
+    desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., AttemptResult]
+) -> TrialResult:
     return try_hook(desk.server.database, _app(desk, site), hook, ORIGIN, ask_seconds=seconds, **options)
 
 
@@ -98,7 +100,7 @@ def test_a_site_that_never_asks(desk: Desk) -> None:
     with Peer(says(answer(b"<html>Welcome</html>"))) as peer:
         site = add_site(desk, f"{peer.url}/hook")
         found = attempt(desk, site, f"{peer.url}/hook")
-        assert (found.outcome, found.exchanged, found.understood) == (Outcome(200), False, False)
+        assert (found.outcome, found.exchanged, found.understood) == (AttemptResult(200), False, False)
         assert desk.server.count(deliveries) == 0
 
 
@@ -117,9 +119,9 @@ def test_a_site_that_asks_later(desk: Desk) -> None:
     site = add_site(desk, "https://photos.example.com/hook")
     tokens: list[str] = []
 
-    def call(url: str, token: str, **_: object) -> Outcome:
+    def call(url: str, token: str, **_: object) -> AttemptResult:
         tokens.append(token)
-        return Outcome(200)
+        return AttemptResult(200)
 
     def later() -> None:
         while not tokens:

@@ -22,16 +22,16 @@ from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring
 from clef_wsgi.server.database import engine
 from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
-from clef_wsgi.server.delivery.call import Outcome
+from clef_wsgi.server.delivery.call import AttemptResult
 from clef_wsgi.server.delivery.worker import Pace, Worker
 from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
 from clef_wsgi.server.records import confirmations, deactivation, logouts, outbox, people
-from clef_wsgi.server.records.outbox import Notice
+from clef_wsgi.server.records.outbox import Notification
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.support.context import KEY
 
 LEASE = 30 * SECOND
-HEARD = Outcome(200)
+HEARD = AttemptResult(200)
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +83,24 @@ def logged_out(server: Server, *sites: Site) -> Person:
     return person
 
 
-def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list[Notice]:
+def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list[Notification]:
     with server.database.writing() as connection:
         now = server.clock()
         return outbox.claim(connection, app_id=site.app_id, worker=worker, now=now, lease_us=LEASE, limit=limit)
 
 
-def fail(server: Server, notice: Notice, *, next_at: int | None) -> bool:
+def fail(server: Server, notice: Notification, *, next_at: int | None) -> bool:
     now = server.clock()
     with server.database.writing() as connection:
-        return confirmations.failed(connection, notice, failure="http_500", status=500, next_at=next_at, now=now)
+        return confirmations.record_failure(
+            connection, notice, failure="http_500", status=500, next_at=next_at, now=now
+        )
 
 
-def answer(server: Server, notice: Notice) -> str | None:
+def answer(server: Server, notice: Notification) -> str | None:
     """The site answers; what became of the row, if that is news."""
     with server.database.writing() as connection:
-        return confirmations.answered(connection, notice, status=204, now=server.clock())
+        return confirmations.record_answer(connection, notice, status=204, now=server.clock())
 
 
 def reads(server: Server, site: Site, token: str) -> bool:
@@ -109,7 +111,7 @@ def reads(server: Server, site: Site, token: str) -> bool:
         return False
 
 
-def confirm(server: Server, site: Site, notice: Notice) -> bool:
+def confirm(server: Server, site: Site, notice: Notification) -> bool:
     """The site asks, then answers."""
     return reads(server, site, notice.token) and answer(server, notice) == "confirmed"
 
@@ -244,21 +246,21 @@ class FakeSites:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.says: dict[str, Callable[[], Outcome]] = {}
+        self.says: dict[str, Callable[[], AttemptResult]] = {}
         self.app_ids: dict[str, str] = {}
         self.heard: list[tuple[str, str]] = []
         self.busy = 0
         self.busiest = 0
         self._lock = threading.Lock()
 
-    def add(self, name: str, says: Callable[[], Outcome] = lambda: HEARD) -> Site:
+    def add(self, name: str, says: Callable[[], AttemptResult] = lambda: HEARD) -> Site:
         url = f"https://{name}.example.com/hook"
         self.says[url] = says
         site = self._server.add_site(name, callback=f"https://{name}.example.com/cb", hooks=[url])
         self.app_ids[url] = site.app_id
         return site
 
-    def call(self, url: str, token: str, **options: Any) -> Outcome:
+    def call(self, url: str, token: str, **options: Any) -> AttemptResult:
         with self._lock:
             self.busy += 1
             self.busiest = max(self.busiest, self.busy)
@@ -277,11 +279,11 @@ def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None
     """Row 65: more sites that hang than may be called at once, each with many rows: a healthy one hears."""
     fake, held = FakeSites(server), threading.Event()
 
-    def hang() -> Outcome:
+    def hang() -> AttemptResult:
         held.wait(PATIENCE_SECONDS)
-        return Outcome(failure="timeout")
+        return AttemptResult(failure="timeout")
 
-    sick = [fake.add(f"sick{number}", lambda: Outcome(500, "http_500")) for number in range(6)]
+    sick = [fake.add(f"sick{number}", lambda: AttemptResult(500, "http_500")) for number in range(6)]
     well = fake.add("well")
     pace = replace(QUICK, calls=8, calls_in_trouble=4)
     with working(server, pace=pace, call=fake.call) as worker:
@@ -303,7 +305,7 @@ def test_a_site_that_answers_is_told_two_at_once(server: Server) -> None:
     """Two and no more, by two workers together; before it has answered one, each worker sends one."""
     fake, go_on = FakeSites(server), threading.Event()
 
-    def hold() -> Outcome:
+    def hold() -> AttemptResult:
         go_on.wait(PATIENCE_SECONDS)
         return HEARD
 
@@ -341,7 +343,7 @@ def test_a_site_that_has_answered_nothing_yet_is_sent_one(lite: Server) -> None:
     """It may be dead, and hold what it is given for as long as a call takes."""
     fake, go_on = FakeSites(lite), threading.Event()
 
-    def hold() -> Outcome:
+    def hold() -> AttemptResult:
         go_on.wait(PATIENCE_SECONDS)
         return HEARD
 
@@ -411,9 +413,9 @@ def test_a_try_that_failed_is_made_again_when_it_is_due(tmp_path: Path) -> None:
     server = make_server(tmp_path / "clef.db", clock=RealClock())
     fake, times = FakeSites(server), list[float]()
 
-    def say() -> Outcome:
+    def say() -> AttemptResult:
         times.append(time.monotonic())
-        return HEARD if len(times) > 1 else Outcome(500, "http_500")
+        return HEARD if len(times) > 1 else AttemptResult(500, "http_500")
 
     logged_out(server, fake.add("sick", say))
     with closing(server), working(server, pace=replace(QUICK, poll_seconds=PATIENCE_SECONDS), call=fake.call):
@@ -424,7 +426,7 @@ def test_a_try_that_failed_is_made_again_when_it_is_due(tmp_path: Path) -> None:
 def test_s12_the_worker_keeps_the_schedule_and_gives_up(lite: Server) -> None:
     """S12: tried at once, after 1, 5, 15 and 60 s, as the site wishes, for three days; all is observed."""
     fake = FakeSites(lite)
-    site = fake.add("sick", lambda: Outcome(503, "http_503"))
+    site = fake.add("sick", lambda: AttemptResult(503, "http_503"))
     seen: list[tuple[str, float]] = []
     start = lite.clock()
     logged_out(lite, site)
@@ -434,7 +436,7 @@ def test_s12_the_worker_keeps_the_schedule_and_gives_up(lite: Server) -> None:
             worker.wake()
             wait_for(seen, number)
             assert len(fake.heard) == number
-        fake.says["https://sick.example.com/hook"] = lambda: Outcome(503, "http_503", "1800")
+        fake.says["https://sick.example.com/hook"] = lambda: AttemptResult(503, "http_503", "1800")
         lite.clock.now = only(lite).next_at
         eventually(lambda: len(seen) == 6)
         assert only(lite).next_at == lite.clock() + HOUR // 2
@@ -486,7 +488,7 @@ def test_a_database_that_fails_costs_no_site_its_place(lite: Server) -> None:
     """What could not be claimed, and what could not be written down, is done once it works again."""
     fake, database, go_on = FakeSites(lite), FailingDatabase(lite), threading.Event()
 
-    def say() -> Outcome:
+    def say() -> AttemptResult:
         go_on.wait(PATIENCE_SECONDS)
         return HEARD
 
@@ -571,7 +573,7 @@ def _again(server: Server, person: Person) -> Person:
 ENDS: dict[str, Callable[[Any, Person, int], None]] = {
     "disable": lambda connection, person, now: deactivation.disable(connection, person.id, now=now),
     "remove": lambda connection, person, now: deactivation.remove(connection, person.id, now=now),
-    "recover": lambda connection, person, now: deactivation.drop_keys(connection, person.id, now=now),
+    "recover": lambda connection, person, now: deactivation.revoke_credentials(connection, person.id, now=now),
     "restore": lambda connection, person, now: restoring.end_all(connection, now=now),
 }
 

@@ -21,12 +21,12 @@ from support.login_server import NOON, Server, Site, make_server, postgresql
 
 from clef_wsgi.server.clock import DAY, MINUTE, SECOND
 from clef_wsgi.server.database.schema import deliveries
-from clef_wsgi.server.delivery.call import Outcome
+from clef_wsgi.server.delivery.call import AttemptResult
 from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.records import apps, confirmations, outbox
 from clef_wsgi.server.web.support.context import KEY
 
-BUSY = Outcome(503, "http_503", "1")
+BUSY = AttemptResult(503, "http_503", "1")
 ONCE = 3 * QUICK.poll_seconds
 """Time for a worker to do what it must not do."""
 
@@ -64,10 +64,10 @@ class Told:
         self.browser = server.browser(signed_in=self.person)
         server.log_in(self.site, self.browser)
         self.tokens: list[str] = []
-        self.says: Callable[[], Outcome] = lambda: Outcome(200)
+        self.says: Callable[[], AttemptResult] = lambda: AttemptResult(200)
         log_out(self.browser)
 
-    def call(self, url: str, token: str, **_: Any) -> Outcome:
+    def call(self, url: str, token: str, **_: Any) -> AttemptResult:
         self.tokens.append(token)
         return self.says()
 
@@ -78,8 +78,8 @@ class Told:
         assert answer.status_int != 200 or answer.json["clef_id"] == self.row.clef_id
         return int(answer.status_int)
 
-    def asks_and(self, outcome: Outcome) -> Callable[[], Outcome]:
-        def says() -> Outcome:
+    def asks_and(self, outcome: AttemptResult) -> Callable[[], AttemptResult]:
+        def says() -> AttemptResult:
             assert self.asks() == 200
             return outcome
 
@@ -126,7 +126,7 @@ def told(server: Server) -> Told:
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_row_87_an_answer_without_an_exchange_confirms_nothing(told: Told, status: int) -> None:
     """Row 87: ten seconds to ask, without a retry; then a failure of its own, on the usual schedule."""
-    told.says = lambda: Outcome(status)
+    told.says = lambda: AttemptResult(status)
     with told.delivery():
         told.until(1, state="pending", status=status, failure=None, attempts=1)
         assert told.line() == ("answered; waiting for it to ask whom to log out", "")
@@ -144,13 +144,13 @@ def test_row_87_an_answer_without_an_exchange_confirms_nothing(told: Told, statu
 
 def test_row_87_each_call_is_asked_about_anew(told: Told) -> None:
     """Row 87: asked in call 1 and answered 503, answered 200 in call 2 and not asked: not confirmed."""
-    told.says = told.asks_and(Outcome(503, "http_503"))
+    told.says = told.asks_and(AttemptResult(503, "http_503"))
     with told.delivery():
         told.until(1, failure="http_503", attempts=1)
-        told.says = lambda: Outcome(200)
+        told.says = lambda: AttemptResult(200)
         told.after(1, 2, state="pending", status=200)
         told.after(10, 2, state="pending", failure="not_asked")
-        told.says = told.asks_and(Outcome(200))
+        told.says = told.asks_and(AttemptResult(200))
         told.after(5, 3, state="confirmed", failure=None, token=None)
 
 
@@ -168,7 +168,7 @@ def test_row_87_given_up_at_last(told: Told) -> None:
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 303, 307])
 def test_row_88_asked_and_answered(told: Told, status: int) -> None:
     """Row 88: any 2xx or 3xx after the exchange, a redirect to the front page among them."""
-    told.says = told.asks_and(Outcome(status))
+    told.says = told.asks_and(AttemptResult(status))
     with told.delivery():
         told.until(1, state="confirmed", status=status, failure=None, token=None)
     assert told.line()[0].startswith("confirmed in ")
@@ -205,9 +205,13 @@ def test_row_89_asked_after_it_counted_as_a_failure(told: Told) -> None:
 
 @pytest.mark.parametrize(
     ("last", "state"),
-    [(Outcome(200), "confirmed"), (Outcome(302), "confirmed"), (Outcome(500, "http_500"), "given_up")],
+    [
+        (AttemptResult(200), "confirmed"),
+        (AttemptResult(302), "confirmed"),
+        (AttemptResult(500, "http_500"), "given_up"),
+    ],
 )
-def test_row_89_a_row_that_was_given_up(told: Told, last: Outcome, state: str) -> None:
+def test_row_89_a_row_that_was_given_up(told: Told, last: AttemptResult, state: str) -> None:
     """An exchange in the ten minutes after that confirms only what was answered 2xx or 3xx at the last call."""
     with told.delivery():
         told.until(1, status=200)
@@ -221,15 +225,15 @@ def test_row_89_a_row_that_was_given_up(told: Told, last: Outcome, state: str) -
         assert told.row.state == state
 
 
-@pytest.mark.parametrize("failure", [Outcome(500, "http_500"), Outcome(failure="timeout")])
-def test_an_exchange_alone_confirms_nothing(told: Told, failure: Outcome) -> None:
+@pytest.mark.parametrize("failure", [AttemptResult(500, "http_500"), AttemptResult(failure="timeout")])
+def test_an_exchange_alone_confirms_nothing(told: Told, failure: AttemptResult) -> None:
     """Neither during the call nor after it: a site that failed may have failed to obey."""
     told.says = told.asks_and(failure)
     with told.delivery():
         told.until(1, failure=failure.failure)
         assert told.asks() == 200
         assert told.row.state == "pending"
-        told.says = told.asks_and(Outcome(200))
+        told.says = told.asks_and(AttemptResult(200))
         told.after(1, 2, state="confirmed")
 
 
@@ -237,7 +241,7 @@ def test_an_exchange_during_a_later_call_waits_for_its_answer(told: Told) -> Non
     """Answered 200 at call 1 without asking; asked during call 2, which fails: not confirmed."""
     with told.delivery():
         told.until(1, status=200)
-        told.says = told.asks_and(Outcome(500, "http_500"))
+        told.says = told.asks_and(AttemptResult(500, "http_500"))
         told.after(10, 1, failure="not_asked")
         told.after(1, 2, state="pending", failure="http_500")
 
@@ -269,7 +273,7 @@ def test_whoever_is_second_confirms(server: Server) -> None:
         for notice in claimed:
             meet.wait(20)
             with server.database.writing() as connection:
-                confirmations.answered(connection, notice, status=200, now=now)
+                confirmations.record_answer(connection, notice, status=200, now=now)
 
     def ask() -> None:
         for notice in claimed:
@@ -299,7 +303,7 @@ def test_the_outcomes_are_counted(told: Told) -> None:
     told.says = lambda: BUSY
     with working(told.server, call=told.call, observe=lambda what, _: seen.append(what)):
         told.until(1, attempts=0)
-        told.says = lambda: Outcome(200)
+        told.says = lambda: AttemptResult(200)
         told.after(1.5, 2, status=200)
         told.after(10, 2, failure="not_asked")
         eventually(lambda: seen == ["busy", "failed"])
@@ -352,7 +356,7 @@ def signature(body: str, secret: str) -> str:
 @pytest.mark.parametrize("wish", ["1", "0", "2", " 2 ", "01"])
 def test_a_site_that_is_busy(told: Told, wish: str) -> None:
     """503 with at most two seconds: no attempt, no trouble; again after a second, and not all at once."""
-    told.says = lambda: Outcome(503, "http_503", wish)
+    told.says = lambda: AttemptResult(503, "http_503", wish)
     with told.delivery() as worker:
         told.until(1, attempts=0, failure=None, state="pending")
         assert NOON + SECOND <= told.row.next_at <= NOON + 1.5 * SECOND
@@ -361,16 +365,19 @@ def test_a_site_that_is_busy(told: Told, wish: str) -> None:
         told.server.clock.advance(0.999)
         threading.Event().wait(ONCE)
         told.until(1)
-        told.says = told.asks_and(Outcome(200))
+        told.says = told.asks_and(AttemptResult(200))
         told.after(0.5, 2, state="confirmed", attempts=1)
 
 
 @pytest.mark.parametrize(
     "outcome",
-    [Outcome(503, "http_503", wish) for wish in (None, "", "3", "120", "-1", "1.5", "soon", "\N{SUPERSCRIPT TWO}")]
-    + [Outcome(status, f"http_{status}", "1") for status in (500, 429, 502)],
+    [
+        AttemptResult(503, "http_503", wish)
+        for wish in (None, "", "3", "120", "-1", "1.5", "soon", "\N{SUPERSCRIPT TWO}")
+    ]
+    + [AttemptResult(status, f"http_{status}", "1") for status in (500, 429, 502)],
 )
-def test_what_is_not_busy(told: Told, outcome: Outcome) -> None:
+def test_what_is_not_busy(told: Told, outcome: AttemptResult) -> None:
     """A longer wish, none, or another status: an attempt that failed."""
     told.says = lambda: outcome
     with told.delivery():
@@ -382,7 +389,7 @@ def test_an_exchange_before_a_busy_answer_counts_for_nothing(told: Told) -> None
     told.says = told.asks_and(BUSY)
     with told.delivery():
         told.until(1, attempts=0)
-        told.says = lambda: Outcome(200)
+        told.says = lambda: AttemptResult(200)
         told.after(1.5, 2, status=200, state="pending")
 
 
@@ -415,7 +422,7 @@ def expedite(told: Told) -> None:
 
 def test_row_90_tries_out_of_turn_change_nothing(told: Told) -> None:
     """Row 90: twelve of them while the site is down: the next automatic try is where it would have been."""
-    told.says = lambda: Outcome(failure="connection")
+    told.says = lambda: AttemptResult(failure="connection")
     with told.delivery() as worker:
         for number, seconds in enumerate((0, 1, 5), 1):
             told.after(seconds, number, attempts=number)
@@ -431,12 +438,12 @@ def test_row_90_tries_out_of_turn_change_nothing(told: Told) -> None:
 
 def test_row_90_a_try_out_of_turn_that_is_not_asked_about(told: Told) -> None:
     """It waits its ten seconds, in which pressing again sends nothing; then its failure changes no date either."""
-    told.says = lambda: Outcome(500, "http_500")
+    told.says = lambda: AttemptResult(500, "http_500")
     with told.delivery() as worker:
         for number, seconds in enumerate((0, 1, 5, 15), 1):
             told.after(seconds, number, attempts=number)
         due = told.row.next_at
-        told.says = lambda: Outcome(200)
+        told.says = lambda: AttemptResult(200)
         expedite(told)
         worker.wake()
         told.until(5, status=200, next_at=due)
@@ -446,7 +453,7 @@ def test_row_90_a_try_out_of_turn_that_is_not_asked_about(told: Told) -> None:
         told.until(5, expedited_at=None)
         told.after(10, 5, failure="not_asked", attempts=4, next_at=due)
         expedite(told)
-        told.says = told.asks_and(Outcome(200))
+        told.says = told.asks_and(AttemptResult(200))
         worker.wake()
         told.until(6, state="confirmed")
 
@@ -459,7 +466,9 @@ def test_what_waits_for_its_turn_is_not_hurried(told: Told) -> None:
         app_id = told.site.app_id
         (notice,) = outbox.claim(connection, app_id=app_id, worker="w", now=NOON, lease_us=MINUTE, limit=1)
         assert not outbox.can_expedite(connection, *which, now=NOON)
-        confirmations.failed(connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON)
+        confirmations.record_failure(
+            connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON
+        )
         assert outbox.can_expedite(connection, *which, now=NOON)
         outbox.expedite(connection, *which, now=NOON)
         assert not outbox.can_expedite(connection, *which, now=NOON)

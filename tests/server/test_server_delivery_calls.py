@@ -22,8 +22,8 @@ from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.address import is_public, parsed
 from clef_wsgi.server.delivery.backoff import LONGEST_DELAY, PERIOD, next_try, wished_delay
-from clef_wsgi.server.delivery.call import MAX_BODY, Outcome, call
-from clef_wsgi.server.texts import LANGUAGES
+from clef_wsgi.server.delivery.call import MAX_BODY, AttemptResult, call
+from clef_wsgi.server.texts import LANGUAGES, failure_text
 
 TOKEN = "a-token-of-43-characters-that-nobody-guesses"
 SOON = 0.4
@@ -33,7 +33,7 @@ FAR = 8.0
 """Seconds that no call of these tests may take, on a busy machine either."""
 
 
-def tell(url: str, *, allow_private: bool = True, seconds: float = FAR, **options: Any) -> Outcome:
+def tell(url: str, *, allow_private: bool = True, seconds: float = FAR, **options: Any) -> AttemptResult:
     return call(url, TOKEN, user_agent="Clef/1.0 (test)", allow_private=allow_private, seconds=seconds, **options)
 
 
@@ -85,14 +85,14 @@ def test_addresses_that_are_public(address: str) -> None:
 def test_row_63_a_hook_on_this_machine_is_refused_when_it_is_called(host: str) -> None:
     """Row 63: however the address is written; nothing is connected to."""
     with Peer(says(answer(b""))) as peer:
-        assert tell(f"http://{host}:{peer.port}/", allow_private=False) == Outcome(failure="refused_address")
+        assert tell(f"http://{host}:{peer.port}/", allow_private=False) == AttemptResult(failure="refused_address")
         assert peer.connections == 0
 
 
 def test_row_63_allowed_for_an_app_that_was_added_so() -> None:
     """``--allow-private`` means it."""
     with Peer(says(answer(b""))) as peer:
-        assert tell(f"http://127.0.0.1:{peer.port}/", allow_private=True) == Outcome(200)
+        assert tell(f"http://127.0.0.1:{peer.port}/", allow_private=True) == AttemptResult(200)
 
 
 def test_row_63_a_name_with_private_addresses_alone() -> None:
@@ -100,7 +100,7 @@ def test_row_63_a_name_with_private_addresses_alone() -> None:
     with Peer(says(answer(b""))) as peer:
         resolve = resolving_to("127.0.0.1", "::1", "169.254.169.254")
         url = f"http://photos.example.com:{peer.port}/"
-        assert tell(url, allow_private=False, resolve=resolve) == Outcome(failure="refused_address")
+        assert tell(url, allow_private=False, resolve=resolve) == AttemptResult(failure="refused_address")
         assert peer.connections == 0
 
 
@@ -132,7 +132,7 @@ def test_the_next_address_is_tried() -> None:
     """Of several addresses the first one that answers is asked, once."""
     with Peer(says(answer(b""))) as peer:  # listens on 127.0.0.1 alone
         url = f"http://photos.example.com:{peer.port}/"
-        assert tell(url, resolve=resolving_to("127.0.0.2", "127.0.0.1")) == Outcome(200)
+        assert tell(url, resolve=resolving_to("127.0.0.2", "127.0.0.1")) == AttemptResult(200)
         assert [request.headers["host"] for request in peer.requests] == [f"photos.example.com:{peer.port}"]
 
 
@@ -142,7 +142,7 @@ def test_a_name_without_an_address() -> None:
     def resolve(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror
 
-    assert tell("http://gone.example.com/", resolve=resolve) == Outcome(failure="no_address")
+    assert tell("http://gone.example.com/", resolve=resolve) == AttemptResult(failure="no_address")
 
 
 def test_a_look_up_that_hangs_is_cut() -> None:
@@ -153,7 +153,7 @@ def test_a_look_up_that_hangs_is_cut() -> None:
         release.wait(FAR)
         return []
 
-    assert tell("http://slow.example.com/", seconds=SOON, resolve=resolve) == Outcome(failure="timeout")
+    assert tell("http://slow.example.com/", seconds=SOON, resolve=resolve) == AttemptResult(failure="timeout")
     release.set()
 
 
@@ -168,7 +168,7 @@ def test_s10_the_form_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with Peer(says(answer(b"", "204 No Content", Set_Cookie="a=b"))) as peer:
-        assert tell(f"http://{peer.netloc}/hook?site=1&x") == Outcome(204)
+        assert tell(f"http://{peer.netloc}/hook?site=1&x") == AttemptResult(204)
     (request,) = peer.requests
     assert (request.method, request.target) == ("POST", "/hook?site=1&x")
     assert request.form == {"logout_token": [TOKEN]}
@@ -189,19 +189,19 @@ def test_s10_the_form_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
-        (says(answer(b'{"success": true}')), Outcome(200)),
-        (says(answer(b"", "204 No Content")), Outcome(204)),
-        (says(answer(b"bye", "202 Accepted")), Outcome(202)),
-        (says(answer(b"", "302 Found", Location="/")), Outcome(302)),
-        (says(b"HTTP/1.1 200 OK\r\n\r\n"), Outcome(200)),
-        (says(answer(b"", "500 Internal Server Error")), Outcome(500, "http_500")),
-        (says(answer(b"", "410 Gone")), Outcome(410, "http_410")),
-        (says(answer(b"", "503 Busy", Retry_After="120")), Outcome(503, "http_503", "120")),
-        (says(b"SSH-2.0-OpenSSH_9.6\r\n"), Outcome(failure="answer")),
-        (says(b""), Outcome(failure="connection")),
+        (says(answer(b'{"success": true}')), AttemptResult(200)),
+        (says(answer(b"", "204 No Content")), AttemptResult(204)),
+        (says(answer(b"bye", "202 Accepted")), AttemptResult(202)),
+        (says(answer(b"", "302 Found", Location="/")), AttemptResult(302)),
+        (says(b"HTTP/1.1 200 OK\r\n\r\n"), AttemptResult(200)),
+        (says(answer(b"", "500 Internal Server Error")), AttemptResult(500, "http_500")),
+        (says(answer(b"", "410 Gone")), AttemptResult(410, "http_410")),
+        (says(answer(b"", "503 Busy", Retry_After="120")), AttemptResult(503, "http_503", "120")),
+        (says(b"SSH-2.0-OpenSSH_9.6\r\n"), AttemptResult(failure="answer")),
+        (says(b""), AttemptResult(failure="connection")),
     ],
 )
-def test_s12_what_counts_as_an_answer(script: Script, expected: Outcome) -> None:
+def test_s12_what_counts_as_an_answer(script: Script, expected: AttemptResult) -> None:
     """S12: any 2xx or 3xx, whatever its body; nothing else."""
     with Peer(script) as peer:
         assert tell(peer.url) == expected
@@ -211,14 +211,14 @@ def test_s12_nobody_there() -> None:
     """S12: a connection that is refused."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert tell(f"http://127.0.0.1:{port}/") == Outcome(failure="connection")
+    assert tell(f"http://127.0.0.1:{port}/") == AttemptResult(failure="connection")
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent"])
 def test_row_65_no_redirect_is_followed(status: str) -> None:
     """Row 65: the token goes where the administrator said, and nowhere else."""
     with Peer(says(answer(b""))) as other, Peer(says(answer(b"", status, Location=other.url))) as peer:
-        assert tell(peer.url) == Outcome(int(status[:3]))
+        assert tell(peer.url) == AttemptResult(int(status[:3]))
         assert other.connections == 0
 
 
@@ -235,7 +235,7 @@ def test_row_65_one_that_hangs_or_drips_is_cut(script: Script) -> None:
     """Row 65: the deadline is for the whole call, not for the next byte; the connection ends with it."""
     with Peer(script) as peer:
         began = time.monotonic()
-        assert tell(peer.url, seconds=SOON) == Outcome(failure="timeout")
+        assert tell(peer.url, seconds=SOON) == AttemptResult(failure="timeout")
         assert time.monotonic() - began < FAR
         assert peer.ended.acquire(timeout=FAR)
 
@@ -243,7 +243,7 @@ def test_row_65_one_that_hangs_or_drips_is_cut(script: Script) -> None:
 def test_a_body_that_drips_is_an_answer_all_the_same() -> None:
     """The body says nothing, so nobody waits for its end."""
     with Peer(drips(b"x", first=b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")) as peer:
-        assert tell(peer.url, seconds=FAR) == Outcome(200)
+        assert tell(peer.url, seconds=FAR) == AttemptResult(200)
         assert peer.ended.acquire(timeout=FAR)
 
 
@@ -251,7 +251,7 @@ def test_a_giant_answer_is_not_read() -> None:
     """A hundred megabytes are left where they are."""
     giant = floods(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n", b"x" * MAX_BODY, 100_000_000)
     with Peer(giant) as peer:
-        assert tell(peer.url) == Outcome(200)
+        assert tell(peer.url) == AttemptResult(200)
         assert peer.ended.acquire(timeout=FAR)
         assert peer.talks[0].sent < 20_000_000  # what fits into the buffers of both sides
 
@@ -259,7 +259,7 @@ def test_a_giant_answer_is_not_read() -> None:
 def test_a_giant_header_is_no_answer() -> None:
     """Nor are headers without end."""
     with Peer(floods(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 60_000 + b"\r\n", 100_000_000)) as peer:
-        assert tell(peer.url) == Outcome(failure="answer")
+        assert tell(peer.url) == AttemptResult(failure="answer")
 
 
 def test_certificates_are_verified(tmp_path: Path) -> None:
@@ -267,9 +267,9 @@ def test_certificates_are_verified(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path)
     trusting = ssl.create_default_context(cafile=certificate.ca_file)
     with Peer(says(answer(b"")), tls=certificate.context) as peer:
-        assert tell(f"https://localhost:{peer.port}/") == Outcome(failure="tls")
-        assert tell(f"https://localhost:{peer.port}/", context=trusting) == Outcome(200)
-        assert tell(f"https://127.0.0.1:{peer.port}/", context=trusting) == Outcome(failure="tls")
+        assert tell(f"https://localhost:{peer.port}/") == AttemptResult(failure="tls")
+        assert tell(f"https://localhost:{peer.port}/", context=trusting) == AttemptResult(200)
+        assert tell(f"https://127.0.0.1:{peer.port}/", context=trusting) == AttemptResult(failure="tls")
         assert [request.headers["host"] for request in peer.requests] == [peer.netloc]
 
 
@@ -305,9 +305,9 @@ def threads_of_calls() -> set[threading.Thread]:
 def test_every_failure_has_its_sentence(language: str) -> None:
     """Each code, and each status, can be said to people."""
     codes = [*failures.CODES[:-1], failures.of_status(503)]
-    sentences = [failures.sentence(language, code) for code in codes]
+    sentences = [failure_text(language, code) for code in codes]
     assert all(sentence.endswith((".", "?")) for sentence in sentences)
-    assert "503" in failures.sentence(language, "http_503")
+    assert "503" in failure_text(language, "http_503")
 
 
 # --- when it is sent again

@@ -51,7 +51,7 @@ def fail(desk: Desk, number: int, failure: str, *, next_at: int | None) -> None:
         now = system_clock()
         taken = {"app_id": row.app_id, "worker": "w", "now": now, "lease_us": 10**6, "limit": 1}
         (notice,) = outbox.claim(connection, **taken)
-        confirmations.failed(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
+        confirmations.record_failure(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
 
 
 def three_rows(desk: Desk) -> None:

@@ -116,7 +116,7 @@ def is_signed_in(browser: Browser) -> bool:
 def steps(server: Server) -> int:
     """All that there are; how many."""
     number = 0
-    while global_logout.step(server.database, now=server.clock()):
+    while global_logout.next_step(server.database, now=server.clock()):
         number += 1
         assert number < 1_000, "it never ends"
     return number
@@ -160,7 +160,7 @@ def test_an_exchange_that_began_before_the_mark(server: Server, ann: Person) -> 
 
     thread = threading.Thread(target=exchange)
     with server.database.writing() as connection:
-        global_logout.put(connection, ann.id, now=NOON)
+        global_logout.mark(connection, ann.id, now=NOON)
         thread.start()
         assert began.wait(PATIENCE_SECONDS)
         thread.join(0.3)
@@ -190,7 +190,7 @@ def test_the_receipt_lists_what_is_not_written_yet(server: Server, ann: Person) 
     with server.database.reading() as connection:
         figures = backlog.read(connection, now=server.clock())
         assert (figures.pending, figures.oldest_seconds, figures.overdue_seconds) == (2, 30, 30)
-        assert outbox.is_unheard(connection, ann.id, photos.app_id)
+        assert outbox.has_unconfirmed(connection, ann.id, photos.app_id)
     steps(server)
     assert [line["words"] for line in receipt(browser)["lines"]] == [
         "is being told",
@@ -257,8 +257,8 @@ def test_other_logouts_leave_it_to_the_mark(server: Server, ann: Person) -> None
         logouts.end_session(connection, ann.id, old.id, now=NOON)
     server.clock.now = NOON + 31 * DAY
     with server.database.reading() as connection:
-        assert [each for _, each in session_expiry.expired(connection, now=server.clock())] == [old.id + 1]
-    session_expiry.end(server.database, ann.id, old.id, now=server.clock())
+        assert [each for _, each in session_expiry.expired_sessions(connection, now=server.clock())] == [old.id + 1]
+    session_expiry.expire(server.database, ann.id, old.id, now=server.clock())
     server.clock.now = NOON + SECOND
     assert (server.count(deliveries), untold(server)) == (0, 1)
     assert server.count(audit, audit.c.action == "session.expire") == 0
@@ -286,7 +286,7 @@ def test_two_marks(server: Server, ann: Person) -> None:
 
 
 @pytest.mark.usefixtures("only_the_mark")
-@pytest.mark.parametrize("leave", [deactivation.disable, deactivation.drop_keys, deactivation.remove])
+@pytest.mark.parametrize("leave", [deactivation.disable, deactivation.revoke_credentials, deactivation.remove])
 def test_who_is_gone(server: Server, ann: Person, leave: Any) -> None:
     """Disabled, recovered or removed: out at once, and the sites are told, though nobody is there any more."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
@@ -326,7 +326,7 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
     before, rows = 1_800, 0
     while unsettled(server):
         wiki_left = server.count(site_logins, site_logins.c.app_id == wiki.app_id, site_logins.c.ended_at.is_(None))
-        assert global_logout.step(server.database, now=server.clock())
+        assert global_logout.next_step(server.database, now=server.clock())
         assert before - untold(server) <= global_logout.ROWS_AT_ONCE
         assert server.count(deliveries) - rows <= global_logout.NOTICES_AT_ONCE
         before, rows = untold(server), server.count(deliveries)
@@ -347,7 +347,7 @@ def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -
         logins(server, ann, site, ["https://photos.example.com/hook?own"])
     logins(server, ann, greedy, hooks(600))
     press(browser)
-    assert global_logout.step(server.database, now=server.clock())
+    assert global_logout.next_step(server.database, now=server.clock())
     assert {row.app_id for row in server.rows(deliveries)} >= {site.app_id for site in others}
 
 
@@ -382,7 +382,7 @@ def test_a_step_that_fails_leaves_nothing_half_done(
     crowd(server, ann, 600)
     logins(server, ann, site, hooks(600))
     press(browser)
-    tell, calls = outbox.tell, iter(range(1_000))
+    tell, calls = outbox.notify, iter(range(1_000))
 
     def fails(*arguments: Any, **options: Any) -> list[int]:
         if next(calls) == 30:
@@ -402,7 +402,7 @@ def test_a_number_that_has_gone_to_a_new_row(server: Server, ann: Person) -> Non
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     browser.approve(site.ask())
     with server.database.writing() as connection:
-        global_logout.put(connection, ann.id, now=NOON)
+        global_logout.mark(connection, ann.id, now=NOON)
         found = global_logout._find(connection, ann.id)
         (old,) = connection.execute(select(codes.c.id)).scalars().all()
         connection.execute(codes.delete())

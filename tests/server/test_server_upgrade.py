@@ -131,6 +131,6 @@ def test_notices_of_before_go_on(server: Server) -> None:
         )
         assert [(notice.id, notice.token) for notice in claimed] == [(each, old_token(each)) for each in (1, 5, 6)]
         for notice in claimed:  # asked before this call: that proves nothing of it
-            assert confirmations.answered(connection, notice, status=200, now=server.clock()) == "pending"
+            assert confirmations.record_answer(connection, notice, status=200, now=server.clock()) == "pending"
     assert [exchange(server, PHOTOS, notice.token) for notice in claimed] == [200] * 3
     assert [row.state for row in server.rows(deliveries)] == [*["confirmed"] * 2, "given_up", *["confirmed"] * 3]

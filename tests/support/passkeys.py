@@ -7,7 +7,7 @@ from typing import Any
 
 import webtest
 
-from clef_wsgi.server.ceremonies.verification import NewPasskey
+from clef_wsgi.server.credentials import NewCredential
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.records import enrolments
 from clef_wsgi.server.records import passkeys as records
@@ -75,7 +75,7 @@ def enrolled(server: Server, person: Person, **options: Any) -> Authenticator:
     """A person's new passkey, written down without a ceremony."""
     passkey = Authenticator(server.origin, **options)
     passkey.handle, passkey.count = person.handle, passkey.step
-    made = NewPasskey(
+    made = NewCredential(
         credential_id=passkey.credential_id,
         public_key=passkey.cose(),
         sign_count=passkey.count,

@@ -29,6 +29,7 @@ from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import AuthenticatorTransport
 
 from clef_wsgi.server.ceremonies.options import ALGORITHMS, RelyingParty
+from clef_wsgi.server.credentials import AssertionResult, NewCredential
 from clef_wsgi.server.errors import Refused
 
 MAX_ID_LENGTH = 1023
@@ -58,7 +59,7 @@ class SignCountFell(PasskeyRefused):
 
 
 @dataclass(frozen=True)
-class Answer:
+class CredentialResponse:
     """What a browser sent: read, and not believed yet. ``challenge`` says which question it answers."""
 
     credential: dict[str, Any] = field(repr=False)
@@ -73,28 +74,7 @@ class Answer:
         return None if given is None else _decoded(given)
 
 
-@dataclass(frozen=True)
-class NewPasskey:
-    """A passkey that was just made. ``public_key`` is a COSE key."""
-
-    credential_id: bytes = field(repr=False)
-    public_key: bytes = field(repr=False)
-    sign_count: int
-    backup_eligible: bool
-    backed_up: bool
-    transports: tuple[str, ...]
-    aaguid: str
-
-
-@dataclass(frozen=True)
-class Assertion:
-    """A passkey was used: what the authenticator said beside its signature."""
-
-    sign_count: int
-    backed_up: bool
-
-
-def read_answer(credential: object) -> Answer:
+def read_response(credential: object) -> CredentialResponse:
     """Reads what a browser sent, as far as to know which challenge it answers.
 
     :raises PasskeyRefused: it is not of that form.
@@ -106,10 +86,10 @@ def read_answer(credential: object) -> Answer:
         credential_id = _decoded(credential["rawId"])
         if len(credential_id) > MAX_ID_LENGTH:
             raise ValueError
-        return Answer(credential, client_data, _decoded(client_data["challenge"]), credential_id)
+        return CredentialResponse(credential, client_data, _decoded(client_data["challenge"]), credential_id)
 
 
-def verify_registration(answer: Answer, rp: RelyingParty, *, challenge: bytes) -> NewPasskey:
+def verify_registration(answer: CredentialResponse, rp: RelyingParty, *, challenge: bytes) -> NewCredential:
     """The passkey that was made.
 
     :param challenge: the one that was spent for this answer.
@@ -129,7 +109,7 @@ def verify_registration(answer: Answer, rp: RelyingParty, *, challenge: bytes) -
         _check_public_key(made.credential_public_key)
     if made.credential_id != answer.credential_id:  # so its length was looked at, too
         raise PasskeyRefused("credential_id")
-    return NewPasskey(
+    return NewCredential(
         credential_id=made.credential_id,
         public_key=made.credential_public_key,
         sign_count=made.sign_count,
@@ -141,14 +121,14 @@ def verify_registration(answer: Answer, rp: RelyingParty, *, challenge: bytes) -
 
 
 def verify_assertion(
-    answer: Answer,
+    answer: CredentialResponse,
     rp: RelyingParty,
     *,
     challenge: bytes,
     public_key: bytes,
     sign_count: int,
     backup_eligible: bool,
-) -> Assertion:
+) -> AssertionResult:
     """What the passkey with this record said.
 
     :param challenge: the one that was spent for this answer.
@@ -172,16 +152,16 @@ def verify_assertion(
         raise PasskeyRefused("backup_eligibility")
     if max(used.new_sign_count, sign_count) > 0 and used.new_sign_count <= sign_count:
         raise SignCountFell
-    return Assertion(used.new_sign_count, used.credential_backed_up)
+    return AssertionResult(used.new_sign_count, used.credential_backed_up)
 
 
-def _check_not_embedded(answer: Answer) -> None:
+def _check_not_embedded(answer: CredentialResponse) -> None:
     """A ceremony inside another site's frame is none of ours (WebAuthn 3, section 13.4.9)."""
     if answer.client_data.get("crossOrigin", False) is not False or "topOrigin" in answer.client_data:
         raise PasskeyRefused("cross_origin")
 
 
-def _check_attestation(answer: Answer) -> None:
+def _check_attestation(answer: CredentialResponse) -> None:
     """None was asked for, so no certificate is ever read; a self-signed statement may be left by browsers.
 
     So says WebAuthn 3, section 5.1.3, of the preference "none".
@@ -207,7 +187,7 @@ def _check_public_key(public_key: bytes) -> None:
         raise ValueError
 
 
-def _transports(answer: Answer) -> tuple[str, ...]:
+def _transports(answer: CredentialResponse) -> tuple[str, ...]:
     given = answer.credential["response"].get("transports")
     return (
         tuple(sorted(_TRANSPORTS & {each for each in given if isinstance(each, str)}))

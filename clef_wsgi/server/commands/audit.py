@@ -32,6 +32,6 @@ def show(arguments: argparse.Namespace) -> None:
     say_table(_HEADINGS, [_cells(entry) for entry in entries])
 
 
-def _cells(entry: audit.Entry) -> list[str]:
+def _cells(entry: audit.AuditEntry) -> list[str]:
     details = json.dumps(entry.details) if entry.details else ""
     return [when(entry.at), entry.actor, entry.action, entry.subject, entry.address, details]

@@ -21,11 +21,11 @@ from clef_wsgi.server.commands.output import iso, say, say_json, say_table
 from clef_wsgi.server.commands.support import find_app, note, opened
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.schema import deliveries
-from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.worker import Worker, user_agent
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import backlog, outbox, undelivered
 from clef_wsgi.server.records.undelivered import Row
+from clef_wsgi.server.texts import failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ def _cells(row: Row, now: int) -> list[str]:
     state = "given up" if is_over else "pending"
     waits = row.waits_until is not None
     next_try = "-" if is_over or waits else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
-    reason = failures.sentence("en", row.failure) if row.failure else "-"
+    reason = failure_text("en", row.failure) if row.failure else "-"
     reason = "It answered; waiting for the site to ask." if waits else reason
     since = f"{_span(now - row.created_at)} ago"
     return [str(row.id), row.site, row.person, state, since, str(row.attempts), next_try, reason]

@@ -14,7 +14,7 @@ from clef_wsgi.server.commands.invite import invite_many
 from clef_wsgi.server.commands.output import printable, say_json
 from clef_wsgi.server.commands.people_file import read_people
 from clef_wsgi.server.commands.support import find_app, note, opened
-from clef_wsgi.server.records.imports import Outcome, Skipped, import_people
+from clef_wsgi.server.records.imports import ImportResult, Skipped, import_people
 
 if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands
@@ -51,14 +51,14 @@ def run(arguments: argparse.Namespace) -> None:
         links.say_csv(made)
 
 
-def _say_json(outcome: Outcome, skipped: list[Skipped], made: list[Link] | None) -> None:
+def _say_json(outcome: ImportResult, skipped: list[Skipped], made: list[Link] | None) -> None:
     found: dict[str, Any] = {**vars(outcome), "skipped": [vars(each) for each in skipped]}
     if made is not None:
         found["links"] = [link.as_row() for link in made]
     say_json(found)
 
 
-def _report(app: App, outcome: Outcome, skipped: list[Skipped], to: TextIO) -> None:
+def _report(app: App, outcome: ImportResult, skipped: list[Skipped], to: TextIO) -> None:
     lines = [
         f"{printable(app.name)}: {len(outcome.made)} people are new here, {len(outcome.linked)} were here already by "
         f"their address, {len(outcome.known)} were imported before.",

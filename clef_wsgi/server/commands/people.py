@@ -103,7 +103,7 @@ def recover(arguments: argparse.Namespace) -> None:
         address = origin(connection, arguments)
         person = find_person(connection, arguments.person)
         check_may_sign_in(person)
-        deactivation.drop_keys(connection, person.id, now=system_clock())
+        deactivation.revoke_credentials(connection, person.id, now=system_clock())
         person = people.lock(connection, person.id)
         (link,) = links.make(connection, [person], enrolments.RECOVER, address, arguments.valid)
         note(connection, "user.recover", f"person:{person.id}")

@@ -13,22 +13,22 @@ from clef_wsgi.server.commands.arguments import is_email
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.names import is_name, tidied
 from clef_wsgi.server.records.clef_ids import MAX_ID
-from clef_wsgi.server.records.imports import Entry, Skipped
+from clef_wsgi.server.records.imports import ImportEntry, Skipped
 
 REQUIRED = ("clef_id", "email")
 MAX_NAME = 64
 
 
-def read_people(path: Path) -> tuple[list[Entry], list[Skipped]]:
+def read_people(path: Path) -> tuple[list[ImportEntry], list[Skipped]]:
     """Return the rows that can be imported, and why each of the others can't.
 
     :raises ConfigurationError: the file is no CSV in UTF-8, or lacks a column.
     """
-    found: list[Entry] = []
+    found: list[ImportEntry] = []
     skipped: list[Skipped] = []
     for number, row in _rows(path):
         entry = _entry(number, row)
-        (found if isinstance(entry, Entry) else skipped).append(entry)  # type: ignore[arg-type]
+        (found if isinstance(entry, ImportEntry) else skipped).append(entry)  # type: ignore[arg-type]
     doubles = _doubles(found)
     skipped += [Skipped(entry.row, entry.email, doubles[entry.row]) for entry in found if entry.row in doubles]
     return [entry for entry in found if entry.row not in doubles], skipped
@@ -55,7 +55,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield number, {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
 
 
-def _entry(number: int, row: dict[str, str]) -> Entry | Skipped:
+def _entry(number: int, row: dict[str, str]) -> ImportEntry | Skipped:
     email, clef_id = row.get("email", ""), row.get("clef_id", "")
     names = _names(row)
     if not email:
@@ -70,7 +70,7 @@ def _entry(number: int, row: dict[str, str]) -> Entry | Skipped:
         why = f"a name has at most {MAX_NAME} characters, and none that can't be seen"
     else:
         first, last = names
-        return Entry(number, int(clef_id), email, first or None, last or None)
+        return ImportEntry(number, int(clef_id), email, first or None, last or None)
     return Skipped(number, email, why)
 
 
@@ -82,7 +82,7 @@ def _names(row: dict[str, str]) -> tuple[str, str]:
     return first, last
 
 
-def _doubles(entries: Iterable[Entry]) -> dict[int, str]:
+def _doubles(entries: Iterable[ImportEntry]) -> dict[int, str]:
     """Row -> why it is not read: nobody can tell whose it is, or a row before says the same."""
     by_email, by_id = defaultdict(list), defaultdict(list)
     for entry in entries:
@@ -97,5 +97,5 @@ def _doubles(entries: Iterable[Entry]) -> dict[int, str]:
     return found
 
 
-def _shared(group: list[Entry], what: str) -> str:
+def _shared(group: list[ImportEntry], what: str) -> str:
     return f"rows {' and '.join(str(entry.row) for entry in group)} have {what}"

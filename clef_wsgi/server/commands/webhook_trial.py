@@ -13,10 +13,11 @@ from clef_wsgi.server.commands.arguments import add_command, add_origin
 from clef_wsgi.server.commands.output import printable, say
 from clef_wsgi.server.commands.support import find_app, note, opened, origin
 from clef_wsgi.server.delivery import failures
-from clef_wsgi.server.delivery.call import Call, Outcome, call
+from clef_wsgi.server.delivery.call import AttemptResult, Call, call
 from clef_wsgi.server.delivery.worker import user_agent
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.records import confirmations, trials
+from clef_wsgi.server.texts import failure_text
 
 if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands
@@ -28,10 +29,10 @@ _LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
-class Attempt:
+class TrialResult:
     """The result of one hook: the call's outcome, its duration, and whether the site exchanged the token."""
 
-    outcome: Outcome
+    outcome: AttemptResult
     seconds: float
     exchanged: bool
 
@@ -72,7 +73,7 @@ def try_hook(
     *,
     ask_seconds: float = confirmations.WAIT_US / SECOND,
     call: Call = call,
-) -> Attempt:
+) -> TrialResult:
     """Send one notification and wait for the exchange. The notification is forgotten afterwards."""
     with database.writing() as connection:
         trial = trials.begin(connection, app.id, hook, now=system_clock())
@@ -80,7 +81,7 @@ def try_hook(
         began = time.monotonic()
         outcome = call(hook, trial.token, user_agent=user_agent(server_url), allow_private=app.allow_private)
         seconds = time.monotonic() - began
-        return Attempt(outcome, seconds, _is_exchanged(database, trial, ask_seconds if outcome.is_answered else 0))
+        return TrialResult(outcome, seconds, _is_exchanged(database, trial, ask_seconds if outcome.is_answered else 0))
     finally:
         with database.writing() as connection:
             trials.end(connection, trial)
@@ -98,7 +99,7 @@ def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
         threading.Event().wait(_LOOK_SECONDS)
 
 
-def _tell(app: App, hook: str, attempt: Attempt, server_url: str) -> bool:
+def _tell(app: App, hook: str, attempt: TrialResult, server_url: str) -> bool:
     """Print the result of a hook, and return whether it understood."""
     outcome = attempt.outcome
     was_heard = outcome.connected and outcome.failure != failures.CONNECTION  # one that hangs up may be a proxy
@@ -112,14 +113,14 @@ def _tell(app: App, hook: str, attempt: Attempt, server_url: str) -> bool:
     return attempt.understood
 
 
-def _advice(attempt: Attempt, server_url: str) -> list[str]:
+def _advice(attempt: TrialResult, server_url: str) -> list[str]:
     if attempt.outcome.is_answered:
         return [
-            failures.sentence("en", failures.NOT_ASKED),
+            failure_text("en", failures.NOT_ASKED),
             f"It has to ask {server_url}. Or the hook is another page: one that answers everything, a redirect",
             "(to https, to another host, to a slash at the end), or a page of what stands in front of the site.",
         ]
-    sentence = failures.sentence("en", attempt.outcome.failure or failures.ANSWER)
+    sentence = failure_text("en", attempt.outcome.failure or failures.ANSWER)
     if attempt.outcome.is_busy:
         return [sentence, "It is busy, and asks to be told again in a moment."]
     if attempt.exchanged:

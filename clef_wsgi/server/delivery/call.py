@@ -29,7 +29,7 @@ MAX_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptResult:
     """What became of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text.
 
     ``connected`` is whether a connection was made, where there is no status.
@@ -51,7 +51,7 @@ class Outcome:
         return self.status == 503 and re.fullmatch("0*[0-2]", (self.retry_after or "").strip()) is not None
 
 
-Call = Callable[..., Outcome]
+Call = Callable[..., AttemptResult]
 
 
 def call(
@@ -63,18 +63,18 @@ def call(
     seconds: float = CALL_SECONDS,
     context: ssl.SSLContext | None = None,
     **resolve: Callable[..., list[tuple[object, ...]]],
-) -> Outcome:
+) -> AttemptResult:
     """Sends one notice, once. Raises nothing: every way to fail is an outcome.
 
     :param allow_private: whether the hook may be in a private network, or on this machine.
     :param seconds: for the whole call, from name look-up to the answer's header.
     :param context: whose certificates are trusted, if not those of :func:`trusted`.
     """
-    exchange: Exchange[Outcome] = Exchange(seconds, may_connect=_any if allow_private else _public, **resolve)
+    exchange: Exchange[AttemptResult] = Exchange(seconds, may_connect=_any if allow_private else _public, **resolve)
     try:
         return exchange.run(functools.partial(_post, exchange, urlsplit(url), token, user_agent, context))
     except Exception as error:  # noqa: BLE001  a foreign server's bytes went through parsers
-        return Outcome(failure=_failure(error), connected=exchange.connected)
+        return AttemptResult(failure=_failure(error), connected=exchange.connected)
 
 
 @functools.lru_cache(maxsize=1)
@@ -94,12 +94,12 @@ def _any(address: str) -> bool:
 
 
 def _post(
-    exchange: Exchange[Outcome],
+    exchange: Exchange[AttemptResult],
     url: SplitResult,
     token: str,
     user_agent: str,
     context: ssl.SSLContext | None,
-) -> Outcome:
+) -> AttemptResult:
     body = urlencode({"logout_token": token})
     headers = {
         "User-Agent": user_agent,
@@ -118,7 +118,7 @@ def _post(
 
 
 def _connected(
-    exchange: Exchange[Outcome], url: SplitResult, context: ssl.SSLContext | None
+    exchange: Exchange[AttemptResult], url: SplitResult, context: ssl.SSLContext | None
 ) -> http.client.HTTPConnection:
     """With a socket already, so that ``http.client`` never connects to anything by itself."""
     host, is_tls = url.hostname or "", url.scheme == "https"
@@ -138,11 +138,11 @@ def _connected(
     return connection
 
 
-def _outcome(response: http.client.HTTPResponse) -> Outcome:
+def _outcome(response: http.client.HTTPResponse) -> AttemptResult:
     status = response.status
     if 200 <= status < 400:
-        return Outcome(status)
-    return Outcome(status, failures.of_status(status), response.headers.get("Retry-After"))
+        return AttemptResult(status)
+    return AttemptResult(status, failures.of_status(status), response.headers.get("Retry-After"))
 
 
 def _failure(error: Exception) -> str:

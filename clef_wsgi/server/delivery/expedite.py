@@ -15,7 +15,7 @@ from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.records import outbox
 
 WAIT_SECONDS = 2.0
-PLACES = 2
+MAX_WAITING = 2
 """How many wait at a time, in one process."""
 
 REST_US = 5 * SECOND
@@ -24,7 +24,7 @@ REST_US = 5 * SECOND
 _LOOK_SECONDS = 0.05
 
 
-def heard(
+def wait_until_confirmed(
     database: Database,
     person_id: int,
     app_id: str,
@@ -38,31 +38,31 @@ def heard(
 
     :param wake: tells the worker that there is something to do.
     """
-    if not _is_unheard(database, person_id, app_id):
+    if not _has_unconfirmed(database, person_id, app_id):
         return True
     if not places.acquire(blocking=False):
         return False
     try:
-        _hurry(database, person_id, app_id, clock, wake)
+        _expedite(database, person_id, app_id, clock, wake)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             threading.Event().wait(_LOOK_SECONDS)
-            if not _is_unheard(database, person_id, app_id):
+            if not _has_unconfirmed(database, person_id, app_id):
                 return True
         return False
     finally:
         places.release()
 
 
-def has_heard(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
+def is_confirmed(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
     """Return the same without waiting, for a page that asks again and again. The site is tried again now and then."""
-    if not _is_unheard(database, person_id, app_id):
+    if not _has_unconfirmed(database, person_id, app_id):
         return True
-    _hurry(database, person_id, app_id, clock, wake, rest_us=REST_US)
+    _expedite(database, person_id, app_id, clock, wake, rest_us=REST_US)
     return False
 
 
-def _hurry(
+def _expedite(
     database: Database, person_id: int, app_id: str, clock: Clock, wake: Callable[[], None], rest_us: int = 0
 ) -> None:
     """Writes only where that changes anything: many may press at once."""
@@ -75,6 +75,6 @@ def _hurry(
     wake()
 
 
-def _is_unheard(database: Database, person_id: int, app_id: str) -> bool:
+def _has_unconfirmed(database: Database, person_id: int, app_id: str) -> bool:
     with database.reading() as connection:
-        return outbox.is_unheard(connection, person_id, app_id)
+        return outbox.has_unconfirmed(connection, person_id, app_id)

@@ -8,43 +8,53 @@ from sqlalchemy import Connection, Row
 
 from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.delivery import backoff, failures
-from clef_wsgi.server.delivery.call import Outcome
+from clef_wsgi.server.delivery.call import AttemptResult
 from clef_wsgi.server.records import confirmations, outbox
-from clef_wsgi.server.records.outbox import Notice
+from clef_wsgi.server.records.outbox import Notification
 
-Told = tuple[str, float]
+DeliveryEvent = tuple[str, float]
 """``confirmed``, ``busy``, ``failed`` or ``given_up``, and the seconds since the logout."""
 
 
-def save(connection: Connection, notice: Notice, outcome: Outcome, *, now: int, wait_us: int) -> Told | None:
+def save(
+    connection: Connection, notification: Notification, outcome: AttemptResult, *, now: int, wait_us: int
+) -> DeliveryEvent | None:
     """Write down how a call ended.
 
     :returns: what there is to observe, if it is news; an answer without an exchange is none yet.
     """
     if outcome.is_answered:
-        became = confirmations.answered(connection, notice, status=outcome.status or 200, now=now, wait_us=wait_us)
-        return _told(became, notice, now) if became == outbox.CONFIRMED else None
+        became = confirmations.record_answer(
+            connection, notification, status=outcome.status or 200, now=now, wait_us=wait_us
+        )
+        return _event(became, notification, now) if became == outbox.CONFIRMED else None
     if outcome.is_busy:
-        next_at = backoff.next_try_of_busy(now=now, first_tried_at=notice.first_tried_at)
+        next_at = backoff.next_try_of_busy(now=now, first_tried_at=notification.first_tried_at)
         if next_at is not None:
-            return _told("busy", notice, now) if confirmations.busy(connection, notice, next_at=next_at) else None
-    next_at = _next_try(notice, now, outcome.retry_after)
+            return (
+                _event("busy", notification, now)
+                if confirmations.record_busy(connection, notification, next_at=next_at)
+                else None
+            )
+    next_at = _next_try(notification, now, outcome.retry_after)
     failure, status = outcome.failure or failures.ANSWER, outcome.status
-    is_news = confirmations.failed(connection, notice, failure=failure, status=status, next_at=next_at, now=now)
-    return _told(_failed(next_at), notice, now) if is_news else None
+    is_news = confirmations.record_failure(
+        connection, notification, failure=failure, status=status, next_at=next_at, now=now
+    )
+    return _event(_failed(next_at), notification, now) if is_news else None
 
 
-def end_waits(connection: Connection, *, now: int) -> list[Told]:
+def end_waits(connection: Connection, *, now: int) -> list[DeliveryEvent]:
     """Write down which sites answered, and never asked who logged out."""
-    told = []
-    for row in confirmations.unasked(connection, now=now):
+    events = []
+    for row in confirmations.overdue_exchanges(connection, now=now):
         next_at = _next_try(row, now)
-        confirmations.never_asked(connection, row.id, next_at=next_at, now=now)
-        told.append(_told(_failed(next_at), row, now))
-    return told
+        confirmations.record_no_exchange(connection, row.id, next_at=next_at, now=now)
+        events.append(_event(_failed(next_at), row, now))
+    return events
 
 
-def _next_try(row: Notice | Row[Any], now: int, retry_after: str | None = None) -> int | None:
+def _next_try(row: Notification | Row[Any], now: int, retry_after: str | None = None) -> int | None:
     """A try out of turn changes nothing: the next one comes when it would have come."""
     if row.next_at > row.tried_at:
         return row.next_at
@@ -55,5 +65,5 @@ def _failed(next_at: int | None) -> str:
     return outbox.GIVEN_UP if next_at is None else "failed"
 
 
-def _told(name: str, row: Notice | Row[Any], now: int) -> Told:
+def _event(name: str, row: Notification | Row[Any], now: int) -> DeliveryEvent:
     return name, (now - row.created_at) / SECOND

@@ -26,11 +26,11 @@ from sqlalchemy import Connection
 from clef_wsgi.server.clock import SECOND, Clock
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.delivery import failures, outcomes
-from clef_wsgi.server.delivery.call import CALL_SECONDS, Call, Outcome, call
-from clef_wsgi.server.delivery.outcomes import Told
+from clef_wsgi.server.delivery.call import CALL_SECONDS, AttemptResult, Call, call
+from clef_wsgi.server.delivery.outcomes import DeliveryEvent
 from clef_wsgi.server.errors import DatabaseUnavailable
 from clef_wsgi.server.records import audit, confirmations, global_logout, outbox, pruning, session_expiry, session_limit
-from clef_wsgi.server.records.outbox import Notice
+from clef_wsgi.server.records.outbox import Notification
 
 Observe = Callable[[str, float], None]
 """Takes ``confirmed``, ``busy``, ``failed`` or ``given_up``, and the seconds since the logout."""
@@ -67,9 +67,9 @@ class _Run:
 
     wake: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
-    ended: queue.SimpleQueue[tuple[Notice, Outcome]] = field(default_factory=queue.SimpleQueue)
+    ended: queue.SimpleQueue[tuple[Notification, AttemptResult]] = field(default_factory=queue.SimpleQueue)
     under_way: Counter[str] = field(default_factory=Counter)
-    unsaved: list[tuple[Notice, Outcome]] = field(default_factory=list)
+    unsaved: list[tuple[Notification, AttemptResult]] = field(default_factory=list)
     thread: threading.Thread | None = None
     looked_at: float = 0.0
     prune_at: float = 0.0
@@ -161,11 +161,11 @@ class Worker:
         """Writes down what has ended, takes what is due; returns for how long there is nothing more to do."""
         with suppress(queue.Empty):
             while True:
-                notice, outcome = run.ended.get_nowait()
-                self._note_end(run, notice, outcome)
+                notification, outcome = run.ended.get_nowait()
+                self._note_end(run, notification, outcome)
         if run.unsaved or self._is_due(run):
             self._write(run)
-        if not run.over.is_set() and global_logout.step(self._database, now=self._clock()):
+        if not run.over.is_set() and global_logout.next_step(self._database, now=self._clock()):
             return 0.02  # there may be more; others write meanwhile
         if run.wake.is_set() and time.monotonic() < run.looked_at + self._pace.poll_seconds:
             return 0  # a call has ended meanwhile
@@ -178,16 +178,18 @@ class Worker:
         now = self._clock()
         with self._database.reading() as connection:
             due = outbox.due_sites(connection, now=now)
-            return any(self._room(run, app_id) for app_id in due) or confirmations.waits_are_over(connection, now=now)
+            return any(self._room(run, app_id) for app_id in due) or confirmations.has_overdue_exchange(
+                connection, now=now
+            )
 
     def _look_ahead(self, run: _Run) -> float:
         """Until the next row is due. Comes after all is written down: a call that failed is due again soon."""
         now, run.looked_at = self._clock(), time.monotonic()
         with self._database.reading() as connection:
             later = outbox.next_due(connection, now=now)
-            over = [] if run.over.is_set() else session_expiry.expired(connection, now=now)
+            over = [] if run.over.is_set() else session_expiry.expired_sessions(connection, now=now)
         for person_id, session_id in over:
-            session_expiry.end(self._database, person_id, session_id, now=now)
+            session_expiry.expire(self._database, person_id, session_id, now=now)
         if over:
             return 0  # their sites are to be told
         if self._tidy(run):
@@ -200,7 +202,7 @@ class Worker:
         if run.over.is_set() or time.monotonic() < run.prune_at:
             return False
         now = self._clock()
-        more = [pruning.prune(self._database, now=now, steps=1), session_limit.end(self._database, now=now)]
+        more = [pruning.prune(self._database, now=now, steps=1), session_limit.end_surplus(self._database, now=now)]
         if self._keep_audit_us is not None:
             more.append(audit.prune(self._database, kept_from=now - self._keep_audit_us))
         run.prune_at = 0.0 if any(more) else time.monotonic() + self._pace.prune_seconds
@@ -216,22 +218,22 @@ class Worker:
             run.under_way = before  # nothing of it was committed, or nobody knows: then the leases run out
             raise
         run.unsaved.clear()
-        for notice in claimed:
-            self._start_sending(run, notice)
+        for notification in claimed:
+            self._start_sending(run, notification)
         for outcome, seconds in told:
             if outcome == outbox.GIVEN_UP:
                 _log.warning("a site did not hear of a logout in three days: see server deliveries list")
             self.observe(outcome, seconds)
 
-    def _note_ends(self, connection: Connection, run: _Run) -> list[Told]:
+    def _note_ends(self, connection: Connection, run: _Run) -> list[DeliveryEvent]:
         """Of calls, and of waits for sites that answered and never asked."""
         wait_us = int(self._pace.ask_seconds * SECOND)
         ended = sorted(run.unsaved, key=lambda each: each[0].id)
         told = [outcomes.save(connection, *each, now=self._clock(), wait_us=wait_us) for each in ended]
         return [*filter(None, told), *outcomes.end_waits(connection, now=self._clock())]
 
-    def _claim(self, connection: Connection, run: _Run) -> list[Notice]:
-        claimed: list[Notice] = []
+    def _claim(self, connection: Connection, run: _Run) -> list[Notification]:
+        claimed: list[Notification] = []
         lease_us = int(self._pace.lease_seconds * SECOND)
         for app_id in outbox.due_sites(connection, now=self._clock()):
             room = self._room(run, app_id)
@@ -259,35 +261,35 @@ class Worker:
             free = min(free, self._pace.calls_in_trouble - sum(run.under_way[app] for app in self._troubled))
         return max(0, min(free, 1 - run.under_way[app_id]))
 
-    def _start_sending(self, run: _Run, notice: Notice) -> None:
+    def _start_sending(self, run: _Run, notification: Notification) -> None:
         try:
-            threading.Thread(target=self._send, args=(run, notice), name="clef notice", daemon=True).start()
+            threading.Thread(target=self._send, args=(run, notification), name="clef notice", daemon=True).start()
         except RuntimeError:  # the system has no thread to give
-            run.ended.put((notice, Outcome(failure=failures.CONNECTION)))
+            run.ended.put((notification, AttemptResult(failure=failures.CONNECTION)))
 
-    def _send(self, run: _Run, notice: Notice) -> None:
-        outcome = Outcome(failure=failures.CONNECTION)
+    def _send(self, run: _Run, notification: Notification) -> None:
+        outcome = AttemptResult(failure=failures.CONNECTION)
         try:
             outcome = self._call(
-                notice.webhook_url,
-                notice.token,
+                notification.webhook_url,
+                notification.token,
                 user_agent=self._user_agent,
-                allow_private=notice.allow_private,
+                allow_private=notification.allow_private,
                 seconds=self._pace.call_seconds,
             )
         finally:
-            run.ended.put((notice, outcome))
+            run.ended.put((notification, outcome))
             run.wake.set()
 
-    def _note_end(self, run: _Run, notice: Notice, outcome: Outcome) -> None:
-        run.unsaved.append((notice, outcome))
-        run.under_way[notice.app_id] -= 1
+    def _note_end(self, run: _Run, notification: Notification, outcome: AttemptResult) -> None:
+        run.unsaved.append((notification, outcome))
+        run.under_way[notification.app_id] -= 1
         run.under_way += Counter()  # drops those without any
         if outcome.is_busy:  # it stays what it was
             return
         better, worse = (self._heard, self._troubled) if outcome.is_answered else (self._troubled, self._heard)
-        better.add(notice.app_id)
-        worse.discard(notice.app_id)
+        better.add(notification.app_id)
+        worse.discard(notification.app_id)
 
 
 def user_agent(origin: str) -> str:

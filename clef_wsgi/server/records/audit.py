@@ -22,7 +22,7 @@ AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """One line. ``at`` is in microseconds; ``actor`` and ``subject`` read like ``person:3`` or ``admin``."""
 
     id: int
@@ -49,10 +49,10 @@ def note(
     connection.execute(insert(audit).values(**row, details=json.dumps(details, sort_keys=True)))
 
 
-def read(connection: Connection, *, limit: int = 100) -> list[Entry]:
+def read(connection: Connection, *, limit: int = 100) -> list[AuditEntry]:
     """The last lines, newest first."""
     rows = connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings()
-    return [Entry(**{**row, "details": json.loads(row["details"])}) for row in rows]
+    return [AuditEntry(**{**row, "details": json.loads(row["details"])}) for row in rows]
 
 
 def prune(database: Database, *, kept_from: int) -> bool:

@@ -18,7 +18,7 @@ from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.errors import InvalidLogoutToken
-from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notice
+from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notification
 
 NOT_ASKED = "not_asked"
 """The failure of a site that answered, and never asked who logged out."""
@@ -33,14 +33,14 @@ _UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 
 
 @dataclass(frozen=True)
-class Exchanged:
+class LogoutExchange:
     """Who logged out, as the app's own number. ``confirmed_after_us``: the exchange confirmed the delivery."""
 
     clef_id: int
     confirmed_after_us: int | None = None
 
 
-def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchanged:
+def exchange(database: Database, app_id: str, token: str, *, now: int) -> LogoutExchange:
     """Exchange a logout token for the number of who logged out, as often as the app asks.
 
     :raises InvalidLogoutToken: unknown, of another app, or over for more than ten minutes.
@@ -48,38 +48,46 @@ def exchange(database: Database, app_id: str, token: str, *, now: int) -> Exchan
     with database.reading() as connection:
         row = _readable(connection, app_id, token, now)
     if row.state == CONFIRMED:
-        return Exchanged(row.clef_id)
+        return LogoutExchange(row.clef_id)
     with database.writing() as connection:
         row = _readable(connection, app_id, token, now, lock=True)
         connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(asked_call=row.calls))
         if row.answered_call != row.calls or row.state not in (PENDING, GIVEN_UP):
-            return Exchanged(row.clef_id)
+            return LogoutExchange(row.clef_id)
         _confirm(connection, row.id, now)
-    return Exchanged(row.clef_id, now - row.created_at)
+    return LogoutExchange(row.clef_id, now - row.created_at)
 
 
-def answered(connection: Connection, notice: Notice, *, status: int, now: int, wait_us: int = WAIT_US) -> str | None:
+def record_answer(
+    connection: Connection, notification: Notification, *, status: int, now: int, wait_us: int = WAIT_US
+) -> str | None:
     """Record an answer of 2xx or 3xx. Without an exchange the row waits for one, and is not sent meanwhile.
 
     :returns: ``confirmed`` or ``pending``, if that is news.
     """
-    row = connection.execute(select(deliveries).where(_is(notice)).with_for_update()).one_or_none()
+    row = connection.execute(select(deliveries).where(_is(notification)).with_for_update()).one_or_none()
     if row is None or row.state == CONFIRMED:
         return None
     this_row = update(deliveries).where(deliveries.c.id == row.id)
-    if (row.asked_call or 0) >= notice.calls:
-        connection.execute(this_row.values(answered_call=notice.calls, status=status))
+    if (row.asked_call or 0) >= notification.calls:
+        connection.execute(this_row.values(answered_call=notification.calls, status=status))
         _confirm(connection, row.id, now)
         return CONFIRMED
-    if not _is_held(row, notice):
+    if not _is_held(row, notification):
         return None
-    waits = {"answered_call": notice.calls, "status": status, "waits_until": now + wait_us}
+    waits = {"answered_call": notification.calls, "status": status, "waits_until": now + wait_us}
     connection.execute(this_row.values(**waits, **_UNCLAIMED))
     return PENDING
 
 
-def failed(
-    connection: Connection, notice: Notice, *, failure: str, status: int | None, next_at: int | None, now: int
+def record_failure(
+    connection: Connection,
+    notification: Notification,
+    *,
+    failure: str,
+    status: int | None,
+    next_at: int | None,
+    now: int,
 ) -> bool:
     """Record that the site has not heard; do nothing if the lease has gone to somebody else.
 
@@ -88,32 +96,32 @@ def failed(
     :returns: whether that is news.
     """
     values = {"failure": failure, "status": status, **_later(next_at, now), **_UNCLAIMED}
-    return bool(connection.execute(update(deliveries).where(*_held(notice)).values(values)).rowcount)
+    return bool(connection.execute(update(deliveries).where(*_held(notification)).values(values)).rowcount)
 
 
-def busy(connection: Connection, notice: Notice, *, next_at: int) -> bool:
+def record_busy(connection: Connection, notification: Notification, *, next_at: int) -> bool:
     """Record that the site has no room right now: no attempt. Do nothing if the lease has gone to somebody else.
 
     :returns: whether that is news.
     """
-    values = {} if notice.is_out_of_turn else {"attempts": deliveries.c.attempts - 1, "next_at": next_at}
-    held = update(deliveries).where(*_held(notice))
+    values = {} if notification.is_out_of_turn else {"attempts": deliveries.c.attempts - 1, "next_at": next_at}
+    held = update(deliveries).where(*_held(notification))
     return bool(connection.execute(held.values(**values, **_UNCLAIMED)).rowcount)
 
 
-def waits_are_over(connection: Connection, *, now: int) -> bool:
-    """Return whether :func:`unasked` finds anything."""
+def has_overdue_exchange(connection: Connection, *, now: int) -> bool:
+    """Return whether :func:`overdue_exchanges` finds anything."""
     return connection.execute(select(deliveries.c.id).where(_waited(now)).limit(1)).scalar() is not None
 
 
-def unasked(connection: Connection, *, now: int, limit: int = 100) -> list[Row[Any]]:
+def overdue_exchanges(connection: Connection, *, now: int, limit: int = 100) -> list[Row[Any]]:
     """Lock and return rows that a site answered, and has not asked about in time. What others hold is left to them."""
     query = select(deliveries).where(_waited(now)).order_by(deliveries.c.id).limit(limit)
     return list(connection.execute(query.with_for_update(skip_locked=True)))
 
 
-def never_asked(connection: Connection, row_id: int, *, next_at: int | None, now: int) -> None:
-    """Record that one of :func:`unasked` has failed, as :data:`NOT_ASKED`."""
+def record_no_exchange(connection: Connection, row_id: int, *, next_at: int | None, now: int) -> None:
+    """Record that one of :func:`overdue_exchanges` has failed, as :data:`NOT_ASKED`."""
     values = {"failure": NOT_ASKED, "waits_until": None, **_later(next_at, now)}
     connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(values))
 
@@ -141,15 +149,15 @@ def _waited(now: int) -> ColumnElement[bool]:
     return (deliveries.c.state == PENDING) & (deliveries.c.waits_until <= now)
 
 
-def _is(notice: Notice) -> ColumnElement[bool]:
+def _is(notification: Notification) -> ColumnElement[bool]:
     """By its token too: another database may have been restored under a call, with other rows of that number."""
-    return (deliveries.c.id == notice.id) & (deliveries.c.token_hash == tokens.digest(notice.token))
+    return (deliveries.c.id == notification.id) & (deliveries.c.token_hash == tokens.digest(notification.token))
 
 
-def _held(notice: Notice) -> tuple[ColumnElement[bool], ...]:
-    ours = (deliveries.c.claimed_by == notice.claimed_by, deliveries.c.calls == notice.calls)
-    return _is(notice), deliveries.c.state == PENDING, *ours
+def _held(notification: Notification) -> tuple[ColumnElement[bool], ...]:
+    ours = (deliveries.c.claimed_by == notification.claimed_by, deliveries.c.calls == notification.calls)
+    return _is(notification), deliveries.c.state == PENDING, *ours
 
 
-def _is_held(row: Row[Any], notice: Notice) -> bool:
-    return bool(row.state == PENDING and row.claimed_by == notice.claimed_by and row.calls == notice.calls)
+def _is_held(row: Row[Any], notification: Notification) -> bool:
+    return bool(row.state == PENDING and row.claimed_by == notification.claimed_by and row.calls == notification.calls)

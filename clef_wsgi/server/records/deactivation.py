@@ -25,7 +25,7 @@ def enable(connection: Connection, person_id: int) -> None:
     people.change(connection, person_id, disabled_at=None)
 
 
-def drop_keys(connection: Connection, person_id: int, *, now: int) -> None:
+def revoke_credentials(connection: Connection, person_id: int, *, now: int) -> None:
     """For a recovery: no passkey and no link of before opens anything any more.
 
     :raises Unknown: there is no such person.
@@ -42,7 +42,7 @@ def remove(connection: Connection, person_id: int, *, now: int) -> None:
 
     :raises Unknown: there is no such person.
     """
-    drop_keys(connection, person_id, now=now)
+    revoke_credentials(connection, person_id, now=now)
     connection.execute(delete(app_members).where(app_members.c.person_id == person_id))
     nobody = dict.fromkeys(("first_name", "last_name", "email", "phone_number"))
     people.change(connection, person_id, **nobody, removed_at=now)

@@ -52,7 +52,7 @@ class _Found:
     rest: dict[Table, list[int]]
 
 
-def put(connection: Connection, person_id: int, *, now: int) -> int:
+def mark(connection: Connection, person_id: int, *, now: int) -> int:
     """Ends all that a person started so far. They stay locked.
 
     :returns: the mark, for a receipt.
@@ -65,7 +65,7 @@ def put(connection: Connection, person_id: int, *, now: int) -> int:
     return person.logouts + 1
 
 
-def begin(connection: Connection, person_id: int, *, now: int) -> None:
+def first_step(connection: Connection, person_id: int, *, now: int) -> None:
     """The first step, in the transaction of the mark, after its receipt; mostly the only one.
 
     Where there are many logins it is left to whoever delivers, who looks for them without a lock.
@@ -75,7 +75,7 @@ def begin(connection: Connection, person_id: int, *, now: int) -> None:
         _do(connection, person_id, _find(connection, person_id), now)
 
 
-def step(database: Database, *, now: int) -> bool:
+def next_step(database: Database, *, now: int) -> bool:
     """One more step for somebody; whether there may be more. Who finds nothing holds up nobody who writes."""
     waiting = select(people_table.c.id).where(people_table.c.notifying_since.is_not(None))
     anybody = waiting.order_by(func.random()).limit(1)  # in no order: one with much to end holds up none of the others
@@ -122,7 +122,7 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
 
 def _tell(connection: Connection, person_id: int, hook: Hook, mark: int, *, since: int, now: int) -> None:
     app_id, url = hook
-    rows = outbox.tell(connection, person_id=person_id, app_id=app_id, hook=url, since=since, now=now)
+    rows = outbox.notify(connection, person_id=person_id, app_id=app_id, hook=url, since=since, now=now)
     receipts.add_site(connection, person_id, app_id, rows, after=mark)
 
 

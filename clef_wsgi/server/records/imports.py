@@ -17,7 +17,7 @@ from clef_wsgi.server.records.people import Person
 
 
 @dataclass(frozen=True)
-class Entry:
+class ImportEntry:
     """One row of what the site knows."""
 
     row: int
@@ -37,7 +37,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ImportResult:
     """The numbers of people: new here, known here and new to the site, and imported before."""
 
     made: list[int] = field(default_factory=list)
@@ -46,9 +46,9 @@ class Outcome:
     skipped: list[Skipped] = field(default_factory=list)
 
 
-def import_people(connection: Connection, app_id: str, entries: Iterable[Entry], *, now: int) -> Outcome:
+def import_people(connection: Connection, app_id: str, entries: Iterable[ImportEntry], *, now: int) -> ImportResult:
     """Import all entries in the caller's transaction. No two entries share an address or a number."""
-    outcome, by_email = Outcome(), _by_email(connection)
+    outcome, by_email = ImportResult(), _by_email(connection)
     ids = select(clef_ids.c.clef_id, clef_ids.c.person_id).where(clef_ids.c.app_id == app_id)
     owners = {row.clef_id: row.person_id for row in connection.execute(ids)}
     there, new = set(owners.values()), []
@@ -89,6 +89,6 @@ def _obstacle(found: list[Person], owner: int | None, there: set[int]) -> str | 
     return None
 
 
-def _add(connection: Connection, entry: Entry, now: int) -> int:
+def _add(connection: Connection, entry: ImportEntry, now: int) -> int:
     names = {"first_name": entry.first_name, "last_name": entry.last_name}
     return people.add(connection, now=now, email=entry.email, **names).id

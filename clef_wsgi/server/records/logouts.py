@@ -19,8 +19,8 @@ def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> N
 
     :raises Unknown: there is no such person.
     """
-    global_logout.put(connection, person_id, now=now)
-    global_logout.begin(connection, person_id, now=now)
+    global_logout.mark(connection, person_id, now=now)
+    global_logout.first_step(connection, person_id, now=now)
 
 
 def end_session(connection: Connection, person_id: int, session_id: int, *, now: int) -> None:
@@ -50,7 +50,7 @@ def _end_logins(connection: Connection, person_id: int, now: int, **also: int | 
     living = (*_matching(site_logins, which), is_active())
     told = select(site_logins.c.app_id, site_logins.c.webhook_url).where(*living).distinct()
     for app_id, hook in connection.execute(told).all():
-        outbox.tell(connection, person_id=person_id, app_id=app_id, hook=hook, now=now)
+        outbox.notify(connection, person_id=person_id, app_id=app_id, hook=hook, now=now)
     connection.execute(update(site_logins).where(*living).values(ended_at=now))
 
 

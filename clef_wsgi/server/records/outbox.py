@@ -1,4 +1,4 @@
-"""The outbox: one row for each notice of a logout that a site has to hear.
+"""The outbox: one row for each notification of a logout that a site has to hear.
 
 A row is written in the transaction of the logout itself, so that no acknowledged logout is forgotten. Its
 token stands here in the clear until the site has confirmed, since every retry carries the same one. Whoever
@@ -23,7 +23,7 @@ PENDING, CONFIRMED, GIVEN_UP, TEST = "pending", "confirmed", "given_up", "test"
 
 
 @dataclass(frozen=True)
-class Notice:
+class Notification:
     """A row that was claimed. ``calls`` is the number of the call that it was claimed for.
 
     ``attempts`` counts that call too, unless it is out of turn: then the next one is due when it would have been.
@@ -47,10 +47,10 @@ class Notice:
         return self.next_at > self.tried_at
 
 
-def tell(
+def notify(
     connection: Connection, *, person_id: int, app_id: str, hook: str | None, now: int, since: int | None = None
 ) -> list[int]:
-    """A notice to the hook of a login, or to all of its site's if it has none of its own; the numbers of the rows.
+    """Add a notification to the webhook of a login, or to all of its site's, and return the numbers of the rows.
 
     The caller has locked the person.
 
@@ -64,7 +64,7 @@ def tell(
 def add(
     connection: Connection, *, person_id: int, app_id: str, webhook_url: str, now: int, since: int | None = None
 ) -> int:
-    """A notice to one hook; the number of its row. The caller has locked the person.
+    """A notification to one hook; the number of its row. The caller has locked the person.
 
     It joins a row that nobody has tried to send yet. One that was tried may be known to the site already: the
     site counts a token once, so a newer logout needs a new one.
@@ -120,7 +120,9 @@ def free_calls(connection: Connection, app_id: str, *, at_most: int, call_us: in
     return max(0, at_most - int(count.scalar_one()))
 
 
-def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_us: int, limit: int) -> list[Notice]:
+def claim(
+    connection: Connection, *, app_id: str, worker: str, now: int, lease_us: int, limit: int
+) -> list[Notification]:
     """Takes rows of one app that are due. Nobody else can, while the lease lasts.
 
     :param worker: who takes them; no two may go by the same name.
@@ -140,10 +142,10 @@ def claim(connection: Connection, *, app_id: str, worker: str, now: int, lease_u
         "first_tried_at": func.coalesce(deliveries.c.first_tried_at, now),
     }
     connection.execute(update(deliveries).where(deliveries.c.id.in_(ids)).values(claimed))
-    columns = [deliveries.c[name] for name in Notice.__dataclass_fields__ if name in deliveries.c]
+    columns = [deliveries.c[name] for name in Notification.__dataclass_fields__ if name in deliveries.c]
     found = select(*columns, apps.c.allow_private).join(apps, apps.c.id == deliveries.c.app_id)
     rows = connection.execute(found.where(deliveries.c.id.in_(ids)).order_by(deliveries.c.id))
-    return [Notice(**row._mapping) for row in rows]
+    return [Notification(**row._mapping) for row in rows]
 
 
 def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
@@ -162,7 +164,7 @@ def expedite(connection: Connection, person_id: int, app_id: str, *, now: int, t
 
     :param tried_before: leaves alone what was tried later than that.
     """
-    which = _can_hurry(person_id, app_id, now, tried_before)
+    which = _can_expedite(person_id, app_id, now, tried_before)
     connection.execute(update(deliveries).where(*which).values(expedited_at=now))
 
 
@@ -170,15 +172,15 @@ def can_expedite(
     connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None
 ) -> bool:
     """Return whether :func:`expedite` would change anything: not what is due, under way, or waited for already."""
-    query = select(deliveries.c.id).where(*_can_hurry(person_id, app_id, now, tried_before)).limit(1)
+    query = select(deliveries.c.id).where(*_can_expedite(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
 
 
-def is_unheard(connection: Connection, person_id: int, app_id: str) -> bool:
-    """Whether a site has yet to hear of a logout of this person, be its notice here already or not."""
+def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool:
+    """Whether a site has yet to hear of a logout of this person, be its notification here already or not."""
     own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
     untold = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
-    if connection.execute(untold).scalar() is not None:  # asked first: a notice is here before its login is told
+    if connection.execute(untold).scalar() is not None:  # asked first: a notification is here before its login is told
         return True
     query = select(deliveries.c.id).where(*_unheard(person_id, app_id)).limit(1)
     return connection.execute(query).scalar() is not None
@@ -198,7 +200,7 @@ def _is_due(now: int) -> ColumnElement[bool]:
     return (deliveries.c.state == PENDING) & its_turn & _is_free(now)
 
 
-def _can_hurry(person_id: int, app_id: str, now: int, tried_before: int | None) -> tuple[ColumnElement[bool], ...]:
+def _can_expedite(person_id: int, app_id: str, now: int, tried_before: int | None) -> tuple[ColumnElement[bool], ...]:
     idle = (deliveries.c.next_at > now, deliveries.c.expedited_at.is_(None), _is_free(now))
     rested = deliveries.c.tried_at <= (now if tried_before is None else tried_before)
     return *_unheard(person_id, app_id), *idle, rested

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from clef_wsgi.server.credentials import AssertionResult, NewCredential
 from clef_wsgi.server.database.schema import passkeys, sessions
 from clef_wsgi.server.errors import Refused, Unknown
 from clef_wsgi.server.records import logouts, people
 from clef_wsgi.server.records.sessions import is_active
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.ceremonies.verification import Assertion, NewPasskey
 
 MAX_NAME_LENGTH = 64
 
@@ -55,7 +52,7 @@ class Passkey:
     count_fell_at: int | None
 
 
-def add(connection: Connection, person_id: int, made: NewPasskey, *, name: str, now: int) -> int:
+def add(connection: Connection, person_id: int, made: NewCredential, *, name: str, now: int) -> int:
     """The number of a new passkey of this person.
 
     :raises PasskeyTaken: its id is known already.
@@ -84,7 +81,7 @@ def of_person(connection: Connection, person_id: int) -> list[Passkey]:
     return [Passkey(**row._mapping) for row in rows]
 
 
-def note_use(connection: Connection, passkey_id: int, said: Assertion, *, now: int) -> None:
+def note_use(connection: Connection, passkey_id: int, said: AssertionResult, *, now: int) -> None:
     """It proved itself just now."""
     values = {"sign_count": said.sign_count, "backed_up": said.backed_up, "last_used_at": now}
     connection.execute(update(passkeys).where(passkeys.c.id == passkey_id).values(values))

@@ -29,7 +29,7 @@ _OPEN_FIRST = (PENDING, GIVEN_UP, None, CONFIRMED)
 
 
 @dataclass(frozen=True)
-class Notice:
+class NotificationStatus:
     """How far a site is: the row of the outbox that is least far. Without a ``state`` it can't be told at all."""
 
     app_id: str
@@ -56,7 +56,7 @@ class Receipt:
     person_id: int
     scope: str
     created_at: int
-    notices: list[Notice]
+    notices: list[NotificationStatus]
 
 
 def issue(
@@ -106,11 +106,11 @@ def find(connection: Connection, token: str, *, now: int) -> Receipt:
     query = _notices().select_from(receipt_sites).join(apps, apps.c.id == receipt_sites.c.app_id)
     query = query.outerjoin(deliveries, deliveries.c.id == receipt_sites.c.delivery_id)
     found = connection.execute(query.where(receipt_sites.c.receipt_id == row.id))
-    notices = [*untold, *(Notice(**each._mapping) for each in found)]
+    notices = [*untold, *(NotificationStatus(**each._mapping) for each in found)]
     return Receipt(row.person_id, row.scope, row.created_at, _least_far(notices))
 
 
-def unheard(connection: Connection, person_id: int) -> list[Notice]:
+def unconfirmed(connection: Connection, person_id: int) -> list[NotificationStatus]:
     """The sites that have not heard of a logout of this person's, whenever that was, nor of a later one."""
     untold = _untold(connection, person_id)
     query = _notices().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
@@ -118,10 +118,12 @@ def unheard(connection: Connection, person_id: int) -> list[Notice]:
     same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "webhook_url")]
     heard = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
     which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~heard)
-    return _least_far([*untold, *(Notice(**row._mapping) for row in connection.execute(query.where(*which)))])
+    return _least_far(
+        [*untold, *(NotificationStatus(**row._mapping) for row in connection.execute(query.where(*which)))]
+    )
 
 
-def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool]) -> list[Notice]:
+def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool]) -> list[NotificationStatus]:
     """The sites whose notices are not in the outbox yet.
 
     Asked before the outbox is: a site may be found in both, and is in one of them at any moment.
@@ -132,7 +134,7 @@ def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool])
     query = query.where(site_logins.c.person_id == person_id, awaits_notification(), *which)
     found = query.group_by(apps.c.id, apps.c.name)
     unknown = dict.fromkeys(_OF_DELIVERY)
-    return [Notice(**{**unknown, **row._mapping, "state": PENDING}) for row in connection.execute(found)]
+    return [NotificationStatus(**{**unknown, **row._mapping, "state": PENDING}) for row in connection.execute(found)]
 
 
 def _add(connection: Connection, receipt_id: int, app_id: str, delivery_ids: list[int]) -> None:
@@ -153,14 +155,14 @@ def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[
     return list(connection.execute(select(deliveries.c.id).where(*which, deliveries.c.state == PENDING)).scalars())
 
 
-def _least_far(notices: Iterable[Notice]) -> list[Notice]:
+def _least_far(notices: Iterable[NotificationStatus]) -> list[NotificationStatus]:
     """One for each site, by name; a site with several hooks is as far as the last of them."""
-    found: dict[str, Notice] = {}
+    found: dict[str, NotificationStatus] = {}
     for notice in notices:
         before = found.get(notice.app_id)
         found[notice.app_id] = notice if before is None else max(before, notice, key=_distance)
     return sorted(found.values(), key=lambda notice: notice.name)
 
 
-def _distance(notice: Notice) -> tuple[int, bool, int]:
+def _distance(notice: NotificationStatus) -> tuple[int, bool, int]:
     return -_OPEN_FIRST.index(notice.state), notice.failure is not None, notice.done_at or 0

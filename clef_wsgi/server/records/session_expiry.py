@@ -17,14 +17,14 @@ AT_ONCE = 100
 """How many are looked for in one step."""
 
 
-def expired(connection: Connection, *, now: int) -> list[tuple[int, int]]:
+def expired_sessions(connection: Connection, *, now: int) -> list[tuple[int, int]]:
     """Person and session of those whose time is up, and which nobody has ended."""
     over = (is_not_ended(), sessions.c.expires_at <= now)
     query = select(sessions.c.person_id, sessions.c.id).where(*over).order_by(sessions.c.expires_at).limit(AT_ONCE)
     return [(person_id, session_id) for person_id, session_id in connection.execute(query)]
 
 
-def end(database: Database, person_id: int, session_id: int, *, now: int) -> None:
+def expire(database: Database, person_id: int, session_id: int, *, now: int) -> None:
     """Ends one of them, in a transaction of its own: no two people are ever locked together."""
     with database.writing() as connection:
         people.lock(connection, person_id)

@@ -18,7 +18,7 @@ from clef_wsgi.server.records.sessions import MOST, is_active
 AT_ONCE = 10
 
 
-def end(database: Database, *, now: int) -> bool:
+def end_surplus(database: Database, *, now: int) -> bool:
     """End some sessions of one person who has too many, and return whether there may be more."""
     with database.reading() as connection:
         person_id = _who_has_too_many(connection, now)

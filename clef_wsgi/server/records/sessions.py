@@ -35,7 +35,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Browser:
+class ActiveSession:
     """What a person is shown of a living session. ``user_agent`` is whatever the browser said."""
 
     id: int
@@ -122,11 +122,13 @@ def touch(connection: Connection, session_id: int, *, now: int) -> None:
     connection.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
 
 
-def of_person(connection: Connection, person_id: int, *, now: int) -> list[Browser]:
+def of_person(connection: Connection, person_id: int, *, now: int) -> list[ActiveSession]:
     """Where a person is signed in, the newest first; no more than ``MOST``."""
     columns = [sessions.c[name] for name in ("id", "created_at", "seen_at", "expires_at", "address", "user_agent")]
     query = select(*columns).where(sessions.c.person_id == person_id, is_active(now))
-    return [Browser(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))]
+    return [
+        ActiveSession(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))
+    ]
 
 
 def end_by(connection: Connection, person_id: int, *, latest: int) -> None:

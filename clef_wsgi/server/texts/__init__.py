@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from clef_wsgi.server.texts.de import TEXTS as _DE
 from clef_wsgi.server.texts.en import TEXTS as _EN
 
@@ -15,3 +17,9 @@ def text(language: str, key: str, **values: object) -> str:
     :raises KeyError: there is no such sentence.
     """
     return _CATALOGUES[language][key].format(**values)
+
+
+def failure_text(language: str, failure: str) -> str:
+    """Return the sentence for a code of ``delivery.failures``; ``http_503`` and its like share one."""
+    found = re.fullmatch("http_([0-9]+)", failure)
+    return text(language, "failure_http", status=found[1]) if found else text(language, f"failure_{failure}")

@@ -71,10 +71,10 @@ def _log_out(step: Step) -> Response:
 
 def _everywhere(connection: Connection, session: Session, now: int) -> Ended:
     person_id = session.person.id
-    mark = global_logout.put(connection, person_id, now=now)
+    mark = global_logout.mark(connection, person_id, now=now)
     receipt = receipts.issue(connection, person_id, scope=receipts.EVERYWHERE, mark=mark, now=now)
     self_service.note(connection, session, "logout", f"person:{person_id}")
-    global_logout.begin(connection, person_id, now=now)
+    global_logout.first_step(connection, person_id, now=now)
     return Ended(receipt, is_here=True)
 
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request, send_file
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE
 from clef_wsgi.server.options import LOGO_TYPES
 from clef_wsgi.server.records import passkeys, people, receipts, sessions, site_logins
-from clef_wsgi.server.web.receipts.views import Line
+from clef_wsgi.server.web.receipts.lines import ReceiptLine
 from clef_wsgi.server.web.support import cookies, self_service, user_agents
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
@@ -32,7 +32,7 @@ def overview() -> Response:
         if session is None:
             return render("sign_in.html", login=None)
         person_id = session.person.id
-        notices = receipts.unheard(connection, person_id)
+        notices = receipts.unconfirmed(connection, person_id)
         return render(
             "account.html",
             session=session,
@@ -40,7 +40,7 @@ def overview() -> Response:
             sites=site_logins.of_person(connection, person_id),
             passkeys=passkeys.of_person(connection, person_id),
             browsers=sessions.of_person(connection, person_id, now=now),
-            unheard=[Line.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
+            unheard=[ReceiptLine.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
             device_of=user_agents.device,
             browser_of=user_agents.browser,
             session_lifetimes=SESSION_LIFETIMES,

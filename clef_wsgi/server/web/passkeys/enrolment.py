@@ -1,7 +1,7 @@
-"""The page behind a one-time link, on which a person makes a passkey: the first one, or the first after a loss.
+"""Enrol by a one-time link: register a person's first passkey, or the first after a loss.
 
 The link's secret is in the fragment, which browsers send to nobody; the page's script reads it and sends it
-here. Looking at a link does not spend it, so that no preview does: making the passkey does.
+here. Looking at a link does not consume it, so that no preview does: registering the passkey does.
 """
 
 from __future__ import annotations
@@ -14,16 +14,23 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
-from clef_wsgi.server.ceremonies import verification
-from clef_wsgi.server.ceremonies.verification import NewPasskey, PasskeyRefused
+from clef_wsgi.server.ceremonies.verification import PasskeyRefused
+from clef_wsgi.server.credentials import NewCredential
 from clef_wsgi.server.errors import LinkInvalid
-from clef_wsgi.server.records import audit, deactivation, enrolments, passkeys, people
+from clef_wsgi.server.records import deactivation, enrolments, passkeys, people
 from clef_wsgi.server.records.enrolments import Enrolment
-from clef_wsgi.server.web.passkeys.ceremony import begin_registration, proving, read_json, relying_party, take_answer
-from clef_wsgi.server.web.support import cookies, self_service
+from clef_wsgi.server.web.passkeys.ceremony import (
+    begin_registration,
+    ceremony_transaction,
+    consume_challenge,
+    finish_registration,
+    read_json,
+)
+from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, wants_json
+from clef_wsgi.server.web.support.self_service import note, read_names
 from clef_wsgi.server.web.support.user_agents import device_name
 
 blueprint = Blueprint("enrol", __name__, url_prefix="/enrol")
@@ -32,13 +39,13 @@ PURPOSE = "enrol"
 
 @blueprint.get("")
 def page() -> Response:
-    """The same for every link, since its secret is not sent with this."""
+    """Show the page, the same for every link, since no secret is sent with this."""
     return render("enrol.html")
 
 
 @blueprint.post("/look")
 def look() -> Response:
-    """Whom a link is for."""
+    """Answer whom a link is for."""
     limit("enrolment")
     with _known_links(), server().database.reading() as connection:
         found = enrolments.find(connection, _secret(read_json()), now=server().clock())
@@ -53,52 +60,44 @@ def look() -> Response:
 
 @blueprint.post("/options")
 def options() -> Response:
-    """A challenge for the passkey, which will carry the names as they are on the page now."""
+    """Begin the registration. The passkey will carry the names as they are on the page now."""
     limit("enrolment")
     body = read_json()
     with _known_links(), server().database.writing() as connection:
         found = enrolments.find(connection, _secret(body), now=server().clock())
-        first, last = self_service.read_names(body)
+        first, last = read_names(body)
         person = replace(found.person, first_name=first, last_name=last)
         return jsonify(begin_registration(connection, PURPOSE, person, enrolment_id=found.id))
 
 
 @blueprint.post("")
 def enrol() -> Response:
-    """The passkey. Spends the link, and signs the person in."""
+    """Finish the registration, consume the link, and sign the person in."""
     limit("enrolment")
     if not wants_json():
         raise PageError("no_script")
     body = read_json()
-    first, last = self_service.read_names(body)
-    answer, spent = take_answer(body.get("credential"), PURPOSE)
-    with _known_links(), proving() as connection:
+    first, last = read_names(body)
+    response, challenge = consume_challenge(body.get("credential"), PURPOSE)
+    with _known_links(), ceremony_transaction() as connection:
         found = enrolments.consume(connection, _secret(body), now=server().clock())
-        if found.id != spent.enrolment_id:
+        if found.id != challenge.enrolment_id:
             raise PasskeyRefused("other_link")
-        made = verification.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        credential = finish_registration(response, challenge)
         people.change(connection, found.person.id, first_name=first, last_name=last)
-        _take_in(connection, found, made)
+        _take_in(connection, found, credential)
     server().deliver_soon()  # a recovery logs out everywhere
     return jsonify(location="/")
 
 
-def _take_in(connection: Connection, found: Enrolment, made: NewPasskey) -> None:
+def _take_in(connection: Connection, found: Enrolment, credential: NewCredential) -> None:
     person_id, now = found.person.id, server().clock()
     if found.purpose == enrolments.RECOVER:
-        deactivation.drop_keys(connection, person_id, now=now)
+        deactivation.revoke_credentials(connection, person_id, now=now)
     name = device_name(request.user_agent.string)
-    passkey_id = passkeys.add(connection, person_id, made, name=name, now=now)
-    cookies.sign_in(connection, person_id=person_id, passkey_id=passkey_id)
-    audit.note(
-        connection,
-        actor=f"person:{person_id}",
-        action="enrol",
-        subject=f"passkey:{passkey_id}",
-        now=now,
-        address=cookies.request_address(),
-        purpose=found.purpose,
-    )
+    passkey_id = passkeys.add(connection, person_id, credential, name=name, now=now)
+    session = cookies.sign_in(connection, person_id=person_id, passkey_id=passkey_id)
+    note(connection, session, "enrol", f"passkey:{passkey_id}", purpose=found.purpose)
 
 
 @contextmanager

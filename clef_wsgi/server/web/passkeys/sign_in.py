@@ -1,7 +1,4 @@
-"""Signing in with a passkey, without a name: the passkey says whose it is.
-
-The page itself is drawn by login.py and account.py. Knows nothing of codes or sessions.
-"""
+"""Sign in with a discoverable credential: no name is typed, the passkey's user handle names its owner."""
 
 from __future__ import annotations
 
@@ -9,20 +6,20 @@ from flask import Blueprint, Response, jsonify, request
 
 from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Refused
-from clef_wsgi.server.records import audit
-from clef_wsgi.server.web.authorization.views import read_authorization_request, way_on
+from clef_wsgi.server.web.authorization.flow import next_url, read_request
 from clef_wsgi.server.web.passkeys.ceremony import (
     begin_authentication,
+    ceremony_transaction,
+    consume_challenge,
+    finish_authentication,
     log_refusal,
-    prove,
-    proving,
     read_json,
-    take_answer,
 )
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, error_page, wants_json
+from clef_wsgi.server.web.support.self_service import note
 
 blueprint = Blueprint("sign_in", __name__, url_prefix="/sign-in")
 PURPOSE = "sign_in"
@@ -30,30 +27,28 @@ PURPOSE = "sign_in"
 
 @blueprint.post("/options")
 def options() -> Response:
-    """A challenge, and whose it is for nobody knows yet."""
+    """Begin an authentication of nobody in particular."""
     limit("sign_in")
     return jsonify(begin_authentication(PURPOSE))
 
 
 @blueprint.post("")
 def sign_in() -> Response:
-    """The answer. Tells the page where to go on: back to the site whose login is in the query, or home."""
+    """Finish it. Answer with where the page goes on: to the site whose login is in the query, or home."""
     limit("sign_in")
     if not wants_json():  # the form itself was sent, by a browser that ran no script
         raise PageError("no_script")
-    answer, spent = take_answer(read_json().get("credential"), PURPOSE)
-    with proving() as connection:
-        login = read_authorization_request(connection) if request.query_string else None
-        passkey = prove(connection, answer, spent)
+    response, challenge = consume_challenge(read_json().get("credential"), PURPOSE)
+    with ceremony_transaction() as connection:
+        login = read_request(connection) if request.query_string else None
+        passkey = finish_authentication(connection, response, challenge)
         try:
             session = cookies.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
         except Refused:
             raise PageError("disabled", 403) from None
-        actor, subject = f"person:{passkey.person_id}", f"passkey:{passkey.id}"
-        now, address = server().clock(), cookies.request_address()
-        audit.note(connection, actor=actor, action="sign_in", subject=subject, now=now, address=address)
+        note(connection, session, "sign_in", f"passkey:{passkey.id}")
     server().deliver_soon()  # whoever was signed in here before is logged out
-    return jsonify(location=way_on(session, login) if login else "/")
+    return jsonify(location=next_url(session, login) if login else "/")
 
 
 @blueprint.app_errorhandler(PasskeyRefused)

@@ -13,7 +13,6 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy import Connection
 
 from clef_wsgi.server import names
-from clef_wsgi.server.ceremonies import verification
 from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import passkeys
@@ -22,11 +21,11 @@ from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.passkeys.ceremony import (
     begin_authentication,
     begin_registration,
-    prove,
-    proving,
+    ceremony_transaction,
+    consume_challenge,
+    finish_authentication,
+    finish_registration,
     read_json,
-    relying_party,
-    take_answer,
 )
 from clef_wsgi.server.web.support import cookies, self_service
 from clef_wsgi.server.web.support.context import server
@@ -68,14 +67,14 @@ def begin_to_add() -> Response:
 def add() -> Response:
     """Step three: the new passkey."""
     limit("sign_in")
-    answer, spent = take_answer(read_json().get("credential"), ADD)
-    with proving() as connection:
+    response, challenge = consume_challenge(read_json().get("credential"), ADD)
+    with ceremony_transaction() as connection:
         session = self_service.locked(connection)
-        if session.person.id != spent.person_id:
+        if session.person.id != challenge.person_id:
             raise PasskeyRefused("other_person")
-        made = verification.verify_registration(answer, relying_party(), challenge=spent.challenge)
+        credential = finish_registration(response, challenge)
         name, now = device_name(request.user_agent.string), server().clock()
-        passkey_id = passkeys.add(connection, session.person.id, made, name=name, now=now)
+        passkey_id = passkeys.add(connection, session.person.id, credential, name=name, now=now)
         self_service.note(connection, session, "passkey.add", f"passkey:{passkey_id}")
     return jsonify(location="/passkeys")
 
@@ -129,8 +128,8 @@ def _may_remove(passkey_id: int) -> str:
 @contextmanager
 def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
     """A transaction, and the session at hand, whose person has just signed for this purpose."""
-    answer, spent = take_answer(read_json().get("credential"), purpose)
-    with proving() as connection:
+    response, challenge = consume_challenge(read_json().get("credential"), purpose)
+    with ceremony_transaction() as connection:
         session = self_service.locked(connection)
-        prove(connection, answer, spent, expected=session.person)
+        finish_authentication(connection, response, challenge, expected=session.person)
         yield connection, session

@@ -29,8 +29,7 @@ from clef_wsgi.server.errors import (
 from clef_wsgi.server.records import apps, codes, confirmations, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.people import Person
-from clef_wsgi.server.web.support import cookies
-from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.context import request_address, server
 from clef_wsgi.server.web.support.guard import API
 from clef_wsgi.server.web.support.rate_limit import TooManyRequests
 
@@ -113,7 +112,7 @@ def _refused(refused: Refused) -> Response:
         if "proven_app" in g:
             server().limiter.hit("refused_calls_of_an_app", g.proven_app)
         else:
-            server().limiter.hit("refused_calls", cookies.request_address())
+            server().limiter.hit("refused_calls", request_address())
     except TooManyRequests as flood:
         return error(429, flood.retry_after)
     server().metrics.refused(type(refused))

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from flask import current_app
+from flask import current_app, request
 
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
@@ -14,6 +14,7 @@ from clef_wsgi.server.delivery import expedite
 from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Options
+from clef_wsgi.server.web.support.client_address import client_address
 from clef_wsgi.server.web.support.rate_limit import Limiter
 
 KEY = "clef"
@@ -21,7 +22,7 @@ Deliver = bool | Literal["elsewhere"]
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerContext:
     """What all requests share. ``clock()`` is in microseconds; ``deliver`` says where sites are told of logouts.
 
     ``places`` are for requests that wait until a site has heard.
@@ -34,7 +35,7 @@ class Server:
     metrics: Metrics
     worker: Worker
     deliver: Deliver
-    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.PLACES))
+    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.MAX_WAITING))
 
     def deliver_soon(self) -> None:
         """After the commit of a logout: it is not left to the next look. Harmless where others deliver, or nobody."""
@@ -42,6 +43,11 @@ class Server:
             self.worker.wake()
 
 
-def server() -> Server:
+def server() -> ServerContext:
     """The server of the request at hand."""
-    return cast("Server", current_app.extensions[KEY])
+    return cast("ServerContext", current_app.extensions[KEY])
+
+
+def request_address() -> str:
+    """Return the client address of the request at hand, behind a trusted proxy or not."""
+    return client_address(request.environ, server().options.proxies)

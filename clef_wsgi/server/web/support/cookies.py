@@ -20,8 +20,7 @@ from clef_wsgi.server.clock import DAY, SECOND
 from clef_wsgi.server.errors import SessionEnded
 from clef_wsgi.server.records import logouts, receipts, session_limit, sessions
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web.support.client_address import client_address
-from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.context import request_address, server
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _LONGEST = 400 * DAY  # browsers cut longer lives to this (RFC 6265bis, section 5.6.2)
@@ -93,11 +92,6 @@ def receipt_token() -> str:
 def keep_receipt(token: str) -> None:
     """The answer will hand that secret to this browser."""
     g.receipt_cookie = (token, receipts.LIFETIME // SECOND)
-
-
-def request_address() -> str:
-    """From where the request at hand came."""
-    return client_address(request.environ, server().options.proxies)
 
 
 def cookie_name(purpose: str) -> str:

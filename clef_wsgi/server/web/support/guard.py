@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 
 from clef_wsgi.base.urls import DEFAULT_PORTS, is_same_origin, origin_of
 from clef_wsgi.server.web.support import cookies
-from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.context import request_address, server
 from clef_wsgi.server.web.support.pages import PageError
 
 API = "/api/"
@@ -43,7 +43,7 @@ def limit(kind: str) -> None:
 
     :raises TooManyRequests: it is one too many.
     """
-    server().limiter.hit(kind, cookies.request_address())
+    server().limiter.hit(kind, request_address())
 
 
 def _check() -> None:

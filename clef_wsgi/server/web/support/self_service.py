@@ -15,7 +15,7 @@ from clef_wsgi.server.errors import SessionEnded, Unknown
 from clef_wsgi.server.records import audit, people, sessions
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.support import cookies
-from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.context import request_address, server
 from clef_wsgi.server.web.support.pages import PageError
 
 MAX_NAME = 64
@@ -51,7 +51,7 @@ def locked(connection: Connection) -> Session:
 
 def note(connection: Connection, session: Session, action: str, subject: str, **details: Any) -> None:
     """Writes into the audit what this person did."""
-    now, address = server().clock(), cookies.request_address()
+    now, address = server().clock(), request_address()
     actor = f"person:{session.person.id}"
     audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address, **details)
 

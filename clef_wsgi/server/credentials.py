@@ -1,0 +1,26 @@
+"""Plain values that a verified WebAuthn ceremony yields and storage keeps: no ceremony and no table is known here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class NewCredential:
+    """A credential that was just registered. ``public_key`` is a COSE key."""
+
+    credential_id: bytes = field(repr=False)
+    public_key: bytes = field(repr=False)
+    sign_count: int
+    backup_eligible: bool
+    backed_up: bool
+    transports: tuple[str, ...]
+    aaguid: str
+
+
+@dataclass(frozen=True)
+class AssertionResult:
+    """The authenticator data of a verified assertion, as far as it is kept."""
+
+    sign_count: int
+    backed_up: bool

@@ -1,0 +1,113 @@
+"""Check an authorization request and approve it: from the query of a page to the redirect URL with a code.
+
+No open redirect: a browser is never sent anywhere for an app or a redirect URL that is not registered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import quote_from_bytes
+
+from flask import request
+from sqlalchemy import Connection
+
+from clef_wsgi.base import authorization_request, redirect_rules
+from clef_wsgi.server.delivery import expedite
+from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
+from clef_wsgi.server.records import apps, codes
+from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.sessions import Session
+from clef_wsgi.server.web.support.context import server
+from clef_wsgi.server.web.support.pages import PageError
+from clef_wsgi.server.web.support.self_service import note
+
+_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
+
+
+@dataclass(frozen=True)
+class CheckedRequest:
+    """An authorization request whose app and redirect URL are registered. ``query`` is for the next step's address."""
+
+    app: App
+    redirect_url: str = field(repr=False)
+    state: str | None = field(repr=False)
+    code_challenge: str | None = field(repr=False)
+    query: str = field(repr=False)
+
+    @property
+    def site(self) -> str:
+        """Return the host that the browser goes back to, for people."""
+        return redirect_rules.host_of(self.redirect_url)
+
+
+def read_request(connection: Connection) -> CheckedRequest:
+    """Parse and check the authorization request in the query of the request at hand.
+
+    :raises PageError: the app is unknown, an address not allowed, a field is there twice, or PKCE is not S256.
+    """
+    raw = request.query_string
+    try:
+        asked = authorization_request.parse(raw)
+        app = apps.get(connection, asked.app_id)
+        for url in asked.redirect_urls:
+            app.check_redirect(url)
+    except authorization_request.InvalidChallenge:
+        raise PageError("invalid_login") from None
+    except (authorization_request.InvalidRequest, InvalidApp, InvalidRedirect):
+        raise PageError("invalid_redirect") from None
+    query = quote_from_bytes(raw, safe=_PRINTABLE)
+    return CheckedRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
+
+
+def approve(connection: Connection, session: Session, login: CheckedRequest) -> str:
+    """Issue a code for the person of ``session``, and return the redirect URL with it.
+
+    :raises PageError: they may not use that site, or were logged out meanwhile.
+    """
+    now = server().clock()
+    try:
+        code = codes.issue(connection, session=session, app=login.app, now=now, code_challenge=login.code_challenge)
+    except NotAllowed:
+        raise PageError("not_allowed", 403) from None
+    except (SessionEnded, Unknown):
+        raise PageError("logged_out", 403) from None
+    note(connection, session, "login", f"app:{login.app.id}")
+    return redirect_rules.with_answer(login.redirect_url, code, login.state)
+
+
+def next_url(session: Session, login: CheckedRequest) -> str:
+    """Return where somebody goes who has just signed in: back to the site, or to the warning of a pending logout.
+
+    A transaction of its own: who may not use that one site is signed in here all the same.
+    """
+    if is_late(session, login):
+        return late_url(login)
+    with server().database.writing() as connection:
+        return approve(connection, session, login)
+
+
+def is_late(session: Session, login: CheckedRequest) -> bool:
+    """Return whether a logout of this person is unconfirmed at the site, even after it was sent once more."""
+    shared = server()
+    if shared.deliver is False:
+        return False
+    return not expedite.wait_until_confirmed(
+        shared.database,
+        session.person.id,
+        login.app.id,
+        clock=shared.clock,
+        wake=shared.deliver_soon,
+        places=shared.places,
+    )
+
+
+def is_logout_confirmed(session: Session, login: CheckedRequest) -> bool:
+    """Return whether the site has confirmed all logouts of this person, without waiting for it."""
+    shared = server()
+    person_id, app_id = session.person.id, login.app.id
+    return expedite.is_confirmed(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
+
+
+def late_url(login: CheckedRequest) -> str:
+    """Return the address of the warning of a pending logout."""
+    return f"/iframes/late?{login.query}"
