@@ -1,4 +1,4 @@
-"""Plain values that a verified WebAuthn ceremony yields and storage keeps: no ceremony and no table is known here."""
+"""Values that a verified WebAuthn ceremony returns and storage keeps, so that neither imports the other."""
 
 from __future__ import annotations
 

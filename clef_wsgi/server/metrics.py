@@ -1,7 +1,7 @@
-"""Figures for Prometheus: what this process counted, and what stands in the database.
+"""Metrics for Prometheus: counters of this process, and gauges from the database.
 
 Each server has a registry of its own. Every label comes from a closed list: the names of refusals and of
-outcomes. Knows nothing of who may read the figures.
+outcomes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONFIRMED = "confirmed"
 
 
 class Metrics:
-    """What one server counts, in this process."""
+    """The counters of one server, in this process."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._registry = CollectorRegistry()
@@ -41,34 +41,34 @@ class Metrics:
         self._registry.register(_Backlog(database, clock))
 
     def logged_in(self) -> None:
-        """A site exchanged a code."""
+        """Count a code that a site exchanged."""
         self._logins.inc()
 
     def refused(self, reason: str | type[Refused]) -> None:
-        """A request was refused: the key of the page that says so, or the class of the refusal."""
+        """Count a refused request, by the key of its error page or the class of its refusal."""
         name = reason if isinstance(reason, str) else re.sub(r"(?<!^)(?=[A-Z])", "_", reason.__name__).lower()
         self._refusals.labels(name).inc()
 
     def delivered(self, outcome: str, seconds_since_tap: float) -> None:
-        """A site was told, or was not; the outbox's word for how it went."""
+        """Count an attempt, by the outbox's word for how it went."""
         self._deliveries.labels(outcome).inc()
         if outcome == CONFIRMED:
             self._seconds.observe(seconds_since_tap)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _Backlog(Collector):
-    """The database's own figures: the same from every process."""
+    """Gauges of the database: the same from every process."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing is asked when it is registered."""
+        """Yield nothing: no query is made at registration."""
         yield from ()
 
     def collect(self) -> Iterator[Metric]:

@@ -23,7 +23,8 @@ from clef_wsgi.server.commands import restoring
 from clef_wsgi.server.database import engine
 from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
 from clef_wsgi.server.delivery.call import AttemptResult
-from clef_wsgi.server.delivery.worker import Pace, Worker
+from clef_wsgi.server.delivery.slots import Pace
+from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.errors import DatabaseUnavailable, InvalidLogoutToken
 from clef_wsgi.server.records import confirmations, deactivation, logouts, outbox, people
 from clef_wsgi.server.records.outbox import Notification

@@ -361,7 +361,7 @@ def test_a_site_that_is_busy(told: Told, wish: str) -> None:
         told.until(1, attempts=0, failure=None, state="pending")
         assert NOON + SECOND <= told.row.next_at <= NOON + 1.5 * SECOND
         assert told.line() == ("is being told", "")
-        assert worker._troubled == set()
+        assert worker._slots.failing == set()
         told.server.clock.advance(0.999)
         threading.Event().wait(ONCE)
         told.until(1)

@@ -63,7 +63,7 @@ def ann(server: Server) -> Person:
 @pytest.fixture
 def only_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies right after the mark, before anything else of the logout is written."""
-    monkeypatch.setattr(global_logout, "begin", lambda *_, **__: None)
+    monkeypatch.setattr(global_logout, "first_step", lambda *_, **__: None)
 
 
 def crowd(server: Server, person: Person, number: int, *, created_at: int = NOON) -> list[int]:
@@ -328,7 +328,7 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
         wiki_left = server.count(site_logins, site_logins.c.app_id == wiki.app_id, site_logins.c.ended_at.is_(None))
         assert global_logout.next_step(server.database, now=server.clock())
         assert before - untold(server) <= global_logout.ROWS_AT_ONCE
-        assert server.count(deliveries) - rows <= global_logout.NOTICES_AT_ONCE
+        assert server.count(deliveries) - rows <= global_logout.NOTIFICATIONS_AT_ONCE
         before, rows = untold(server), server.count(deliveries)
         is_told = server.count(deliveries, deliveries.c.app_id == wiki.app_id) > 0
         assert not (is_told and wiki_left > global_logout.ROWS_AT_ONCE)
@@ -389,7 +389,7 @@ def test_a_step_that_fails_leaves_nothing_half_done(
             raise RuntimeError("the process dies here")
         return tell(*arguments, **options)
 
-    monkeypatch.setattr(outbox, "tell", fails)
+    monkeypatch.setattr(outbox, "notify", fails)
     with suppress(RuntimeError):
         steps(server)
     assert (server.count(deliveries), untold(server)) == (20, 580), "the first step, and nothing of the second"

@@ -24,7 +24,8 @@ import webtest
 import clef_wsgi
 from clef_wsgi.server import Limits
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.delivery.worker import Pace, Worker
+from clef_wsgi.server.delivery.slots import Pace
+from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.web.support.context import KEY
 from support.login_server import Browser, FakeClock, Server, Site, make_server
 from support.services import served

@@ -90,7 +90,8 @@ def serve(settings: Mapping[str, Any]) -> None:
 
     from clef_wsgi.server import Limits, create_app
     from clef_wsgi.server.clock import system_clock
-    from clef_wsgi.server.delivery.worker import Pace, Worker
+    from clef_wsgi.server.delivery.slots import Pace
+    from clef_wsgi.server.delivery.worker import Worker
 
     app = create_app(
         origin=settings["origin"],

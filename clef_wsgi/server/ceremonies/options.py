@@ -1,7 +1,4 @@
-"""What browsers are asked for in the two WebAuthn ceremonies: passkeys that need no name, and a verified person.
-
-Knows nothing of answers.
-"""
+"""Options of the WebAuthn registration and authentication ceremonies: discoverable credential, user verification."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ ALGORITHMS = [
 
 @dataclass(frozen=True)
 class RelyingParty:
-    """This server, as browsers and passkeys know it."""
+    """This server as the WebAuthn relying party."""
 
     id: str
     origin: str
@@ -48,9 +45,9 @@ def registration_options(
     display_name: str,
     known: Iterable[bytes] = (),
 ) -> dict[str, Any]:
-    """What ``navigator.credentials.create()`` is asked for: a passkey that needs no name to sign in with.
+    """Return options for ``navigator.credentials.create()`` (WebAuthn 3, section 5.4).
 
-    :param known: ids of the person's passkeys, so that no authenticator holds two.
+    :param known: ids of the person's credentials, so that no authenticator holds two.
     """
     return _as_json(
         webauthn.generate_registration_options(
@@ -73,9 +70,9 @@ def registration_options(
 
 
 def assertion_options(rp: RelyingParty, *, challenge: bytes, allowed: Iterable[bytes] = ()) -> dict[str, Any]:
-    """What ``navigator.credentials.get()`` is asked for.
+    """Return options for ``navigator.credentials.get()`` (WebAuthn 3, section 5.5).
 
-    :param allowed: ids of the passkeys that will do; none given: the person chooses.
+    :param allowed: ids of the credentials that will do; none for a discoverable credential.
     """
     return _as_json(
         webauthn.generate_authentication_options(

@@ -1,9 +1,8 @@
-"""The two WebAuthn ceremonies: whether what a browser answers proves anything.
+"""Verify WebAuthn responses: registrations and assertions (WebAuthn 3, sections 7.1 and 7.2).
 
-py_webauthn checks signature, challenge, origin, RP id and flags. What it leaves to its caller is here, too:
-cross-origin use, backup eligibility, the length of an id, the form of a public key, the sign count; who the
-passkey belongs to and whether a challenge was given out is in ``records/``. What is asked is in
-ceremony_options.py. Knows nothing of databases and pages.
+py_webauthn checks signature, challenge, origin, RP id and flags. What it leaves to its caller is checked here:
+cross-origin use, backup eligibility, the length of an id, the form of a public key, the sign count. The caller
+checks the owner, and that the challenge was issued.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _TRANSPORTS = {transport.value for transport in AuthenticatorTransport}
 
 
 class PasskeyRefused(Refused):
-    """A ceremony proved nothing. ``reason`` is a short code for the log; people are told no details."""
+    """A ceremony proved nothing. ``reason`` is a short code for the log; people are shown no details."""
 
     message = "The passkey was not accepted."
 
@@ -60,7 +59,7 @@ class SignCountFell(PasskeyRefused):
 
 @dataclass(frozen=True)
 class CredentialResponse:
-    """What a browser sent: read, and not believed yet. ``challenge`` says which question it answers."""
+    """A response of a browser: parsed, not verified. ``challenge`` is the one it claims to answer."""
 
     credential: dict[str, Any] = field(repr=False)
     client_data: dict[str, Any] = field(repr=False)
@@ -69,13 +68,13 @@ class CredentialResponse:
 
     @property
     def user_handle(self) -> bytes | None:
-        """Whose passkey it says it is, where it says so."""
+        """Return the user handle, if the response has one."""
         given = self.credential["response"].get("userHandle")
         return None if given is None else _decoded(given)
 
 
 def read_response(credential: object) -> CredentialResponse:
-    """Reads what a browser sent, as far as to know which challenge it answers.
+    """Parse a response as far as to know which challenge it answers.
 
     :raises PasskeyRefused: it is not of that form.
     """
@@ -90,10 +89,10 @@ def read_response(credential: object) -> CredentialResponse:
 
 
 def verify_registration(answer: CredentialResponse, rp: RelyingParty, *, challenge: bytes) -> NewCredential:
-    """The passkey that was made.
+    """Verify a registration response and return the new credential (WebAuthn 3, section 7.1).
 
-    :param challenge: the one that was spent for this answer.
-    :raises PasskeyRefused: it was not made for this server just now, by a verified person, in a usable form.
+    :param challenge: the one that was consumed for this response.
+    :raises PasskeyRefused: not made for this server just now, without user verification, or of no usable form.
     """
     _check_not_embedded(answer)
     with _refusing("not_verified"):
@@ -129,11 +128,11 @@ def verify_assertion(
     sign_count: int,
     backup_eligible: bool,
 ) -> AssertionResult:
-    """What the passkey with this record said.
+    """Verify an assertion against a credential record (WebAuthn 3, section 7.2).
 
-    :param challenge: the one that was spent for this answer.
+    :param challenge: the one that was consumed for this response.
     :raises SignCountFell: only that is wrong.
-    :raises PasskeyRefused: it was not used for this server just now, by a verified person.
+    :raises PasskeyRefused: not made for this server just now, or without user verification.
     """
     _check_not_embedded(answer)
     with _refusing("not_verified"):
@@ -156,15 +155,15 @@ def verify_assertion(
 
 
 def _check_not_embedded(answer: CredentialResponse) -> None:
-    """A ceremony inside another site's frame is none of ours (WebAuthn 3, section 13.4.9)."""
+    """Refuse a ceremony inside another site's frame (WebAuthn 3, section 13.4.9)."""
     if answer.client_data.get("crossOrigin", False) is not False or "topOrigin" in answer.client_data:
         raise PasskeyRefused("cross_origin")
 
 
 def _check_attestation(answer: CredentialResponse) -> None:
-    """None was asked for, so no certificate is ever read; a self-signed statement may be left by browsers.
+    """Refuse attestation other than none and self: none was asked for, so no certificate is ever read.
 
-    So says WebAuthn 3, section 5.1.3, of the preference "none".
+    Browsers may leave a self attestation under the preference "none" (WebAuthn 3, section 5.1.3).
     """
     attestation = parse_attestation_object(_decoded(answer.credential["response"]["attestationObject"]))
     is_self_signed = attestation.fmt == "packed" and attestation.att_stmt.x5c is None
@@ -173,7 +172,7 @@ def _check_attestation(answer: CredentialResponse) -> None:
 
 
 def _check_public_key(public_key: bytes) -> None:
-    """A key that can't verify anything, or takes long to, is refused when it comes and not when it is used."""
+    """Refuse a key that can't verify anything, or takes long to, at registration and not at its first use."""
     decoded = decode_credential_public_key(public_key)
     key = decoded_public_key_to_cryptography(decoded)  # raises for a point that is off the curve
     if isinstance(key, RSAPublicKey):
@@ -198,7 +197,7 @@ def _transports(answer: CredentialResponse) -> tuple[str, ...]:
 
 @contextmanager
 def _refusing(reason: str) -> Iterator[None]:
-    """Whatever goes wrong inside is a refusal: parsers of foreign bytes raise all kinds of errors."""
+    """Turn any exception into a refusal: parsers of foreign bytes raise all kinds of errors."""
     try:
         yield
     except PasskeyRefused:

@@ -1,1 +1,1 @@
-"""The database: its tables, how it is opened, and how it grows."""
+"""The database: its tables, how it is opened, and how it is migrated."""

@@ -1,4 +1,4 @@
-"""Copies a SQLite database while it is in use. Knows nothing of its tables."""
+"""Copy a SQLite database while it is in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Writes a consistent copy of ``source`` to the new file ``target``, mode 0600.
+    """Write a consistent copy of ``source`` to the new file ``target``, mode 0600.
 
     :raises FileExistsError: ``target`` is there already.
     :raises OSError: it can't be written.

@@ -1,8 +1,7 @@
-"""Opens a database, SQLite or PostgreSQL, and hands out transactions that behave alike on both.
+"""Open a database, SQLite or PostgreSQL, and hand out transactions that behave alike on both.
 
 ``writing()`` is exclusive from its first moment on SQLite (``BEGIN IMMEDIATE``); on PostgreSQL it is READ
-COMMITTED, and who touches a person's logins locks the person first (``records.people.lock``). Knows nothing
-of what the tables mean.
+COMMITTED, and who touches a person's logins locks the person first (``records.people.lock``).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ BUSY_SECONDS = 5
 
 
 CHECKPOINT_SECONDS = 0.5
-"""How long a checkpoint waits for those who read; the next one will do what is left."""
+"""How long a checkpoint waits for readers; the next one does what is left."""
 
 _UNREADABLE = (
     "database: the address can't be read. A port is a number, and of a user's name or password "
@@ -39,7 +38,7 @@ _UNREADABLE = (
 
 
 class Database:
-    """One database, shared by the threads of a process; a forked process opens connections of its own.
+    """A database, shared by the threads of a process; a forked process opens connections of its own.
 
     :param where: a file, ``sqlite:///file``, or ``postgresql://user@host/name``.
     :raises ConfigurationError: when it can be neither.
@@ -53,12 +52,12 @@ class Database:
 
     @property
     def dialect(self) -> str:
-        """``sqlite`` or ``postgresql``."""
+        """Return ``sqlite`` or ``postgresql``."""
         return self._engine.dialect.name
 
     @contextmanager
     def writing(self, *, wait_seconds: float | None = None) -> Iterator[Connection]:
-        """A transaction, committed at the end, rolled back by any exception.
+        """Open a transaction, committed at the end, rolled back by any exception.
 
         :param wait_seconds: how long it waits on SQLite for another one to end, in this process or outside, if not
             ``BUSY_SECONDS``.
@@ -75,7 +74,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that changes nothing. Waits for nobody on SQLite.
+        """Open a transaction that changes nothing. Waits for nobody on SQLite.
 
         :raises DatabaseUnavailable: it can't be reached.
         """
@@ -83,7 +82,7 @@ class Database:
             yield connection
 
     def checkpoint(self) -> None:
-        """Move what stands beside a SQLite file, in its ``-wal``, into the file itself, as far as nobody reads it.
+        """Move a SQLite file's ``-wal`` into the file itself, as far as nobody reads it.
 
         It never fails: what was committed is safe where it is, and SQLite does the same later.
         """
@@ -95,13 +94,12 @@ class Database:
             raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Lets all connections go. The database opens again by itself when it is used."""
+        """Close all connections. The database opens again by itself when it is used."""
         self._engine.dispose()
 
     @contextmanager
     def _own_turn(self, seconds: float | None) -> Iterator[None]:
-        """SQLite has one writer at a time. Its own wait asks again in ever longer steps, in which newcomers go
-        first: so the threads of one process wait here, where who is next goes on at once."""
+        """Queue the writers of this process. SQLite's own wait polls in longer and longer steps: newcomers go first."""
         if self.path is None:
             yield
             return
@@ -163,7 +161,7 @@ def _sqlite(path: Path) -> Engine:
 
 
 def _create_private(path: Path) -> None:
-    """The file exists from its first moment with mode 0600; SQLite gives the files beside it the same."""
+    """Create the file with mode 0600 from its first moment; SQLite gives the files beside it the same."""
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
@@ -181,7 +179,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _has_wal(cursor: sqlite3.Cursor, deadline: float) -> bool:
-    """Of several processes that turn a new file to WAL at once, SQLite refuses all but one, without waiting."""
+    """Turn WAL on, and return whether it is. SQLite refuses all but one process that does so, without waiting."""
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:

@@ -1,7 +1,7 @@
-"""Makes the tables, and brings those of an older version up to date, step by numbered step.
+"""Create the tables, or migrate those of an older version, step by numbered step.
 
 Runs at every start, one process at a time, in one transaction: the database is of one version or of the next,
-never between. An older SQLite database is copied first. What the tables are is in schema.py.
+never between. An older SQLite database is copied first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from clef_wsgi.server.database.steps import STEPS, Step
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
 
 PATIENCE_SECONDS = 60
-"""How long a process that starts waits for another one that brings the tables up to date."""
+"""How long a process that starts waits for another one that migrates."""
 
 _LOCK = 0x636C6566  # any number of ours: PostgreSQL's advisory locks go by number
 _log = logging.getLogger(__name__)
 
 
 def open_database(where: str | Path) -> Database:
-    """Opens a database and brings it up to date.
+    """Open a database and bring it up to date.
 
     :raises ConfigurationError: it can't be used; :class:`DatabaseTooNew` if a newer version wrote it.
     :raises DatabaseUnavailable: it can't be reached.
@@ -42,7 +42,7 @@ def open_database(where: str | Path) -> Database:
 
 
 def migrate(database: Database, *, version: int = schema.VERSION, steps: Mapping[int, Step] = STEPS) -> None:
-    """Brings the tables to ``version``.
+    """Bring the tables to ``version``.
 
     :raises DatabaseTooNew: they are of a newer one; nothing is changed.
     :raises ConfigurationError: there are tables of something else.
@@ -63,7 +63,7 @@ def migrate(database: Database, *, version: int = schema.VERSION, steps: Mapping
 
 
 def _lock(connection: Connection) -> None:
-    """One process at a time; the others wait, and then find nothing to do. SQLite has waited already."""
+    """Let one process at a time through; the others then find nothing to do. SQLite has waited already."""
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _LOCK})
@@ -93,7 +93,7 @@ def _climb(connection: Connection, found: int, version: int, steps: Mapping[int,
 
 
 def _save_copy(database: Database, found: int) -> None:
-    """A copy beside the file. The lock is held by now, so that what is copied is the version before."""
+    """Copy a SQLite file beside itself. The lock is held by now, so that what is copied is the version before."""
     if database.path is None:
         _log.warning("The database changes from version %d; PostgreSQL is not copied first, use pg_dump.", found)
         return

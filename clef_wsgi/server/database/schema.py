@@ -1,8 +1,7 @@
 """The tables, one schema for SQLite and PostgreSQL.
 
 Time is whole microseconds, UTC. ``*_hash`` is the SHA-256 of 256 random bits: no secret stands here in the
-clear, but for the token of a logout that is not confirmed yet, which every retry must carry. What the columns
-mean to a login is in ``records/``.
+clear, but for the token of a logout that is not confirmed yet, which every attempt must carry.
 """
 
 from __future__ import annotations
@@ -299,7 +298,7 @@ audit = Table(
 )
 
 AUDIT_KEPT_FROM = "audit_kept_from"
-"""The setting that lets lines of before a moment go: within the transaction that drops them alone, see audit.py."""
+"""The setting that lets audit entries of before a moment be dropped, within that transaction alone: see audit.py."""
 
 _MAY_GO = "EXISTS (SELECT 1 FROM settings WHERE name = 'audit_kept_from' AND OLD.at < CAST(value AS BIGINT))"
 
@@ -316,4 +315,4 @@ APPEND_ONLY = {
         "CREATE TRIGGER audit_refuse BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_refuse()",
     ],
 }
-"""What makes the audit append-only, for each dialect."""
+"""Statements that make the audit append-only, for each dialect."""

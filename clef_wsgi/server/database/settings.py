@@ -1,4 +1,4 @@
-"""What a database remembers about its server. Some of it is chosen at the first start, and the same ever after."""
+"""Settings that a database keeps of its server. Some are chosen at the first start, and fixed ever after."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ORIGIN = "origin"
 
 
 def read(connection: Connection, name: str) -> str | None:
-    """The value of a setting, ``None`` where there is none."""
+    """Return the value of a setting, ``None`` where there is none."""
     return connection.execute(select(_settings.c.value).where(_settings.c.name == name)).scalar()
 
 
 def write(connection: Connection, name: str, value: str) -> None:
-    """Sets a setting, whatever it was. Of processes that start at once, the last one is right."""
+    """Set a setting, whatever it was. Of processes that start at once, the last one is right."""
     row = _row(connection, name, value)
     connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
 
 def forget(connection: Connection, name: str) -> None:
-    """Takes a setting away."""
+    """Delete a setting."""
     connection.execute(delete(_settings).where(_settings.c.name == name))
 
 
 def fix_rp_id(connection: Connection, rp_id: str) -> None:
-    """Stores the domain of the passkeys at the first start.
+    """Store the RP id of the passkeys at the first start.
 
     :raises ConfigurationError: another one is stored: no passkey would work any more.
     """

@@ -1,1 +1,1 @@
-"""Tells the sites of logouts: when, how, and what counts as heard. Knows nothing of pages."""
+"""Back-channel logout: deliver notifications to the webhooks of relying parties until they confirm."""

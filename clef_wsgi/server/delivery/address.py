@@ -1,7 +1,7 @@
-"""Whether an address means the same machine to everybody, or one of the server's own surroundings.
+"""Guard webhook calls against SSRF: tell public addresses from those of the server's own surroundings.
 
-Hooks are called from inside a network that others may not reach: an address there is refused, unless the
-administrator allowed it for that site. Knows nothing of names, sites or sockets.
+Webhooks are called from inside a network that others may not reach: an address there is refused, unless the
+administrator allowed it for that site.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LAST_32_BITS = 0xFFFFFFFF
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is neither private, loopback, link-local, shared (CGNAT), multicast nor reserved.
+    """Return whether an address is neither private, loopback, link-local, shared (CGNAT), multicast nor reserved.
 
     An IPv4 address inside of an IPv6 one counts for itself, since a router or the system may send it there.
     """
@@ -41,12 +41,12 @@ def is_public(address: Address) -> bool:
 
 
 def _is_isatap(address: ipaddress.IPv6Address) -> bool:
-    """It leads to the IPv4 address in its last half, by whatever router knows the prefix."""
+    """Return whether any router that knows the prefix leads to the IPv4 address in the last half."""
     return int(address) >> 32 & _LAST_32_BITS in _ISATAP
 
 
 def parsed(text: str) -> Address:
-    """An address as the system writes it, without the zone of a link-local one; a mapped one is IPv4's.
+    """Parse an address as the system writes it, without the zone of a link-local one; a mapped one becomes IPv4.
 
     :raises ValueError: it is none.
     """
@@ -55,7 +55,7 @@ def parsed(text: str) -> Address:
 
 
 def _embedded(address: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address inside: mapped and compatible (RFC 4291, section 2.5.5), NAT64 (RFC 6052), 6to4, Teredo."""
+    """Return the IPv4 address inside: mapped, compatible (RFC 4291, section 2.5.5), NAT64 (RFC 6052), 6to4, Teredo."""
     if not isinstance(address, ipaddress.IPv6Address):
         return None
     if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):

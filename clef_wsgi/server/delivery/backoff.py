@@ -1,4 +1,4 @@
-"""When a site that did not hear is tried again. Pure arithmetic; knows nothing of sites or databases."""
+"""Compute the back-off of failed attempts: first delays, then exponential with jitter, for three days."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 
 FIRST_DELAYS = (1 * SECOND, 5 * SECOND, 15 * SECOND, 60 * SECOND)
 PERIOD = 3 * DAY
-"""How long a notice is tried."""
+"""How long a notification is attempted."""
 
 LONGEST_DELAY = HOUR
 """Also the most that a site's ``Retry-After`` is believed."""
 
 BUSY_DELAY = SECOND
-"""When a site is asked again that has no room for a moment; up to half of it more, so that not all come at once."""
+"""The delay of a busy site; up to half of it more, so that not all come at once."""
 
 _JITTER = 0.2
 _MOST_DOUBLINGS = 10
@@ -32,24 +32,24 @@ def next_try(
     retry_after: str | None = None,
     draw: Callable[[], float] = random.random,
 ) -> int | None:
-    """When to try next, in microseconds; ``None`` where it is time to give up.
+    """Return the time of the next attempt, in microseconds; ``None`` gives up.
 
-    :param attempts: how often it was tried, the last time just now.
-    :param retry_after: the site's own wish, as its header has it.
-    :param draw: a number from 0 to 1, so that sites that fell ill together are not asked together for ever.
+    :param attempts: how many there were, the last one just now.
+    :param retry_after: the header of the site's answer.
+    :param draw: a number from 0 to 1: jitter.
     """
     at = now + max(_delay(attempts, draw()), wished_delay(retry_after, now))
     return at if at <= first_tried_at + PERIOD else None
 
 
 def next_try_of_busy(*, now: int, first_tried_at: int, draw: Callable[[], float] = random.random) -> int | None:
-    """Return when to try a site next that was busy; ``None`` where it was busy for so long that it has to count."""
+    """Return the time of the next attempt at a busy site; ``None`` where it was busy so long that it has to count."""
     at = now + int(BUSY_DELAY * (1 + draw() / 2))
     return at if at <= first_tried_at + PERIOD else None
 
 
 def wished_delay(retry_after: str | None, now: int) -> int:
-    """What ``Retry-After`` asks for, seconds or a date (RFC 9110, section 10.2.3), within bounds; else 0."""
+    """Parse ``Retry-After``, seconds or a date (RFC 9110, section 10.2.3), within bounds; else 0."""
     text = (retry_after or "").strip()
     if re.fullmatch("[0-9]{1,10}", text):
         return min(int(text) * SECOND, LONGEST_DELAY)

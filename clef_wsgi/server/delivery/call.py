@@ -1,7 +1,7 @@
-"""One notice to one hook: the form ``logout_token=...`` and nothing else (Clef wire protocol, section 4).
+"""Send one notification to one webhook: the form ``logout_token=...`` (Clef wire protocol, section 4).
 
-2xx and 3xx are answers; the body means nothing. No redirect is followed, no cookie, proxy or ``.netrc`` is known
-here, and certificates are verified. Knows nothing of when or why, nor whether the site understood.
+2xx and 3xx are answers; the body means nothing. No redirect is followed, no cookie, proxy or ``.netrc`` is used,
+and certificates are verified.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.address import is_public, parsed
 
 CALL_SECONDS = 10.0
-"""For a whole call: the site asks back meanwhile, and writes down who is logged out."""
+"""For a whole call: the site exchanges the token meanwhile, and records the logout."""
 
 MAX_BODY = 64 * 1024
-"""Bytes of an answer that are read, for manners; what they say is not looked at."""
+"""Bytes of an answer that are read, so that no site is cut off while it writes; they are not looked at."""
 
 
 @dataclass(frozen=True)
 class AttemptResult:
-    """What became of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text.
+    """The result of a call: the HTTP status, or why there is none. ``retry_after`` is the header's text.
 
     ``connected`` is whether a connection was made, where there is no status.
     """
@@ -42,12 +42,12 @@ class AttemptResult:
 
     @property
     def is_answered(self) -> bool:
-        """2xx or 3xx. Whether the site understood is told by its exchange."""
+        """Return whether the status is 2xx or 3xx. That alone confirms nothing."""
         return self.failure is None
 
     @property
     def is_busy(self) -> bool:
-        """503, and it has room again in a moment: that is no trouble of the site's."""
+        """Return whether the site answered 503 and asked for another attempt within two seconds: no failure."""
         return self.status == 503 and re.fullmatch("0*[0-2]", (self.retry_after or "").strip()) is not None
 
 
@@ -64,9 +64,9 @@ def call(
     context: ssl.SSLContext | None = None,
     **resolve: Callable[..., list[tuple[object, ...]]],
 ) -> AttemptResult:
-    """Sends one notice, once. Raises nothing: every way to fail is an outcome.
+    """Send one notification, once. Raises nothing: every way to fail is a result.
 
-    :param allow_private: whether the hook may be in a private network, or on this machine.
+    :param allow_private: whether the webhook may be in a private network, or on this machine (SSRF).
     :param seconds: for the whole call, from name look-up to the answer's header.
     :param context: whose certificates are trusted, if not those of :func:`trusted`.
     """
@@ -79,7 +79,7 @@ def call(
 
 @functools.lru_cache(maxsize=1)
 def trusted() -> ssl.SSLContext:
-    """The usual authorities, and whatever else this machine trusts (``SSL_CERT_FILE`` is obeyed)."""
+    """Return a context with the usual authorities, and those this machine trusts (``SSL_CERT_FILE`` is obeyed)."""
     context = ssl.create_default_context()
     context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     return context
@@ -120,7 +120,7 @@ def _post(
 def _connected(
     exchange: Exchange[AttemptResult], url: SplitResult, context: ssl.SSLContext | None
 ) -> http.client.HTTPConnection:
-    """With a socket already, so that ``http.client`` never connects to anything by itself."""
+    """Return a connection with a socket already, so that ``http.client`` never connects to anything by itself."""
     host, is_tls = url.hostname or "", url.scheme == "https"
     port = url.port or (443 if is_tls else 80)
     context = (context or trusted()) if is_tls else None

@@ -1,7 +1,7 @@
-"""A site that has yet to hear of a logout is told out of turn, because somebody is about to sign in there.
+"""Deliver a pending logout immediately, and wait briefly for it, when its user is about to log in to that site.
 
-Few wait for that in their request, since each holds a thread of the server; all others are told at once that the
-site has not heard, and their page asks. Whoever delivers does the telling, in this process or elsewhere.
+Few requests wait, since each holds a thread of the server; all others are answered at once that the logout is
+unconfirmed, and their page polls. The worker sends it, in this process or elsewhere.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from clef_wsgi.server.records import outbox
 
 WAIT_SECONDS = 2.0
 MAX_WAITING = 2
-"""How many wait at a time, in one process."""
+"""How many requests wait at a time, in one process."""
 
 REST_US = 5 * SECOND
-"""How long a site is left alone after a try, while a page asks and asks."""
+"""How long a site is left alone after an attempt, while a page polls; microseconds."""
 
 _LOOK_SECONDS = 0.05
 
@@ -34,9 +34,9 @@ def wait_until_confirmed(
     places: threading.Semaphore,
     seconds: float = WAIT_SECONDS,
 ) -> bool:
-    """Return whether a site has heard of all logouts of a person, waiting a moment for it if there is a place.
+    """Return whether a site has confirmed all logouts of a person, waiting briefly if few others do.
 
-    :param wake: tells the worker that there is something to do.
+    :param wake: wakes the worker.
     """
     if not _has_unconfirmed(database, person_id, app_id):
         return True
@@ -55,7 +55,7 @@ def wait_until_confirmed(
 
 
 def is_confirmed(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
-    """Return the same without waiting, for a page that asks again and again. The site is tried again now and then."""
+    """Return the same without waiting, for a page that polls; expedites the notification now and then."""
     if not _has_unconfirmed(database, person_id, app_id):
         return True
     _expedite(database, person_id, app_id, clock, wake, rest_us=REST_US)
@@ -65,7 +65,7 @@ def is_confirmed(database: Database, person_id: int, app_id: str, *, clock: Cloc
 def _expedite(
     database: Database, person_id: int, app_id: str, clock: Clock, wake: Callable[[], None], rest_us: int = 0
 ) -> None:
-    """Writes only where that changes anything: many may press at once."""
+    """Write only where that changes anything: many may press at once."""
     now = clock()
     with database.reading() as connection:
         if not outbox.can_expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us):

@@ -17,5 +17,5 @@ CODES = (TIMEOUT, CONNECTION, NO_ADDRESS, REFUSED_ADDRESS, TLS, NOT_ASKED, ANSWE
 
 
 def of_status(status: int) -> str:
-    """The code for an answer that was neither 2xx nor 3xx."""
+    """Return the code for an answer that was neither 2xx nor 3xx."""
     return f"{HTTP}_{status}"

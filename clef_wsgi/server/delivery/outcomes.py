@@ -1,4 +1,4 @@
-"""What becomes of a row when its call has ended, or the wait for the site's exchange. Makes no call itself."""
+"""Decide what becomes of a row after its attempt, or after the wait for its exchange: confirmed, later, or given up."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ DeliveryEvent = tuple[str, float]
 def save(
     connection: Connection, notification: Notification, outcome: AttemptResult, *, now: int, wait_us: int
 ) -> DeliveryEvent | None:
-    """Write down how a call ended.
+    """Record how a call ended.
 
-    :returns: what there is to observe, if it is news; an answer without an exchange is none yet.
+    :returns: the event to observe, if anything changed; an answer without an exchange is none yet.
     """
     if outcome.is_answered:
         became = confirmations.record_answer(
@@ -45,7 +45,7 @@ def save(
 
 
 def end_waits(connection: Connection, *, now: int) -> list[DeliveryEvent]:
-    """Write down which sites answered, and never asked who logged out."""
+    """Record the sites that answered and did not exchange the token in time."""
     events = []
     for row in confirmations.overdue_exchanges(connection, now=now):
         next_at = _next_try(row, now)
@@ -55,7 +55,7 @@ def end_waits(connection: Connection, *, now: int) -> list[DeliveryEvent]:
 
 
 def _next_try(row: Notification | Row[Any], now: int, retry_after: str | None = None) -> int | None:
-    """A try out of turn changes nothing: the next one comes when it would have come."""
+    """Return when a row is due again. An attempt out of turn changes nothing."""
     if row.next_at > row.tried_at:
         return row.next_at
     return backoff.next_try(row.attempts, now=now, first_tried_at=row.first_tried_at, retry_after=retry_after)

@@ -1,4 +1,1 @@
-"""What the server knows and the rules about it, as functions over a connection, inside the caller's transaction.
-
-No file here knows anything of HTTP, pages, cookies or passkey ceremonies.
-"""
+"""Storage and its rules, as functions over a connection, inside the caller's transaction: no HTTP, no ceremonies."""

@@ -1,7 +1,4 @@
-"""The sites: where browsers go back to, where logouts are reported, who may use them, and their secrets.
-
-Knows nothing of logins. How an address is compared is in clef_wsgi.base.redirect_rules.
-"""
+"""Relying parties (sites): redirect URLs, webhooks, secrets, and who may use them."""
 
 from __future__ import annotations
 
@@ -24,8 +21,11 @@ LIVE_SECRETS = 2
 
 @dataclass(frozen=True)
 class App:
-    """A site. ``open_to_all`` is whether everybody may use it, ``allow_private`` whether its hooks may be private,
-    ``ids_as_text`` whether the API gives it the ids of people as text."""
+    """A relying party.
+
+    ``open_to_all``: everybody may use it, not its members alone; ``allow_private``: its webhooks may be in a private
+    network (else refused, SSRF); ``ids_as_text``: the API gives it pairwise ids as text.
+    """
 
     id: str
     name: str
@@ -37,12 +37,18 @@ class App:
     webhooks: tuple[str, ...]
 
     def check_redirect(self, url: str) -> None:
-        """:raises InvalidRedirect: the browser must not be sent there."""
+        """Check that a browser may be sent to a URL: no open redirect.
+
+        :raises InvalidRedirect: it is not registered.
+        """
         if not redirect_rules.is_allowed(url, self.redirects):
             raise InvalidRedirect
 
     def check_webhook(self, url: str) -> None:
-        """:raises InvalidHook: a hook for one login must be where the app is: same scheme, host and port."""
+        """Check a webhook for one login: it must have scheme, host and port of a registered address.
+
+        :raises InvalidHook: it has not.
+        """
         if not redirect_rules.is_on_domain(url, self.redirects + self.webhooks):
             raise InvalidHook
 
@@ -60,7 +66,7 @@ def add(
     app_id: str | None = None,
     secret: str | None = None,
 ) -> tuple[App, str]:
-    """A new site, and its secret, which can't be read again.
+    """Add a relying party, and return it with its secret, which can't be read again.
 
     :param app_id: 32 lowercase hex digits, to keep an old one; ``secret`` likewise.
     :raises Refused: the name or the id is taken, the id has not that form, or an address can't be used.
@@ -81,7 +87,10 @@ def add(
 
 
 def get(connection: Connection, app_id: str) -> App:
-    """:raises InvalidApp: there is no such app."""
+    """Return an app with its addresses.
+
+    :raises InvalidApp: there is no such app.
+    """
     row = connection.execute(select(apps).where(apps.c.id == app_id)).one_or_none() if _is_id(app_id) else None
     if row is None:
         raise InvalidApp
@@ -90,7 +99,7 @@ def get(connection: Connection, app_id: str) -> App:
 
 
 def proven(connection: Connection, app_id: str, secret: str) -> App:
-    """The app that knows its own secret.
+    """Authenticate an app by its secret, and return it.
 
     :raises InvalidApp: there is no such app.
     :raises InvalidSecret: the secret is not one of its own.
@@ -109,12 +118,12 @@ def secret_hashes(connection: Connection, app_id: str) -> list[bytes]:
 
 
 def all_apps(connection: Connection) -> list[App]:
-    """Every site, by name."""
+    """Return every app, by name."""
     return [get(connection, app_id) for app_id in connection.execute(select(apps.c.id).order_by(apps.c.name)).scalars()]
 
 
 def remove(connection: Connection, app_id: str) -> None:
-    """Forgets a site with everything that belongs to it, the numbers of its people included.
+    """Delete an app with everything that belongs to it, the pairwise ids of its people included.
 
     :raises InvalidApp: there is no such app.
     """
@@ -122,27 +131,33 @@ def remove(connection: Connection, app_id: str) -> None:
 
 
 def add_redirect(connection: Connection, app_id: str, url: str) -> None:
-    """:raises InvalidRedirect: no browser could be sent there."""
+    """Register a redirect URL.
+
+    :raises InvalidRedirect: no browser could be sent there.
+    """
     if not redirect_rules.is_redirect_url(url):
         raise InvalidRedirect
     _add_url(connection, app_redirects, app_id, url)
 
 
 def add_webhook(connection: Connection, app_id: str, url: str) -> None:
-    """:raises InvalidHook: it is no plain address of the web."""
+    """Register a webhook.
+
+    :raises InvalidHook: it is no plain address of the web.
+    """
     if not redirect_rules.is_web_url(url):
         raise InvalidHook
     _add_url(connection, app_webhooks, app_id, url)
 
 
 def remove_address(connection: Connection, app_id: str, url: str) -> None:
-    """Takes a redirect URL or a hook off the app's lists."""
+    """Delete a redirect URL or a webhook from the app's lists."""
     for table in (app_redirects, app_webhooks):
         connection.execute(delete(table).where(table.c.app_id == app_id, table.c.url == url))
 
 
 def rotate_secret(connection: Connection, app_id: str, *, now: int) -> str:
-    """A new secret. The newest one so far goes on working; what is older than that does not."""
+    """Return a new secret. The newest one so far goes on working; older ones do not."""
     own = app_secrets.c.app_id == get(connection, app_id).id
     newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(LIVE_SECRETS - 1)
     connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
@@ -152,41 +167,41 @@ def rotate_secret(connection: Connection, app_id: str, *, now: int) -> str:
 
 
 def end_rotation(connection: Connection, app_id: str) -> None:
-    """Only the newest secret works from here on."""
+    """Delete all secrets but the newest."""
     own = app_secrets.c.app_id == get(connection, app_id).id
     newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(1)
     connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
 
 
 def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
-    """Whether everybody may use a site, or only who was allowed."""
+    """Set whether everybody may use an app, or its members alone."""
     connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(open_to_all=everybody))
 
 
 def give_ids_as_text(connection: Connection, app_id: str, as_text: bool) -> None:
-    """Set whether a site gets the ids of people as text, or as numbers."""
+    """Set whether an app gets pairwise ids as text, or as numbers."""
     connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(ids_as_text=as_text))
 
 
 def allow(connection: Connection, app_id: str, person_id: int) -> None:
-    """Lets a person use a site that is not open to all."""
+    """Make a person a member of an app that is not open to all."""
     if not _is_member(connection, app_id, person_id):
         connection.execute(insert(app_members).values(app_id=app_id, person_id=person_id))
 
 
 def disallow(connection: Connection, app_id: str, person_id: int) -> None:
-    """Takes it back. Logins that exist are ended by ``logouts.log_out_of_app``."""
+    """End a membership. Logins that exist are ended by ``logouts.log_out_of_app``."""
     which = (app_members.c.app_id == app_id, app_members.c.person_id == person_id)
     connection.execute(delete(app_members).where(*which))
 
 
 def may_use(connection: Connection, app: App, person_id: int) -> bool:
-    """Whether a person may sign in at a site."""
+    """Return whether a person may sign in at an app."""
     return app.open_to_all or _is_member(connection, app.id, person_id)
 
 
 def home_url() -> ScalarSelect[str]:
-    """The first address that browsers go back to, as a column beside those of ``apps``; NULL where there is none."""
+    """Return the first redirect URL as a column beside those of ``apps``; NULL where there is none."""
     own = select(app_redirects.c.url).where(app_redirects.c.app_id == apps.c.id)
     return own.order_by(app_redirects.c.id).limit(1).correlate(apps).scalar_subquery()
 

@@ -1,8 +1,7 @@
-"""The audit: who did what to whom, when and from where. It only grows; the database refuses the rest.
+"""The append-only audit log: who did what to whom, when and from where. The database refuses to change an entry.
 
-What is older than the administrator wants it kept goes line by line: the database lets nothing else go.
-
-No secret, token or text of a visitor's choosing goes in. Knows nothing of what the entries mean.
+Entries older than ``--keep-audit`` are dropped, and no others. No secret, token or text of a visitor's choosing
+goes in.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import AUDIT_KEPT_FROM, audit
 
 AT_ONCE = 500
-"""How many lines :func:`prune` drops."""
+"""How many entries :func:`prune` drops."""
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """One line. ``at`` is in microseconds; ``actor`` and ``subject`` read like ``person:3`` or ``admin``."""
+    """An entry. ``at`` is in microseconds; ``actor`` and ``subject`` read like ``person:3`` or ``admin``."""
 
     id: int
     at: int
@@ -44,21 +43,21 @@ def note(
     address: str = "",
     **details: Any,
 ) -> None:
-    """Writes one line, in the transaction of what it tells of."""
+    """Write an entry, in the transaction of what it records."""
     row = {"at": now, "actor": actor, "action": action, "subject": subject, "address": address}
     connection.execute(insert(audit).values(**row, details=json.dumps(details, sort_keys=True)))
 
 
 def read(connection: Connection, *, limit: int = 100) -> list[AuditEntry]:
-    """The last lines, newest first."""
+    """Return the last entries, newest first."""
     rows = connection.execute(select(audit).order_by(audit.c.id.desc()).limit(limit)).mappings()
     return [AuditEntry(**{**row, "details": json.loads(row["details"])}) for row in rows]
 
 
 def prune(database: Database, *, kept_from: int) -> bool:
-    """Drops some lines of before that moment; whether there may be more. Who finds none holds up nobody.
+    """Drop some entries of before ``kept_from``, and return whether there may be more. Takes no lock if there are none.
 
-    The moment stands in the settings while the lines go, and in no other transaction's eyes: see ``APPEND_ONLY``.
+    The moment stands in the settings while entries are dropped, visible to this transaction alone: see ``APPEND_ONLY``.
     """
     old = select(audit.c.id).where(audit.c.at < kept_from)
     with database.reading() as connection:

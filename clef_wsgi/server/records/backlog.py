@@ -1,7 +1,4 @@
-"""How much of the outbox is still to be done: the figures of ``/healthz``, ``/metrics`` and ``deliveries list``.
-
-Knows nothing of how a site is told, or of who asks.
-"""
+"""Count what is left of the outbox: the figures of ``/healthz``, ``/metrics`` and ``deliveries list``."""
 
 from __future__ import annotations
 
@@ -16,13 +13,13 @@ from clef_wsgi.server.records.site_logins import awaits_notification
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is still to be done, in rows and seconds.
+    """What is left, in rows and seconds.
 
-    :param pending: notices that no site has confirmed yet, and that are still tried.
-    :param given_up: notices that are tried no more.
-    :param oldest_seconds: how long ago the oldest pending one's logout was; 0 where there is none.
-    :param overdue_seconds: how long a pending one has been due without anybody trying it: more than a moment
-        means that no delivery worker runs.
+    :param pending: notifications that no site has confirmed and that are still attempted.
+    :param given_up: notifications that are attempted no more.
+    :param oldest_seconds: age of the oldest pending one's logout; 0 where there is none.
+    :param overdue_seconds: how long a pending one has been due without an attempt: more than a moment means that no
+        delivery worker runs.
     """
 
     pending: int
@@ -32,22 +29,22 @@ class Backlog:
 
 
 def read(connection: Connection, *, now: int) -> Backlog:
-    """The figures at ``now``, in microseconds."""
+    """Return the figures at ``now``, in microseconds."""
     row = deliveries.c
     oldest = select(func.min(row.created_at)).where(row.state == PENDING)
     is_unclaimed = or_(row.claimed_until.is_(None), row.claimed_until < now)
     due = select(func.min(func.coalesce(row.waits_until, row.next_at))).where(row.state == PENDING, is_unclaimed)
-    since, untold = _untold(connection)
+    since, awaiting = _awaiting(connection)
     return Backlog(
-        pending=_count(connection, PENDING) + untold,
+        pending=_count(connection, PENDING) + awaiting,
         given_up=_count(connection, GIVEN_UP),
         oldest_seconds=_seconds_since(_first(since, connection.execute(oldest).scalar()), now),
         overdue_seconds=_seconds_since(_first(since, connection.execute(due).scalar()), now),
     )
 
 
-def _untold(connection: Connection) -> tuple[int | None, int]:
-    """What is ended by a mark, and not in the outbox yet: since when, and at how many sites of how many people."""
+def _awaiting(connection: Connection) -> tuple[int | None, int]:
+    """Count logins that a logout everywhere ended and the outbox does not hold yet: since when, and how many."""
     waits = people.c.notifying_since.is_not(None)
     since = connection.execute(select(func.min(people.c.notifying_since)).where(waits)).scalar()
     if since is None:

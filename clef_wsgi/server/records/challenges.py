@@ -1,7 +1,4 @@
-"""Challenges: each is given to one browser for one purpose, lives for minutes, and is spent by the first answer.
-
-Knows nothing of what an answer must hold.
-"""
+"""WebAuthn challenges: issued to one browser for one purpose, valid for minutes, consumed by the first response."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ LENGTH = 32
 
 
 class ChallengeRefused(Refused):
-    """Never given out, spent, too old, for another purpose, or of another browser."""
+    """Never issued, consumed, expired, for another purpose, or of another browser: a replay."""
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """One that was just spent. ``person_id`` and ``enrolment_id`` are what it was given out for, if anything."""
+    """A challenge that was just consumed, with the person and the enrolment it was issued for, if any."""
 
     challenge: bytes = field(repr=False)
     person_id: int | None
@@ -41,9 +38,9 @@ def issue(
     person_id: int | None = None,
     enrolment_id: int | None = None,
 ) -> bytes:
-    """A new challenge for one browser.
+    """Issue a challenge to one browser.
 
-    :param purpose: what its answer will be good for, at most 32 characters.
+    :param purpose: what its response will be good for, at most 32 characters.
     """
     connection.execute(delete(challenges).where(challenges.c.expires_at <= now))
     challenge = secrets.token_bytes(LENGTH)
@@ -54,7 +51,7 @@ def issue(
 
 
 def consume(connection: Connection, challenge: bytes, *, purpose: str, browser_hash: bytes, now: int) -> Challenge:
-    """Takes a challenge out, for good: commit this, whatever comes of the answer.
+    """Consume a challenge, for good: commit this, whatever the response is worth.
 
     :raises ChallengeRefused: there is none for this browser and purpose.
     """

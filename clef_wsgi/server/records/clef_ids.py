@@ -1,7 +1,7 @@
-"""The number by which one site knows one person: unique per app, kept for ever, telling nothing to other sites.
+"""Pairwise identifiers: the number by which one app knows one person, unique per app, never reused.
 
-The wire protocol, section 5: old integer columns are 32 bits wide, so new ids are; imported ones may be as long as
-every JSON parser reads them (RFC 8259, section 6). Knows nothing of logins.
+New ones fit old 32-bit columns (wire protocol, section 5); imported ones may be as long as every JSON parser
+reads them (RFC 8259, section 6).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ MAX_ID = 2**53 - 1
 
 
 def clef_id(connection: Connection, app_id: str, person_id: int) -> int:
-    """The number, made at the first call. The caller has locked the person."""
+    """Return a person's pairwise id at an app, made at the first call. The caller has locked the person."""
     known = _known(connection, app_id, person_id)
     return known if known is not None else _write(connection, app_id, person_id, _free_id(connection, app_id))
 
 
 def import_id(connection: Connection, app_id: str, person_id: int, old_id: int) -> None:
-    """Gives a person the number that the app knows them by from before.
+    """Give a person the number by which the app has known them so far.
 
     :raises Refused: it is another person's, or the person has another one already, or no column can hold it.
     """

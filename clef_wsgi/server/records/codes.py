@@ -1,7 +1,6 @@
-"""From a person's approval to a site's access token (Clef wire protocol, sections 2 and 3).
+"""Authorization codes and access tokens: from a person's approval to a login (Clef wire protocol, sections 2 and 3).
 
-A code and a token live no longer than the session they belong to: a logout deletes them, in the same
-transaction that tells the sites. Knows nothing of HTTP.
+Both live no longer than their session: a logout deletes them in the transaction that notifies the sites.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ TOKEN_LIFETIME = 10 * MINUTE
 
 @dataclass(frozen=True)
 class Info:
-    """The person behind an access token, and the number by which the asking app knows them (``as_text`` or not)."""
+    """The person behind an access token, with the pairwise id for the asking app (``as_text`` or not)."""
 
     person: Person
     clef_id: int
@@ -38,7 +37,7 @@ class Info:
 
 
 def issue(connection: Connection, *, session: Session, app: App, now: int, code_challenge: str | None = None) -> str:
-    """A code: the person of ``session`` says yes to a login at ``app``.
+    """Issue an authorization code: the person of ``session`` approves a login at ``app``.
 
     :param code_challenge: PKCE, S256 (RFC 7636); then the exchange needs the verifier.
     :raises SessionEnded: there was a logout meanwhile.
@@ -72,12 +71,12 @@ def exchange(
     webhook_url: str | None = None,
     code_verifier: str | None = None,
 ) -> str:
-    """Turns a code into an access token; from here on the person is logged in at the site.
+    """Exchange a code for an access token; from here on the person is logged in at the site.
 
-    One transaction: the code is spent, the session lives, the login is written. A second use ends the token
-    that the first one gave (RFC 6749, section 4.1.2); the login stays, so that the site hears of its logout.
+    One transaction: the code is consumed, the session is active, the login is written. A second use ends the token
+    that the first one gave (RFC 6749, section 4.1.2); the login stays, so that its logout is notified.
 
-    :param webhook_url: a hook for this login alone; the caller has checked it.
+    :param webhook_url: a webhook for this login alone; the caller has checked it.
     :raises InvalidCode: unknown, used, expired, revoked, of another app, or with the wrong PKCE verifier.
     """
     with database.writing() as connection:
@@ -91,9 +90,9 @@ def exchange(
 
 
 def info(connection: Connection, access_token: str, *, now: int) -> Info:
-    """Who is behind an access token.
+    """Return who is behind an access token.
 
-    :raises InvalidToken: unknown, too old, or its session ended.
+    :raises InvalidToken: unknown, expired, or its session ended.
     """
     query = select(access_tokens, apps_table.c.ids_as_text).join(sessions, access_tokens.c.session_id == sessions.c.id)
     query = query.join(apps_table, access_tokens.c.app_id == apps_table.c.id)
@@ -106,7 +105,7 @@ def info(connection: Connection, access_token: str, *, now: int) -> Info:
 
 
 def _spent(connection: Connection, app_id: str, code: str, now: int) -> Row[Any] | None:
-    """The code's row, spent by this call; ``None`` where it can't be."""
+    """Consume a code and return its row; ``None`` where it can't be used."""
     query = select(codes).where(codes.c.code_hash == tokens.digest(code), codes.c.app_id == app_id)
     found = connection.execute(query).one_or_none()
     if found is None:
@@ -151,7 +150,7 @@ def _log_in(connection: Connection, row: Row[Any], webhook_url: str | None, now:
 
 
 def _site_login(connection: Connection, row: Row[Any], webhook_url: str | None, now: int) -> int:
-    """The login at the site; signing in there again from the same session is the same login."""
+    """Record the login at the site. Another one from the same session with the same webhook is the same login."""
     login = {"session_id": row.session_id, "person_id": row.person_id, "app_id": row.app_id}
     same = [site_logins.c[name] == value for name, value in login.items()]
     same_webhook = site_logins.c.webhook_url.is_not_distinct_from(webhook_url)

@@ -1,9 +1,9 @@
-"""How a call of the outbox ended, and what a site asks back: the two halves of a confirmation.
+"""Confirm a delivery by its two halves: the answer to an attempt, and the exchange of the logout token.
 
-A site has understood when a call was answered 2xx or 3xx **and** the app asked who logged out after that same
+A delivery is confirmed when a call was answered 2xx or 3xx **and** the app exchanged the token after that same
 call had begun (Clef wire protocol, section 4): several old clients answer 200 although their exchange failed.
-Which comes first does not matter; both may be seen by different processes. So each is written down by the number
-of the call, under the row's lock, and the later of the two confirms. No clock is compared.
+Either may come first, in different processes. So each is recorded with the number of the call, under the row's
+lock, and the later of the two confirms. No clock is compared.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from clef_wsgi.server.errors import InvalidLogoutToken
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notification
 
 NOT_ASKED = "not_asked"
-"""The failure of a site that answered, and never asked who logged out."""
+"""The failure of a site that answered and did not exchange the token."""
 
 WAIT_US = 10 * SECOND
-"""How long a site that has answered may take to ask, before that counts as a failure."""
+"""How long a site that has answered may take to exchange, before that counts as a failure; microseconds."""
 
 READABLE_US = 10 * MINUTE
-"""How long a token can still be read when its delivery was confirmed or given up: some sites ask in a job."""
+"""How long a token can be exchanged after its delivery ended: some sites do it in a background job; microseconds."""
 
 _UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 
 
 @dataclass(frozen=True)
 class LogoutExchange:
-    """Who logged out, as the app's own number. ``confirmed_after_us``: the exchange confirmed the delivery."""
+    """The pairwise id of who logged out. ``confirmed_after_us`` is set where the exchange confirmed the delivery."""
 
     clef_id: int
     confirmed_after_us: int | None = None
 
 
 def exchange(database: Database, app_id: str, token: str, *, now: int) -> LogoutExchange:
-    """Exchange a logout token for the number of who logged out, as often as the app asks.
+    """Exchange a logout token for the pairwise id of who logged out, as often as the app asks.
 
     :raises InvalidLogoutToken: unknown, of another app, or over for more than ten minutes.
     """
@@ -61,9 +61,9 @@ def exchange(database: Database, app_id: str, token: str, *, now: int) -> Logout
 def record_answer(
     connection: Connection, notification: Notification, *, status: int, now: int, wait_us: int = WAIT_US
 ) -> str | None:
-    """Record an answer of 2xx or 3xx. Without an exchange the row waits for one, and is not sent meanwhile.
+    """Record an answer of 2xx or 3xx. Without an exchange the row waits for one, with no attempt meanwhile.
 
-    :returns: ``confirmed`` or ``pending``, if that is news.
+    :returns: ``confirmed`` or ``pending``, if anything changed.
     """
     row = connection.execute(select(deliveries).where(_is(notification)).with_for_update()).one_or_none()
     if row is None or row.state == CONFIRMED:
@@ -89,20 +89,20 @@ def record_failure(
     next_at: int | None,
     now: int,
 ) -> bool:
-    """Record that the site has not heard; do nothing if the lease has gone to somebody else.
+    """Record a failed attempt; do nothing if the lease has gone to another worker.
 
     :param failure: a code of ``delivery.failures``.
     :param next_at: when it is due again; ``None`` gives it up.
-    :returns: whether that is news.
+    :returns: whether anything changed.
     """
     values = {"failure": failure, "status": status, **_later(next_at, now), **_UNCLAIMED}
     return bool(connection.execute(update(deliveries).where(*_held(notification)).values(values)).rowcount)
 
 
 def record_busy(connection: Connection, notification: Notification, *, next_at: int) -> bool:
-    """Record that the site has no room right now: no attempt. Do nothing if the lease has gone to somebody else.
+    """Record that the site is busy, which is no attempt; do nothing if the lease has gone to another worker.
 
-    :returns: whether that is news.
+    :returns: whether anything changed.
     """
     values = {} if notification.is_out_of_turn else {"attempts": deliveries.c.attempts - 1, "next_at": next_at}
     held = update(deliveries).where(*_held(notification))
@@ -115,13 +115,13 @@ def has_overdue_exchange(connection: Connection, *, now: int) -> bool:
 
 
 def overdue_exchanges(connection: Connection, *, now: int, limit: int = 100) -> list[Row[Any]]:
-    """Lock and return rows that a site answered, and has not asked about in time. What others hold is left to them."""
+    """Lock and return rows that were answered and not exchanged in time, but for those that others hold."""
     query = select(deliveries).where(_waited(now)).order_by(deliveries.c.id).limit(limit)
     return list(connection.execute(query.with_for_update(skip_locked=True)))
 
 
 def record_no_exchange(connection: Connection, row_id: int, *, next_at: int | None, now: int) -> None:
-    """Record that one of :func:`overdue_exchanges` has failed, as :data:`NOT_ASKED`."""
+    """Record a row of :func:`overdue_exchanges` as failed, with :data:`NOT_ASKED`."""
     values = {"failure": NOT_ASKED, "waits_until": None, **_later(next_at, now)}
     connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(values))
 
@@ -136,7 +136,7 @@ def _readable(connection: Connection, app_id: str, token: str, now: int, *, lock
 
 
 def _confirm(connection: Connection, row_id: int, now: int) -> None:
-    """The token is forgotten; its digest still finds the row."""
+    """Confirm a row. Its token is deleted; the digest still finds the row."""
     done = {"state": CONFIRMED, "token": None, "failure": None, "done_at": now, "waits_until": None}
     connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(**done, **_UNCLAIMED))
 
@@ -150,7 +150,7 @@ def _waited(now: int) -> ColumnElement[bool]:
 
 
 def _is(notification: Notification) -> ColumnElement[bool]:
-    """By its token too: another database may have been restored under a call, with other rows of that number."""
+    """Match by the token, too: another database may have been restored under a call, with other rows of that number."""
     return (deliveries.c.id == notification.id) & (deliveries.c.token_hash == tokens.digest(notification.token))
 
 

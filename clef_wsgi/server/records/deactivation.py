@@ -1,7 +1,4 @@
-"""What ends somebody's access: disabling, removing, recovering. Each logs the person out everywhere.
-
-Knows nothing of who may decide that.
-"""
+"""Disable, recover and remove people. Each logs the person out everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from clef_wsgi.server.records import logouts, people
 
 
 def disable(connection: Connection, person_id: int, *, now: int) -> None:
-    """Nobody can sign in as this person until :func:`enable`. Passkeys stay.
+    """Log a person out and let nobody sign in as them until :func:`enable`. Passkeys stay.
 
     :raises Unknown: there is no such person.
     """
@@ -21,12 +18,15 @@ def disable(connection: Connection, person_id: int, *, now: int) -> None:
 
 
 def enable(connection: Connection, person_id: int) -> None:
-    """:raises Unknown: there is no such person."""
+    """Let a disabled person sign in again.
+
+    :raises Unknown: there is no such person.
+    """
     people.change(connection, person_id, disabled_at=None)
 
 
 def revoke_credentials(connection: Connection, person_id: int, *, now: int) -> None:
-    """For a recovery: no passkey and no link of before opens anything any more.
+    """Log a person out, and delete their passkeys and open links, for a recovery.
 
     :raises Unknown: there is no such person.
     """
@@ -38,7 +38,7 @@ def revoke_credentials(connection: Connection, person_id: int, *, now: int) -> N
 
 
 def remove(connection: Connection, person_id: int, *, now: int) -> None:
-    """Forgets a person. Only the numbers at the sites stay, so that nobody else is ever given one.
+    """Delete a person. Pairwise ids stay, so that nobody else is ever given one.
 
     :raises Unknown: there is no such person.
     """

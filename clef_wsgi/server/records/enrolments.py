@@ -1,6 +1,6 @@
-"""One-time links with which a person makes a passkey: the first one, or a new one after a loss.
+"""One-time enrolment links: to register a first passkey, or a new one after a loss.
 
-A link works for a day, if nobody says otherwise; a newer one voids it; making the passkey spends it.
+A link works for a day by default; a newer one voids it; registering the passkey consumes it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Enrolment:
 
 
 def issue(connection: Connection, person_id: int, *, purpose: str, now: int, lifetime: int = LIFETIME) -> str:
-    """The secret of a new link; the person's older ones stop working.
+    """Issue a link, void the person's older ones, and return its secret.
 
     :param purpose: ``invite`` or ``recover``.
     :param lifetime: in microseconds.
@@ -58,9 +58,9 @@ def issue_many(
 
 
 def find(connection: Connection, token: str, *, now: int) -> Enrolment:
-    """Looks at a link, without spending it.
+    """Look up a link without consuming it.
 
-    :raises LinkInvalid: it is unknown, too old, used or replaced, or the person may not sign in.
+    :raises LinkInvalid: it is unknown, expired, used or replaced, or the person may not sign in.
     """
     row = connection.execute(
         select(enrolments).where(enrolments.c.token_hash == tokens.digest(token), _open(now))
@@ -77,7 +77,7 @@ def find(connection: Connection, token: str, *, now: int) -> Enrolment:
 
 
 def consume(connection: Connection, token: str, *, now: int) -> Enrolment:
-    """Spends a link: exactly one call of all succeeds.
+    """Consume a link: exactly one call of all succeeds.
 
     :raises LinkInvalid: as :func:`find`.
     """

@@ -1,13 +1,12 @@
-"""Logging out everywhere, however much there is to end: by one mark of the person, and by what follows in steps.
+"""Log out everywhere, however much there is to end: mark the person, then end rows in short steps.
 
-The mark is a number that grows, in the person's row: how often they were logged out everywhere. A session keeps
-the number at which it began, and has ended once its person's is higher; codes, access tokens and logins at sites
-end with their session, since none counts without it. That is one row of one short transaction, behind the person's
-lock: no clock is compared, and whatever comes later begins with the new number.
+The mark is a counter in the person's row. A session keeps its value at sign-in, and has ended once the person's is
+higher; codes, access tokens and logins at sites end with their session. That is one row of one short transaction,
+behind the person's lock: no clock is compared, and whatever comes later begins with the new value.
 
-The rows follow: a notice in the outbox for each site, and the moment of the end in each row that has ended. A few
-at once with the mark, all others by whoever delivers, in steps, each a transaction: who is killed between two of
-them leaves the rest to the next. Until then a login that has not been told of stands for its site's notice.
+The rows follow: a notification in the outbox for each site, and ``ended_at`` in each row that has ended. A few in
+the transaction of the mark, all others by the delivery worker, in steps of a transaction each: a worker that is
+killed between two of them leaves the rest to the next. Until then a login stands for its site's notification.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from clef_wsgi.server.records.sessions import began_before_the_mark, is_marked
 from clef_wsgi.server.records.site_logins import awaits_notification
 
 ROWS_AT_ONCE = 500
-NOTICES_AT_ONCE = 20
+NOTIFICATIONS_AT_ONCE = 20
 
 _OVER: dict[Table, ColumnElement[bool]] = {
     site_logins: awaits_notification(),
@@ -33,27 +32,27 @@ _OVER: dict[Table, ColumnElement[bool]] = {
     codes: began_before_the_mark(codes),
     sessions: sessions.c.ended_at.is_(None) & is_marked(),
 }
-"""What a mark has ended, and the steps have not come to yet."""
+"""Rows that a mark has ended and no step has written yet."""
 
-Hook = tuple[str, str | None]
-"""An app, and the hook of a login there; ``None``: all that the app has."""
+Webhook = tuple[str, str | None]
+"""An app, and the webhook of a login there; ``None``: all that the app has."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a step may do, by the numbers of rows. It is found without a lock: what is there only gets less.
+    """What a step may write, by the ids of rows. Found without a lock: it only ever gets less.
 
-    ``hooks`` are those whose logins are all among ``logins``. Of any other hook some stay for a later step, and keep
-    its notice due.
+    ``webhooks`` are those whose logins are all among ``logins``. Of any other some stay for a later step, and keep
+    its notification due.
     """
 
     logins: list[int]
-    hooks: set[Hook]
+    webhooks: set[Webhook]
     rest: dict[Table, list[int]]
 
 
 def mark(connection: Connection, person_id: int, *, now: int) -> int:
-    """Ends all that a person started so far. They stay locked.
+    """End everything that a person started so far. They stay locked.
 
     :returns: the mark, for a receipt.
     :raises Unknown: there is no such person.
@@ -66,17 +65,17 @@ def mark(connection: Connection, person_id: int, *, now: int) -> int:
 
 
 def first_step(connection: Connection, person_id: int, *, now: int) -> None:
-    """The first step, in the transaction of the mark, after its receipt; mostly the only one.
+    """Write the first rows, in the transaction of the mark, after its receipt; mostly these are all.
 
-    Where there are many logins it is left to whoever delivers, who looks for them without a lock.
+    Where there are many logins it is left to the delivery worker, which looks for them without a lock.
     """
-    untold = select(site_logins.c.id).where(site_logins.c.person_id == person_id, awaits_notification())
-    if len(connection.execute(untold.limit(ROWS_AT_ONCE + 1)).all()) <= ROWS_AT_ONCE:
+    awaiting = select(site_logins.c.id).where(site_logins.c.person_id == person_id, awaits_notification())
+    if len(connection.execute(awaiting.limit(ROWS_AT_ONCE + 1)).all()) <= ROWS_AT_ONCE:
         _do(connection, person_id, _find(connection, person_id), now)
 
 
 def next_step(database: Database, *, now: int) -> bool:
-    """One more step for somebody; whether there may be more. Who finds nothing holds up nobody who writes."""
+    """Write some rows of somebody, and return whether there may be more. Takes no lock if there are none."""
     waiting = select(people_table.c.id).where(people_table.c.notifying_since.is_not(None))
     anybody = waiting.order_by(func.random()).limit(1)  # in no order: one with much to end holds up none of the others
     with database.reading() as connection:
@@ -90,15 +89,15 @@ def next_step(database: Database, *, now: int) -> bool:
 
 
 def _find(connection: Connection, person_id: int) -> _Found:
-    """By turns of the sites: one that brought many hooks of its own holds up none of the others."""
+    """Find rows by turns of the sites, so that one with many webhooks delays none of the others."""
     turn = func.dense_rank().over(partition_by=site_logins.c.app_id, order_by=site_logins.c.webhook_url)
     order = (turn, site_logins.c.app_id, site_logins.c.id)
-    rows = connection.execute(_untold(person_id).order_by(*order).limit(ROWS_AT_ONCE + 1)).all()
-    hooks = list(dict.fromkeys(map(_hook, rows)))
-    whole = hooks if len(rows) <= ROWS_AT_ONCE else hooks[:-1]  # of the last one there may be more
-    hooks = whole[:NOTICES_AT_ONCE] or hooks
-    logins = [row.id for row in rows[:ROWS_AT_ONCE] if _hook(row) in hooks]
-    return _Found(logins, set(whole).intersection(hooks), _rest(connection, person_id))
+    rows = connection.execute(_awaiting(person_id).order_by(*order).limit(ROWS_AT_ONCE + 1)).all()
+    webhooks = list(dict.fromkeys(map(_webhook, rows)))
+    whole = webhooks if len(rows) <= ROWS_AT_ONCE else webhooks[:-1]  # of the last one there may be more
+    webhooks = whole[:NOTIFICATIONS_AT_ONCE] or webhooks
+    logins = [row.id for row in rows[:ROWS_AT_ONCE] if _webhook(row) in webhooks]
+    return _Found(logins, set(whole).intersection(webhooks), _rest(connection, person_id))
 
 
 def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None:
@@ -106,12 +105,12 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
     since = connection.execute(locked).scalar()  # removed or not
     if since is None:
         return
-    still = _untold(person_id).where(site_logins.c.id.in_(found.logins)).order_by(site_logins.c.id)
+    still = _awaiting(person_id).where(site_logins.c.id.in_(found.logins)).order_by(site_logins.c.id)
     logins = connection.execute(still).all()
-    for hook in dict.fromkeys(map(_hook, logins)):
-        if hook in found.hooks:
-            mark = min(row.logouts for row in logins if _hook(row) == hook)
-            _tell(connection, person_id, hook, mark, since=since, now=now)
+    for webhook in dict.fromkeys(map(_webhook, logins)):
+        if webhook in found.webhooks:
+            mark = min(row.logouts for row in logins if _webhook(row) == webhook)
+            _notify(connection, person_id, webhook, mark, since=since, now=now)
     ended = {site_logins: [row.id for row in logins], **found.rest}
     for table, ids in ended.items():
         _end(connection, table, ids, now)
@@ -120,14 +119,14 @@ def _do(connection: Connection, person_id: int, found: _Found, now: int) -> None
         connection.execute(update(people_table).where(people_table.c.id == person_id).values(values))
 
 
-def _tell(connection: Connection, person_id: int, hook: Hook, mark: int, *, since: int, now: int) -> None:
-    app_id, url = hook
-    rows = outbox.notify(connection, person_id=person_id, app_id=app_id, hook=url, since=since, now=now)
+def _notify(connection: Connection, person_id: int, webhook: Webhook, mark: int, *, since: int, now: int) -> None:
+    app_id, url = webhook
+    rows = outbox.notify(connection, person_id=person_id, app_id=app_id, webhook_url=url, since=since, now=now)
     receipts.add_site(connection, person_id, app_id, rows, after=mark)
 
 
 def _end(connection: Connection, table: Table, ids: list[int], now: int) -> None:
-    """Those that are still what they were: SQLite gives the number of a row that was dropped to a new one."""
+    """End rows that still are what they were: SQLite gives the id of a dropped row to a new one."""
     which = (table.c.id.in_(ids), _OVER[table])
     if "ended_at" in table.c:
         connection.execute(update(table).where(*which).values(ended_at=now))
@@ -136,8 +135,8 @@ def _end(connection: Connection, table: Table, ids: list[int], now: int) -> None
 
 
 def _is_left(connection: Connection, person_id: int) -> bool:
-    untold = connection.execute(_untold(person_id).limit(1)).first()
-    return untold is not None or any(_rest(connection, person_id, limit=1).values())
+    awaiting = connection.execute(_awaiting(person_id).limit(1)).first()
+    return awaiting is not None or any(_rest(connection, person_id, limit=1).values())
 
 
 def _rest(connection: Connection, person_id: int, limit: int = ROWS_AT_ONCE) -> dict[Table, list[int]]:
@@ -148,11 +147,11 @@ def _rest(connection: Connection, person_id: int, limit: int = ROWS_AT_ONCE) -> 
     return found
 
 
-def _untold(person_id: int) -> Select[Any]:
+def _awaiting(person_id: int) -> Select[Any]:
     columns = [site_logins.c[name] for name in ("id", "app_id", "webhook_url")]
     query = select(*columns, sessions.c.logouts).join(sessions, sessions.c.id == site_logins.c.session_id)
     return query.where(site_logins.c.person_id == person_id, site_logins.c.ended_at.is_(None), is_marked())
 
 
-def _hook(login: Row[Any]) -> Hook:
+def _webhook(login: Row[Any]) -> Webhook:
     return login.app_id, login.webhook_url

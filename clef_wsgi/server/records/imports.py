@@ -1,6 +1,6 @@
-"""People whom a site brings along: found by their e-mail address or made, and known to it by their old numbers.
+"""Import people of a site: find them by e-mail address or add them, each with the pairwise id of before.
 
-The administrator vouches for the addresses, as with an invitation. What can't be is skipped and said; the same
+The administrator vouches for the addresses, as with an invitation. A conflict is skipped and reported; the same
 entries again change nothing.
 """
 
@@ -38,7 +38,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The numbers of people: new here, known here and new to the site, and imported before."""
+    """The ids of people: added, linked to the site, and imported before."""
 
     made: list[int] = field(default_factory=list)
     linked: list[int] = field(default_factory=list)
@@ -70,7 +70,7 @@ def import_people(connection: Connection, app_id: str, entries: Iterable[ImportE
 
 
 def _by_email(connection: Connection) -> dict[str, list[Person]]:
-    """Everybody who has an address, locked in the order of their numbers, so that nobody gets a number meanwhile."""
+    """Return everybody who has an address, locked in the order of their ids, so that nobody gets an id meanwhile."""
     found: dict[str, list[Person]] = {}
     for person in people.all_people(connection, lock=True):
         if person.email:

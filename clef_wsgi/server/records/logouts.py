@@ -1,8 +1,7 @@
-"""Logging out: sessions end, codes and tokens are revoked, and each site gets its row in the outbox.
+"""Log out of one session or one site: end logins, revoke codes and tokens, write back-channel logouts to the outbox.
 
-All in the caller's one transaction, behind the person's lock: an exchange is either before it, and its site
-is told, or after it, and refused. Everywhere is the mark of marks.py, and what it has ended is left to it. Knows
-nothing of how a site is told.
+All in the caller's transaction, behind the person's lock: an exchange is either before it, and its site is
+notified, or after it, and refused. A logout everywhere is in global_logout.py.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from clef_wsgi.server.records.site_logins import is_active
 
 
 def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> None:
-    """Ends all that a person started, in every browser and at every site.
+    """End everything that a person started, in every browser and at every site.
 
     :raises Unknown: there is no such person.
     """
@@ -24,18 +23,18 @@ def log_out_everywhere(connection: Connection, person_id: int, *, now: int) -> N
 
 
 def end_session(connection: Connection, person_id: int, session_id: int, *, now: int) -> None:
-    """Ends one browser's session, with the logins at sites that began in it.
+    """End one browser's session, with the logins at sites that began in it.
 
     :raises Unknown: there is no such person.
     """
     people.lock(connection, person_id)
-    living = (sessions.c.id == session_id, sessions.c.person_id == person_id, sessions.c.ended_at.is_(None))
-    connection.execute(update(sessions).where(*living).values(ended_at=now))
+    active = (sessions.c.id == session_id, sessions.c.person_id == person_id, sessions.c.ended_at.is_(None))
+    connection.execute(update(sessions).where(*active).values(ended_at=now))
     _end_logins(connection, person_id, now, session_id=session_id)
 
 
 def log_out_of_app(connection: Connection, person_id: int, app_id: str, *, now: int) -> None:
-    """Ends a person's logins at one site, whatever browser they began in. Sessions here stay.
+    """End a person's logins at one site, whatever browser they began in. Sessions here stay.
 
     :raises Unknown: there is no such person.
     """
@@ -47,11 +46,11 @@ def _end_logins(connection: Connection, person_id: int, now: int, **also: int | 
     which = {"person_id": person_id, **also}
     for table in (access_tokens, codes):
         connection.execute(delete(table).where(*_matching(table, which)))
-    living = (*_matching(site_logins, which), is_active())
-    told = select(site_logins.c.app_id, site_logins.c.webhook_url).where(*living).distinct()
-    for app_id, hook in connection.execute(told).all():
-        outbox.notify(connection, person_id=person_id, app_id=app_id, hook=hook, now=now)
-    connection.execute(update(site_logins).where(*living).values(ended_at=now))
+    active = (*_matching(site_logins, which), is_active())
+    webhooks = select(site_logins.c.app_id, site_logins.c.webhook_url).where(*active).distinct()
+    for app_id, webhook_url in connection.execute(webhooks).all():
+        outbox.notify(connection, person_id=person_id, app_id=app_id, webhook_url=webhook_url, now=now)
+    connection.execute(update(site_logins).where(*active).values(ended_at=now))
 
 
 def _matching(table: Table, which: dict[str, int | str]) -> list[ColumnElement[bool]]:

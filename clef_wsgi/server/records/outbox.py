@@ -1,10 +1,9 @@
-"""The outbox: one row for each notification of a logout that a site has to hear.
+"""The transactional outbox: one row for each back-channel logout notification that a site has to confirm.
 
-A row is written in the transaction of the logout itself, so that no acknowledged logout is forgotten. Its
-token stands here in the clear until the site has confirmed, since every retry carries the same one. Whoever
-sends it claims it first, for a while: a lease that nobody extends, so that a sender that was killed holds up
-nothing for long. Sending is not done here. What an answer and an exchange mean for a row is in answers.py; what
-can be seen of it all, in backlog.py.
+A row is written in the transaction of the logout itself, so that no acknowledged logout is lost. Its token stands
+here in the clear until the site has confirmed, since every attempt carries the same one: it is the idempotency key.
+A worker claims rows with a lease that nobody extends, so that one that was killed delays nothing for long. Answers
+and exchanges are recorded by confirmations.py.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ PENDING, CONFIRMED, GIVEN_UP, TEST = "pending", "confirmed", "given_up", "test"
 
 @dataclass(frozen=True)
 class Notification:
-    """A row that was claimed. ``calls`` is the number of the call that it was claimed for.
+    """A claimed row. ``calls`` is the number of the call that it was claimed for.
 
     ``attempts`` counts that call too, unless it is out of turn: then the next one is due when it would have been.
     """
@@ -48,26 +47,26 @@ class Notification:
 
 
 def notify(
-    connection: Connection, *, person_id: int, app_id: str, hook: str | None, now: int, since: int | None = None
+    connection: Connection, *, person_id: int, app_id: str, webhook_url: str | None, now: int, since: int | None = None
 ) -> list[int]:
-    """Add a notification to the webhook of a login, or to all of its site's, and return the numbers of the rows.
+    """Add a notification to the webhook of a login, or to all of its site's, and return the ids of the rows.
 
     The caller has locked the person.
 
     :param since: when the logout was, if not just now.
     """
     urls = select(app_webhooks.c.url).where(app_webhooks.c.app_id == app_id)
-    hooks = [hook] if hook else connection.execute(urls).scalars().all()
-    return [add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now, since=since) for url in hooks]
+    found = [webhook_url] if webhook_url else connection.execute(urls).scalars().all()
+    return [add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now, since=since) for url in found]
 
 
 def add(
     connection: Connection, *, person_id: int, app_id: str, webhook_url: str, now: int, since: int | None = None
 ) -> int:
-    """A notification to one hook; the number of its row. The caller has locked the person.
+    """Add a notification to one webhook, and return the id of its row. The caller has locked the person.
 
-    It joins a row that nobody has tried to send yet. One that was tried may be known to the site already: the
-    site counts a token once, so a newer logout needs a new one.
+    Reuse a pending row that has not been attempted. After the first attempt the site may already have processed its
+    token, so a later logout needs a new one.
     """
     same = (
         deliveries.c.person_id == person_id,
@@ -88,26 +87,26 @@ def add(
 
 
 def new_token(connection: Connection, app_id: str) -> dict[str, str | bytes]:
-    """Make a logout token for an app, signed for each of its living secrets, and return it as columns."""
+    """Make a logout token for an app, signed with each of its active secrets, and return it as columns."""
     token = tokens.signed(tokens.new_token(), secret_hashes(connection, app_id))
     return {"token": token, "token_hash": tokens.digest(token)}
 
 
 def due_sites(connection: Connection, *, now: int) -> list[str]:
-    """The ids of apps that have a row to be tried now, the longest overdue first."""
+    """Return the ids of apps that have a row due now, the longest overdue first."""
     query = select(deliveries.c.app_id).where(_is_due(now)).group_by(deliveries.c.app_id)
     return list(connection.execute(query.order_by(func.min(deliveries.c.next_at))).scalars())
 
 
 def next_due(connection: Connection, *, now: int) -> int | None:
-    """When the next row is due that is not due yet, be it to be sent or to be given up waiting for."""
+    """Return when the next row will be due, for an attempt or as overdue for its exchange; microseconds."""
     moment = func.coalesce(deliveries.c.waits_until, deliveries.c.next_at)
     later = (deliveries.c.state == PENDING, moment > now)
     return connection.execute(select(func.min(moment)).where(*later)).scalar()
 
 
 def free_calls(connection: Connection, app_id: str, *, at_most: int, call_us: int, now: int) -> int:
-    """Return how many more calls an app may be sent now, whoever makes them. Others count when this transaction ends.
+    """Return how many more calls an app may be sent now, by all processes together. Locks the app against other claims.
 
     A process that was killed counts for no longer than a call takes.
     """
@@ -123,9 +122,9 @@ def free_calls(connection: Connection, app_id: str, *, at_most: int, call_us: in
 def claim(
     connection: Connection, *, app_id: str, worker: str, now: int, lease_us: int, limit: int
 ) -> list[Notification]:
-    """Takes rows of one app that are due. Nobody else can, while the lease lasts.
+    """Claim due rows of one app. No other worker can, while the lease lasts.
 
-    :param worker: who takes them; no two may go by the same name.
+    :param worker: the lease's owner; no two may have the same name.
     """
     due = select(deliveries.c.id).where(_is_due(now), deliveries.c.app_id == app_id)
     first = due.order_by(func.coalesce(deliveries.c.expedited_at, deliveries.c.next_at), deliveries.c.id).limit(limit)
@@ -149,7 +148,7 @@ def claim(
 
 
 def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
-    """Makes rows due now that were not heard, given up or not, with the tokens they have; they get as long again.
+    """Make unconfirmed rows due now, given up or not, with the tokens they have and a full period of attempts.
 
     :param which: conditions on ``deliveries``; none means all.
     :returns: how many.
@@ -160,9 +159,9 @@ def retry(connection: Connection, *which: ColumnElement[bool], now: int) -> int:
 
 
 def expedite(connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None) -> None:
-    """Send what a site has not heard of a person now, out of turn.
+    """Make the unconfirmed notifications of a person at a site due now, out of turn.
 
-    :param tried_before: leaves alone what was tried later than that.
+    :param tried_before: leaves alone what was attempted later than that.
     """
     which = _can_expedite(person_id, app_id, now, tried_before)
     connection.execute(update(deliveries).where(*which).values(expedited_at=now))
@@ -171,13 +170,13 @@ def expedite(connection: Connection, person_id: int, app_id: str, *, now: int, t
 def can_expedite(
     connection: Connection, person_id: int, app_id: str, *, now: int, tried_before: int | None = None
 ) -> bool:
-    """Return whether :func:`expedite` would change anything: not what is due, under way, or waited for already."""
+    """Return whether :func:`expedite` would change anything: not what is due, in flight, or awaits its exchange."""
     query = select(deliveries.c.id).where(*_can_expedite(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
 
 
 def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool:
-    """Whether a site has yet to hear of a logout of this person, be its notification here already or not."""
+    """Return whether a logout of this person is unconfirmed at a site, be its notification written already or not."""
     own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
     untold = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
     if connection.execute(untold).scalar() is not None:  # asked first: a notification is here before its login is told

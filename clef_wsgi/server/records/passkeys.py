@@ -1,7 +1,4 @@
-"""Passkeys: whose they are, how often they were used, and what they are called.
-
-Knows nothing of how one proves itself: that is in ceremonies.py.
-"""
+"""Passkeys: credential record, owner, sign count, name (WebAuthn 3, section 4, "credential record")."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ MAX_NAME_LENGTH = 64
 
 
 class PasskeyTaken(Refused):
-    """There is a passkey of that id already, this person's or another's (WebAuthn 3, section 7.1)."""
+    """The credential id is registered already, by this person or another (WebAuthn 3, section 7.1)."""
 
 
 class LastPasskey(Refused):
@@ -32,9 +29,9 @@ class LastPasskey(Refused):
 
 @dataclass(frozen=True)
 class Passkey:
-    """A passkey that opens a person's account. Times are in microseconds; ``public_key`` is a COSE key.
+    """A credential record. Times are in microseconds; ``public_key`` is a COSE key.
 
-    ``count_fell_at`` is when its sign count last did not grow, as it would if somebody had a copy.
+    ``count_fell_at`` is when its sign count last did not grow: perhaps there is a copy (WebAuthn 3, section 6.1.1).
     """
 
     id: int
@@ -53,9 +50,9 @@ class Passkey:
 
 
 def add(connection: Connection, person_id: int, made: NewCredential, *, name: str, now: int) -> int:
-    """The number of a new passkey of this person.
+    """Add a credential to a person, and return the id of its record.
 
-    :raises PasskeyTaken: its id is known already.
+    :raises PasskeyTaken: its credential id is registered already.
     """
     row = {**asdict(made), "transports": json.dumps(made.transports), "name": name}
     query = insert(passkeys).values(**row, person_id=person_id, created_at=now).returning(passkeys.c.id)
@@ -66,41 +63,50 @@ def add(connection: Connection, person_id: int, made: NewCredential, *, name: st
 
 
 def find(connection: Connection, credential_id: bytes) -> Passkey:
-    """:raises Unknown: nobody has it."""
+    """Return the passkey of a credential id.
+
+    :raises Unknown: nobody has it.
+    """
     return _one(connection, passkeys.c.credential_id == credential_id)
 
 
 def get(connection: Connection, person_id: int, passkey_id: int) -> Passkey:
-    """:raises Unknown: this person has no such passkey."""
+    """Return one passkey of a person.
+
+    :raises Unknown: this person has no such passkey.
+    """
     return _one(connection, (passkeys.c.id == passkey_id) & (passkeys.c.person_id == person_id))
 
 
 def of_person(connection: Connection, person_id: int) -> list[Passkey]:
-    """A person's passkeys, oldest first."""
+    """Return a person's passkeys, oldest first."""
     rows = connection.execute(select(passkeys).where(passkeys.c.person_id == person_id).order_by(passkeys.c.id))
     return [Passkey(**row._mapping) for row in rows]
 
 
 def note_use(connection: Connection, passkey_id: int, said: AssertionResult, *, now: int) -> None:
-    """It proved itself just now."""
+    """Record a verified assertion."""
     values = {"sign_count": said.sign_count, "backed_up": said.backed_up, "last_used_at": now}
     connection.execute(update(passkeys).where(passkeys.c.id == passkey_id).values(values))
 
 
 def note_fallen_count(connection: Connection, passkey_id: int, *, now: int) -> None:
-    """Its sign count did not grow: the administrator shall see that."""
+    """Record that the sign count did not grow, for the administrator."""
     connection.execute(update(passkeys).where(passkeys.c.id == passkey_id).values(count_fell_at=now))
 
 
 def rename(connection: Connection, person_id: int, passkey_id: int, name: str) -> None:
-    """:raises Unknown: this person has no such passkey."""
+    """Rename a passkey.
+
+    :raises Unknown: this person has no such passkey.
+    """
     connection.execute(
         update(passkeys).where(passkeys.c.id == get(connection, person_id, passkey_id).id).values(name=name)
     )
 
 
 def remove(connection: Connection, person_id: int, passkey_id: int, *, now: int, stays: int) -> None:
-    """Takes a passkey away. Sessions that began with it end, but for the one numbered ``stays``.
+    """Delete a passkey. Sessions that began with it end, but for the session ``stays``.
 
     :raises Unknown: this person has no such passkey.
     :raises LastPasskey: they have no other.

@@ -1,7 +1,4 @@
-"""People: their names, and the lock that puts what happens to one of them into an order.
-
-Knows nothing of how they sign in. What ends somebody's access is in departures.py.
-"""
+"""People: names, addresses, and the lock that serializes what happens to one of them."""
 
 from __future__ import annotations
 
@@ -20,10 +17,10 @@ DEFAULT_SESSION_LIFETIME = 30 * DAY
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who can sign in. What is not known is ``None``; times are in microseconds.
+    """A person. What is not known is ``None``; times are in microseconds.
 
-    ``handle`` is the WebAuthn user handle. ``session_lifetime_us`` is how long a session lasts, ``None``: until logout.
-    ``logouts`` and ``notifying_since`` are the mark of marks.py.
+    ``handle`` is the WebAuthn user handle. ``session_lifetime_us`` of ``None`` lasts until logout. ``logouts`` and
+    ``notifying_since`` belong to global_logout.py.
     """
 
     id: int
@@ -45,7 +42,7 @@ class Person:
 
     @property
     def display_name(self) -> str:
-        """What pages call them."""
+        """Return what pages call them."""
         return " ".join(filter(None, (self.first_name, self.last_name))) or self.email or f"#{self.id}"
 
 
@@ -58,24 +55,30 @@ def add(
     email: str | None = None,
     phone_number: str | None = None,
 ) -> Person:
-    """A new person, who has no passkey yet."""
+    """Add a person, who has no passkey yet."""
     names = {"first_name": first_name, "last_name": last_name, "email": email, "phone_number": phone_number}
     row = {**names, "handle": tokens.new_handle(), "session_lifetime_us": DEFAULT_SESSION_LIFETIME, "created_at": now}
     return get(connection, connection.execute(insert(people).values(row).returning(people.c.id)).scalar_one())
 
 
 def get(connection: Connection, person_id: int) -> Person:
-    """:raises Unknown: there is no such person, or there was one."""
+    """Return a person.
+
+    :raises Unknown: there is no such person, or there was one.
+    """
     return _one(connection, people.c.id == person_id)
 
 
 def by_handle(connection: Connection, handle: bytes) -> Person:
-    """:raises Unknown: nobody has this WebAuthn user handle."""
+    """Return the person with a WebAuthn user handle.
+
+    :raises Unknown: nobody has it.
+    """
     return _one(connection, people.c.handle == handle)
 
 
 def lock(connection: Connection, person_id: int) -> Person:
-    """Waits until no other transaction is at work on this person's logins; others wait for this one's end.
+    """Lock a person until the transaction ends, and return them.
 
     Whatever touches a person's sessions, codes, tokens, site logins or deliveries comes here first: so a
     logout is either before or after an exchange, never between its steps.
@@ -86,7 +89,7 @@ def lock(connection: Connection, person_id: int) -> Person:
 
 
 def all_people(connection: Connection, *, lock: bool = False) -> list[Person]:
-    """Everybody, oldest first, disabled ones included.
+    """Return everybody, oldest first, disabled ones included.
 
     :param lock: as :func:`lock`, of all of them in this order.
     """
@@ -96,7 +99,7 @@ def all_people(connection: Connection, *, lock: bool = False) -> list[Person]:
 
 
 def change(connection: Connection, person_id: int, **values: Any) -> None:
-    """Sets columns: names, ``email``, ``phone_number``, ``session_lifetime_us``.
+    """Set columns: names, ``email``, ``phone_number``, ``session_lifetime_us``.
 
     :raises Unknown: there is no such person.
     """

@@ -1,7 +1,7 @@
-"""Drops what can't mean anything any more: expired codes and tokens, old sessions, confirmed deliveries.
+"""Drop rows that mean nothing any more: expired codes and tokens, old sessions, confirmed deliveries.
 
-Nothing that a login or an unheard logout still needs is touched. It goes in steps, each short, so that nobody waits
-long for the one who writes.
+Nothing that a login or an unconfirmed logout still needs is touched. It goes in short steps, so that no writer
+waits long.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from clef_wsgi.server.database.schema import (
 from clef_wsgi.server.records.outbox import CONFIRMED, TEST
 
 SEEN_AFTERWARDS = 30 * DAY
-"""How long what has ended can still be looked at."""
+"""How long ended rows can still be looked at; microseconds."""
 
 AT_ONCE = 500
 """How many rows a step drops."""
 
 
 def prune(database: Database, *, now: int, steps: int) -> bool:
-    """Drop what is over, in so many steps at most, each a transaction.
+    """Drop rows in at most ``steps`` transactions.
 
     :returns: whether there may be more.
     """
@@ -52,7 +52,7 @@ def drop(connection: Connection, *, now: int, limit: int = AT_ONCE) -> int:
 
 
 def _step(database: Database, now: int) -> bool:
-    """Drop one step's rows, and return whether there may be more. Who finds nothing holds up nobody who writes."""
+    """Drop one step's rows, and return whether there may be more. Takes no lock if there are none."""
     with database.reading() as connection:
         if not any(connection.execute(select(table.c.id).where(*over).limit(1)).first() for table, over in _over(now)):
             return False
@@ -62,7 +62,7 @@ def _step(database: Database, now: int) -> bool:
 
 def _over(now: int) -> list[tuple[Table, tuple[ColumnElement[bool], ...]]]:
     past = now - SEEN_AFTERWARDS
-    untold = exists().where(site_logins.c.session_id == sessions.c.id, site_logins.c.ended_at.is_(None))
+    awaiting = exists().where(site_logins.c.session_id == sessions.c.id, site_logins.c.ended_at.is_(None))
     return [
         (challenges, (challenges.c.expires_at < now,)),
         (access_tokens, (access_tokens.c.expires_at < now,)),
@@ -72,5 +72,5 @@ def _over(now: int) -> list[tuple[Table, tuple[ColumnElement[bool], ...]]]:
         (deliveries, (deliveries.c.state == CONFIRMED, deliveries.c.done_at < past)),
         (deliveries, (deliveries.c.state == TEST, deliveries.c.created_at < now - HOUR)),
         (site_logins, (site_logins.c.ended_at < past,)),
-        (sessions, (sessions.c.ended_at < past, ~untold)),
+        (sessions, (sessions.c.ended_at < past, ~awaiting)),
     ]

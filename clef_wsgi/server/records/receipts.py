@@ -1,7 +1,7 @@
-"""Receipts: what became of one logout at each site, for the browser in which it was done, for one hour.
+"""Receipts: the status of one logout at each site, for the browser in which it was done, for one hour.
 
 That browser is signed out by then, so it shows a secret of its own, of which the digest is stored. A receipt
-names sites and says how far each notice is; nothing of the person. Knows nothing of how a site is told.
+names sites and the status of each notification; nothing of the person.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _OPEN_FIRST = (PENDING, GIVEN_UP, None, CONFIRMED)
 
 @dataclass(frozen=True)
 class NotificationStatus:
-    """How far a site is: the row of the outbox that is least far. Without a ``state`` it can't be told at all."""
+    """The least advanced notification of one site. Without a ``state`` the site has no webhook."""
 
     app_id: str
     name: str
@@ -45,18 +45,18 @@ class NotificationStatus:
 
     @property
     def host(self) -> str:
-        """What people know the site by, beside its name."""
+        """Return what people know the site by, beside its name."""
         return redirect_rules.host_of(self.url) if self.url else ""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A logout. ``created_at`` is when the button was pressed; ``scope`` is what was ended."""
+    """A logout. ``created_at`` is when the button was pressed, in microseconds; ``scope`` is what was ended."""
 
     person_id: int
     scope: str
     created_at: int
-    notices: list[NotificationStatus]
+    statuses: list[NotificationStatus]
 
 
 def issue(
@@ -68,10 +68,10 @@ def issue(
     app_ids: Iterable[str] = (),
     mark: int | None = None,
 ) -> str:
-    """The secret that shows what becomes of a logout; in its transaction, after it.
+    """Issue a receipt in the transaction of its logout, after it, and return its secret.
 
     :param app_ids: where the person was logged in before it.
-    :param mark: of a logout everywhere, in the place of ``app_ids``: sites are listed as it ended them.
+    :param mark: of a logout everywhere, in the place of ``app_ids``: sites are listed as it ends them.
     """
     connection.execute(delete(receipts).where(receipts.c.expires_at <= now))
     token = tokens.new_token()
@@ -84,9 +84,9 @@ def issue(
 
 
 def add_site(connection: Connection, person_id: int, app_id: str, delivery_ids: list[int], *, after: int) -> None:
-    """A site's notices are in the outbox: they take its place in the receipts of logouts everywhere.
+    """List a site, whose notifications were just written, in the receipts of logouts everywhere that await it.
 
-    :param after: how often the person had been logged out everywhere when the login began.
+    :param after: the person's mark when the login began.
     """
     waiting = select(receipts.c.id).where(receipts.c.person_id == person_id, receipts.c.logouts > after)
     for receipt_id in connection.execute(waiting).scalars().all():
@@ -94,37 +94,37 @@ def add_site(connection: Connection, person_id: int, app_id: str, delivery_ids: 
 
 
 def find(connection: Connection, token: str, *, now: int) -> Receipt:
-    """What a secret shows.
+    """Return the receipt of a secret.
 
-    :raises Unknown: nothing, or nothing any more.
+    :raises Unknown: there is none, or it expired.
     """
     which = (receipts.c.token_hash == tokens.digest(token), receipts.c.expires_at > now)
     row = connection.execute(select(receipts).where(*which)).one_or_none()
     if row is None:
         raise Unknown
-    untold = [] if row.logouts is None else _untold(connection, row.person_id, sessions.c.logouts < row.logouts)
-    query = _notices().select_from(receipt_sites).join(apps, apps.c.id == receipt_sites.c.app_id)
+    awaiting = [] if row.logouts is None else _awaiting(connection, row.person_id, sessions.c.logouts < row.logouts)
+    query = _statuses().select_from(receipt_sites).join(apps, apps.c.id == receipt_sites.c.app_id)
     query = query.outerjoin(deliveries, deliveries.c.id == receipt_sites.c.delivery_id)
     found = connection.execute(query.where(receipt_sites.c.receipt_id == row.id))
-    notices = [*untold, *(NotificationStatus(**each._mapping) for each in found)]
-    return Receipt(row.person_id, row.scope, row.created_at, _least_far(notices))
+    statuses = [*awaiting, *(NotificationStatus(**each._mapping) for each in found)]
+    return Receipt(row.person_id, row.scope, row.created_at, _least_far(statuses))
 
 
 def unconfirmed(connection: Connection, person_id: int) -> list[NotificationStatus]:
-    """The sites that have not heard of a logout of this person's, whenever that was, nor of a later one."""
-    untold = _untold(connection, person_id)
-    query = _notices().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
+    """Return the sites that have confirmed neither a logout of this person, whenever that was, nor a later one."""
+    awaiting = _awaiting(connection, person_id)
+    query = _statuses().select_from(deliveries).join(apps, apps.c.id == deliveries.c.app_id)
     later = deliveries.alias()
     same = [later.c[name] == deliveries.c[name] for name in ("person_id", "app_id", "webhook_url")]
-    heard = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
-    which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~heard)
+    confirmed = exists().where(*same, later.c.id > deliveries.c.id, later.c.state == CONFIRMED)
+    which = (deliveries.c.person_id == person_id, deliveries.c.state.in_((PENDING, GIVEN_UP)), ~confirmed)
     return _least_far(
-        [*untold, *(NotificationStatus(**row._mapping) for row in connection.execute(query.where(*which)))]
+        [*awaiting, *(NotificationStatus(**row._mapping) for row in connection.execute(query.where(*which)))]
     )
 
 
-def _untold(connection: Connection, person_id: int, *which: ColumnElement[bool]) -> list[NotificationStatus]:
-    """The sites whose notices are not in the outbox yet.
+def _awaiting(connection: Connection, person_id: int, *which: ColumnElement[bool]) -> list[NotificationStatus]:
+    """Return the sites whose notifications are not in the outbox yet.
 
     Asked before the outbox is: a site may be found in both, and is in one of them at any moment.
     """
@@ -144,25 +144,25 @@ def _add(connection: Connection, receipt_id: int, app_id: str, delivery_ids: lis
         connection.execute(insert(receipt_sites).values(site))
 
 
-def _notices() -> Select[Any]:
+def _statuses() -> Select[Any]:
     about: list[ColumnElement[Any]] = [apps.c.id.label("app_id"), apps.c.name, home_url().label("url")]
     return select(*about, *(deliveries.c[name] for name in _OF_DELIVERY))
 
 
 def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[int]:
-    """The rows that a logout has just written or joined: they are due from this moment on."""
+    """Return the rows that a logout has just written or reused: they are due from this moment on."""
     which = (deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.next_at == now)
     return list(connection.execute(select(deliveries.c.id).where(*which, deliveries.c.state == PENDING)).scalars())
 
 
-def _least_far(notices: Iterable[NotificationStatus]) -> list[NotificationStatus]:
-    """One for each site, by name; a site with several hooks is as far as the last of them."""
+def _least_far(statuses: Iterable[NotificationStatus]) -> list[NotificationStatus]:
+    """Keep the least advanced status of each site, by name."""
     found: dict[str, NotificationStatus] = {}
-    for notice in notices:
-        before = found.get(notice.app_id)
-        found[notice.app_id] = notice if before is None else max(before, notice, key=_distance)
-    return sorted(found.values(), key=lambda notice: notice.name)
+    for status in statuses:
+        before = found.get(status.app_id)
+        found[status.app_id] = status if before is None else max(before, status, key=_distance)
+    return sorted(found.values(), key=lambda status: status.name)
 
 
-def _distance(notice: NotificationStatus) -> tuple[int, bool, int]:
-    return -_OPEN_FIRST.index(notice.state), notice.failure is not None, notice.done_at or 0
+def _distance(status: NotificationStatus) -> tuple[int, bool, int]:
+    return -_OPEN_FIRST.index(status.state), status.failure is not None, status.done_at or 0

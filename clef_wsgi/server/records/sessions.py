@@ -1,7 +1,4 @@
-"""A browser's session at this server: who signed in there, and until when.
-
-Ending one is a logout, since sites hang on it: that is in logouts.py. Knows nothing of cookies.
-"""
+"""Browser sessions at this server: who signed in, and until when. Ending one is a logout: see logouts.py."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ from clef_wsgi.server.records import people
 from clef_wsgi.server.records.people import Person
 
 MOST = 100
-"""Living sessions of one person. With one more, the one unused longest is ended: see surplus.py."""
+"""Active sessions of one person. With one more, the one unused longest is ended: see session_expiry.py."""
 
 MAX_USER_AGENT = 200
-"""Characters that are kept of what a browser calls itself."""
+"""Characters that are kept of a ``User-Agent``."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """A living session. ``expires_at`` is ``None`` where it lasts until the person logs out."""
+    """An active session. ``expires_at`` is ``None`` where it lasts until the person logs out."""
 
     id: int
     person: Person
@@ -36,7 +33,7 @@ class Session:
 
 @dataclass(frozen=True)
 class ActiveSession:
-    """What a person is shown of a living session. ``user_agent`` is whatever the browser said."""
+    """What a person is shown of an active session. ``user_agent`` is whatever the browser sent."""
 
     id: int
     created_at: int
@@ -55,7 +52,7 @@ def start(
     address: str = "",
     user_agent: str = "",
 ) -> str:
-    """A new session for a person who has just proved who they are.
+    """Start a session for a person who has just authenticated.
 
     :returns: its token, for the browser alone.
     :raises Refused: the person is disabled.
@@ -80,7 +77,7 @@ def start(
 
 
 def find(connection: Connection, token: str, *, now: int) -> Session:
-    """The living session of a token.
+    """Return the active session of a token.
 
     :raises SessionEnded: there is none.
     """
@@ -96,7 +93,7 @@ def find(connection: Connection, token: str, *, now: int) -> Session:
 
 
 def renew(connection: Connection, session_id: int, *, passkey_id: int | None, now: int) -> str:
-    """The same person proved themselves again: the session goes on under a new token, the old one is dead.
+    """Give a session a new token after its person authenticated again; the old one is void (no session fixation).
 
     :returns: the new token.
     :raises SessionEnded: it ended meanwhile.
@@ -112,18 +109,21 @@ def renew(connection: Connection, session_id: int, *, passkey_id: int | None, no
 
 
 def check_active(connection: Connection, session_id: int, *, now: int) -> None:
-    """:raises SessionEnded: it ended meanwhile. Sure only after ``people.lock``."""
+    """Check that a session is active: sure only after ``people.lock``.
+
+    :raises SessionEnded: it ended meanwhile.
+    """
     if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id, is_active(now))).scalar() is None:
         raise SessionEnded
 
 
 def touch(connection: Connection, session_id: int, *, now: int) -> None:
-    """The session was used just now."""
+    """Record that a session was used just now."""
     connection.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
 
 
 def of_person(connection: Connection, person_id: int, *, now: int) -> list[ActiveSession]:
-    """Where a person is signed in, the newest first; no more than ``MOST``."""
+    """Return a person's active sessions, the newest first; no more than ``MOST``."""
     columns = [sessions.c[name] for name in ("id", "created_at", "seen_at", "expires_at", "address", "user_agent")]
     query = select(*columns).where(sessions.c.person_id == person_id, is_active(now))
     return [
@@ -132,33 +132,30 @@ def of_person(connection: Connection, person_id: int, *, now: int) -> list[Activ
 
 
 def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
-    """No living session of this person lasts longer than that; those that end sooner stay as they are.
-
-    The caller has locked the person.
-    """
+    """Shorten the sessions of a person that would last longer than ``latest``. The caller has locked the person."""
     longer = sessions.c.expires_at.is_(None) | (sessions.c.expires_at > latest)
     which = (sessions.c.person_id == person_id, is_not_ended(), longer)
     connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
 def is_active(now: int) -> ColumnElement[bool]:
-    """The condition for a session that counts."""
+    """Return the condition for a session that counts."""
     unlimited = sessions.c.expires_at.is_(None)
     return is_not_ended() & (unlimited | (sessions.c.expires_at > now))
 
 
 def is_not_ended() -> ColumnElement[bool]:
-    """The condition for a session that nobody has ended, be its time up or not: by itself, or by a person's mark."""
+    """Return the condition for a session that nobody has ended, expired or not: neither by itself nor by a mark."""
     return sessions.c.ended_at.is_(None) & ~is_marked()
 
 
 def is_marked() -> ColumnElement[bool]:
-    """The condition for a session that began before its person was last logged out everywhere: see marks.py."""
+    """Return the condition for a session that began before its person's last logout everywhere (global_logout.py)."""
     number = select(people_table.c.logouts).where(people_table.c.id == sessions.c.person_id)
     return sessions.c.logouts < number.correlate(sessions).scalar_subquery()
 
 
 def began_before_the_mark(table: Table) -> ColumnElement[bool]:
-    """The same, for rows of ``table`` that belong to such a session."""
+    """Return the same condition, for rows of ``table`` that belong to such a session."""
     session = select(sessions.c.id).where(sessions.c.id == table.c.session_id, is_marked())
     return exists(session.correlate(table))

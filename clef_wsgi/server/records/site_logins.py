@@ -1,7 +1,4 @@
-"""Where a person is logged in: what the account page shows, and what a logout is about to end.
-
-Knows nothing of how a login came about: that is in codes.py.
-"""
+"""Logins at sites: what the account page shows, and what a logout is about to end."""
 
 from __future__ import annotations
 
@@ -26,14 +23,14 @@ class SiteLogin:
 
     @property
     def host(self) -> str:
-        """What people know the site by, beside its name."""
+        """Return what people know the site by, beside its name."""
         return redirect_rules.host_of(self.url) if self.url else ""
 
 
 def of_person(
     connection: Connection, person_id: int, *, app_id: str | None = None, session_id: int | None = None
 ) -> list[SiteLogin]:
-    """The sites at which a person is logged in, by name.
+    """Return the sites at which a person is logged in, by name.
 
     :param app_id: this one alone, if any.
     :param session_id: those of one browser alone.
@@ -51,10 +48,10 @@ def of_person(
 
 
 def is_active() -> ColumnElement[bool]:
-    """The condition for a login that no logout has ended."""
+    """Return the condition for a login that no logout has ended."""
     return site_logins.c.ended_at.is_(None) & ~began_before_the_mark(site_logins)
 
 
 def awaits_notification() -> ColumnElement[bool]:
-    """The condition for a login that a mark has ended, and of which no notice is in the outbox yet: see marks.py."""
+    """Return the condition for a login that a mark has ended and whose notification is not in the outbox yet."""
     return site_logins.c.ended_at.is_(None) & began_before_the_mark(site_logins)

@@ -1,4 +1,4 @@
-"""A notice like any other, of somebody who does not exist: how an administrator tries a site's hook.
+"""Send a true notification of somebody who does not exist, with which an administrator tries a webhook.
 
 Its row is sent by whoever wrote it and by nobody else; it counts nowhere, and is deleted afterwards.
 """
@@ -15,7 +15,7 @@ from clef_wsgi.server.database.schema import people as people_table
 from clef_wsgi.server.records import clef_ids, outbox, people
 
 _NOBODY = "nobody"
-"""The setting that holds the number of the person whom nobody is."""
+"""The setting that holds the id of the person whom nobody is."""
 
 
 @dataclass(frozen=True)

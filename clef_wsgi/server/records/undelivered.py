@@ -1,7 +1,4 @@
-"""What the sites have not heard, row by row, for the administrator. Changes nothing.
-
-The figures over all of it are in backlog.py.
-"""
+"""List unconfirmed notifications row by row, for the administrator. The figures over all of it are in backlog.py."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
 
 @dataclass(frozen=True)
 class Row:
-    """One notice. Times are in microseconds; ``failure`` is a code of ``delivery.failures``, ``status`` HTTP's."""
+    """One notification. Times are in microseconds; ``failure`` is a code of ``delivery.failures``, ``status`` HTTP."""
 
     id: int
     state: str
@@ -36,7 +33,7 @@ class Row:
 
 
 def read(connection: Connection) -> list[Row]:
-    """All that no site has confirmed, oldest first."""
+    """Return all notifications that no site has confirmed, oldest first."""
     own = [deliveries.c[name] for name in Row.__dataclass_fields__ if name in deliveries.c]
     names = (people.c.first_name, people.c.last_name, people.c.email)
     query = select(*own, apps.c.name.label("site"), *names).select_from(deliveries).join(apps).join(people)

@@ -32,7 +32,7 @@ def overview() -> Response:
         if session is None:
             return render("sign_in.html", login=None)
         person_id = session.person.id
-        notices = receipts.unconfirmed(connection, person_id)
+        statuses = receipts.unconfirmed(connection, person_id)
         return render(
             "account.html",
             session=session,
@@ -40,7 +40,7 @@ def overview() -> Response:
             sites=site_logins.of_person(connection, person_id),
             passkeys=passkeys.of_person(connection, person_id),
             browsers=sessions.of_person(connection, person_id, now=now),
-            unheard=[ReceiptLine.of(notice, tapped_at=now, now=now, t=texts()) for notice in notices],
+            unheard=[ReceiptLine.of(status, tapped_at=now, now=now, t=texts()) for status in statuses],
             device_of=user_agents.device,
             browser_of=user_agents.browser,
             session_lifetimes=SESSION_LIFETIMES,

@@ -64,7 +64,7 @@ def _own() -> Receipt | None:
 
 def _lines(receipt: Receipt, now: int) -> list[ReceiptLine]:
     t = texts()
-    return [ReceiptLine.of(notice, tapped_at=receipt.created_at, now=now, t=t) for notice in receipt.notices]
+    return [ReceiptLine.of(status, tapped_at=receipt.created_at, now=now, t=t) for status in receipt.statuses]
 
 
 def _is_done(lines: list[ReceiptLine]) -> bool:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY, SECOND
 from clef_wsgi.server.errors import SessionEnded
-from clef_wsgi.server.records import logouts, receipts, session_limit, sessions
+from clef_wsgi.server.records import logouts, receipts, session_expiry, sessions
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.support.context import request_address, server
 
@@ -71,7 +71,7 @@ def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -
         token = sessions.start(
             connection, person_id=person_id, passkey_id=passkey_id, now=now, address=address, user_agent=agent
         )
-        session_limit.trim(connection, person_id, now=now)
+        session_expiry.trim(connection, person_id, now=now)
     session = sessions.find(connection, token, now=now)
     lifetime = _LONGEST if session.expires_at is None else min(session.expires_at - now, _LONGEST)
     g.session_cookie = (token, lifetime // SECOND)
