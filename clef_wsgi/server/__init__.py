@@ -1,7 +1,7 @@
-"""The self-hosted Clef: people sign in with passkeys, old Clef clients work against it unchanged.
+"""The self-hosted login server: people sign in with passkeys, old Clef clients work against it unchanged.
 
 ``create_app`` makes the WSGI app. Importing this package alone loads no web framework and no database. It
-meets the rest of clef_wsgi over HTTP only, and imports nothing of it.
+meets the middleware over HTTP only; both stand on ``clef_wsgi.base``.
 """
 
 from __future__ import annotations

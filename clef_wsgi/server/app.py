@@ -1,4 +1,4 @@
-"""Puts the server together. Knows each room by name, and nothing of what goes on inside."""
+"""Make the WSGI app of the login server from its rooms."""
 
 from __future__ import annotations
 
@@ -59,13 +59,12 @@ def create_app(
     clock: Clock = system_clock,
     deliver: context.Deliver = True,
 ) -> Flask:
-    """The self-hosted Clef, as a WSGI app. Its database is made, or brought up to date, before this returns.
+    """Make the login server as a WSGI app. Its database is created, or migrated, before this returns.
 
     :param origin: its public address, such as ``https://login.example.com``; plain http on ``localhost`` only.
         Redirects, cookies and passkeys go by it, never by ``Host``.
     :param database: a file (SQLite) or ``postgresql://user@host/name``.
-    :param rp_id: the domain that passkeys are made for: the host of ``origin`` (the default) or a parent of it.
-        It can't be changed later.
+    :param rp_id: the WebAuthn RP id: the host of ``origin`` (the default) or a parent of it. It can't be changed later.
     :param name: what the pages call this server.
     :param logo: a picture for the top of the pages.
     :param templates: a folder whose templates replace those of the same name.
@@ -73,11 +72,11 @@ def create_app(
         a socket in the file system.
     :param metrics_from: addresses or networks that may read ``/metrics``, and the figures of ``/healthz``: nobody
         by default.
-    :param keep_audit: how long a line of the audit is kept, such as ``400d``; for ever by default.
-    :param limits: how often one address may knock.
-    :param clock: microseconds since 1970.
-    :param deliver: whether sites are told of logouts by a thread of the process that serves, which starts at the
-        first request; ``"elsewhere"`` if ``clef-wsgi server deliver`` does it; False if nobody does.
+    :param keep_audit: how long an audit entry is kept, such as ``400d``; for ever by default.
+    :param limits: the rate limits.
+    :param clock: returns microseconds since 1970.
+    :param deliver: whether a thread of this process delivers logouts, from the first request on; ``"elsewhere"`` if
+        ``clef-wsgi server deliver`` does it; False if nobody does.
     :raises ConfigurationError: with everything that is wrong.
     :raises DatabaseUnavailable: the database can't be reached.
     """

@@ -1,4 +1,4 @@
-"""Time, as the server counts it: whole microseconds since 1970, UTC. Knows nothing of what is timed."""
+"""Time as the server counts it: whole microseconds since 1970, UTC."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DAY = 24 * HOUR
 
 
 def system_clock() -> int:
-    """Now, in microseconds."""
+    """Return now, in microseconds."""
     return time.time_ns() // 1000
 
 
 def days(text: str) -> int:
-    """A span of days as it is written, ``400d``, in microseconds.
+    """Parse a number of days, ``400d``, and return microseconds.
 
     :raises ValueError: it is none.
     """

@@ -1,7 +1,6 @@
-"""Every error of the server, as one tree by meaning.
+"""The server's own errors, as one tree by meaning.
 
-A message is a sentence for people, without a secret, a token, or text that came from outside. How a page or
-an API call says it is not known here.
+A message is a sentence for people, without a secret, a token, or text that came from outside.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class DatabaseUnavailable(ServerError):
 
 
 class Refused(ServerError):
-    """What was asked for is not allowed. Nothing was done."""
+    """The request is not allowed. Nothing was done."""
 
     message = "That is not possible."
 
@@ -50,7 +49,7 @@ class InvalidSecret(Refused):
 
 
 class InvalidRedirect(Refused):
-    """The browser must not be sent there."""
+    """The URL is not registered: an open redirect."""
 
     message = "Invalid redirect URL."
 
@@ -62,7 +61,7 @@ class InvalidCode(Refused):
 
 
 class InvalidHook(Refused):
-    """The per-login hook is not on the app's own domain."""
+    """The webhook of a login is not on the app's own domain. Its name is that of the wire protocol's parameter."""
 
     message = "Invalid logout hook URL."
 

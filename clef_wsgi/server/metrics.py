@@ -30,7 +30,7 @@ class Metrics:
         self._logins = Counter("clef_server_logins", "Logins that a site exchanged", registry=self._registry)
         self._refusals = Counter("clef_server_refusals", "Requests refused", ["reason"], registry=self._registry)
         self._deliveries = Counter(
-            "clef_server_deliveries", "Attempts to tell a site of a logout", ["outcome"], registry=self._registry
+            "clef_server_deliveries", "Attempts to deliver a logout to a site", ["outcome"], registry=self._registry
         )
         self._seconds = Histogram(
             "clef_server_delivery_seconds",
@@ -81,8 +81,10 @@ class _Backlog(Collector):
         yield _gauge("database_up", "Whether the database answers", 1)
         yield _gauge("deliveries_pending", "Notices not confirmed yet", found.pending)
         yield _gauge("deliveries_given_up", "Notices that are tried no more", found.given_up)
-        yield _gauge("delivery_oldest_seconds", "Age of the oldest pending notice", found.oldest_seconds)
-        yield _gauge("delivery_overdue_seconds", "How long a notice is due and not tried", found.overdue_seconds)
+        yield _gauge("delivery_oldest_seconds", "Age of the oldest pending notification", found.oldest_seconds)
+        yield _gauge(
+            "delivery_overdue_seconds", "How long a notification is due without an attempt", found.overdue_seconds
+        )
 
 
 def _gauge(name: str, help: str, value: float) -> GaugeMetricFamily:

@@ -1,7 +1,4 @@
-"""The settings of a server, checked at birth: every fault is gathered, and said in one sentence each.
-
-Knows nothing of what the settings do later, and reads nothing but whether files exist.
-"""
+"""The options of a server, checked in the constructor: all faults are gathered, one sentence each."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ MAX_NAME_LENGTH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Requests per minute of one address (of one app, where that is said). More is answered 429 with ``Retry-After``.
+    """Rate limits: requests per minute of one address (of one app, where that is said). More is answered 429.
 
-    :param sign_in: ceremonies of signing in, and logins approved.
-    :param enrolment: looks at enrolment links, and passkeys made.
+    :param sign_in: authentication ceremonies, and logins approved.
+    :param enrolment: looks at enrolment links, and registration ceremonies.
     :param account: changes on the account page, and looks at receipts. Logging out everywhere is never refused.
     :param refused_calls: API calls without a secret, an access token or a logout token that is right. Calls that
         succeed are neither counted nor refused: a site's address is nothing that strangers could use up.
-    :param refused_calls_of_an_app: API calls of one app that proved itself with its secret and were refused all the
+    :param refused_calls_of_an_app: API calls of one app that authenticated with its secret and were refused all the
         same, say for a code that is unknown. The rest of what it asks is answered.
     """
 
@@ -45,7 +42,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a server was told; ``app.create_app`` says what each means, and has the defaults.
+    """The checked options of a server; ``app.create_app`` says what each means, and has the defaults.
 
     :raises ConfigurationError: with everything that is wrong.
     """
@@ -81,22 +78,22 @@ class Options:
 
     @property
     def host(self) -> str:
-        """The host name of ``origin``."""
+        """Return the host name of ``origin``."""
         return urlsplit(self.origin).hostname or ""
 
     @property
     def keep_audit_us(self) -> int | None:
-        """How long a line of the audit is kept; ``None``: for ever."""
+        """Return how long an audit entry is kept, in microseconds; ``None``: for ever."""
         return None if self.keep_audit is None else days(self.keep_audit)
 
     @property
     def is_https(self) -> bool:
-        """Whether browsers come over TLS: decides on ``Secure`` cookies and HSTS."""
+        """Return whether browsers come over TLS, for ``Secure`` cookies and HSTS."""
         return self.origin.startswith("https:")
 
     @property
     def passkey_domain(self) -> str:
-        """The WebAuthn RP id: ``rp_id``, or the host of ``origin``."""
+        """Return the WebAuthn RP id: ``rp_id``, or the host of ``origin``."""
         return self.rp_id or self.host
 
 

@@ -1,7 +1,7 @@
-"""Names that belong to nobody alone, such as ``co.uk`` and ``github.io``: no browser makes passkeys for them.
+"""Public suffixes, such as ``co.uk`` and ``github.io``, which no browser accepts as an RP id.
 
-These are public suffixes of two labels (https://publicsuffix.org): the usual categories below countries, and the hosts
-and dynamic names under which people run servers. The whole list is six times as long, and grows: the browsers have it,
+These are those of two labels (https://publicsuffix.org): the usual categories below countries, and the hosts and
+dynamic names under which people run servers. The whole list is six times as long, and grows: the browsers have it,
 and refuse what is missing here when the first passkey is made. A name of one label is no domain of anybody's either.
 """
 

@@ -17,7 +17,7 @@ from support.login_server import ORIGIN, Site, postgresql
 from support.peers import Peer, Script, Talk, answer, hangs, says
 
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.commands.webhook_trial import TrialResult, try_hook
+from clef_wsgi.server.commands.webhook_trial import TrialResult, try_webhook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
 from clef_wsgi.server.delivery.call import AttemptResult, call
 from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered
@@ -92,7 +92,7 @@ def _app(desk: Desk, site: Site) -> apps.App:
 def attempt(
     desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., AttemptResult]
 ) -> TrialResult:
-    return try_hook(desk.server.database, _app(desk, site), hook, ORIGIN, ask_seconds=seconds, **options)
+    return try_webhook(desk.server.database, _app(desk, site), hook, ORIGIN, ask_seconds=seconds, **options)
 
 
 def test_a_site_that_never_asks(desk: Desk) -> None:

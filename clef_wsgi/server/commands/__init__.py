@@ -1,7 +1,7 @@
 """``clef-wsgi server ...``: the administrator's command line.
 
-Turns what went wrong into sentences on stderr, and into exit codes: 0 done, 1 it could not be done, 2 wrong
-usage or settings. Knows nothing of single commands; loads nothing beyond the standard library before it runs.
+Errors become sentences on stderr, and exit codes: 0 done, 1 it could not be done, 2 wrong usage or settings.
+Loads nothing beyond the standard library before a command runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EXTRAS = ("flask", "prometheus_client", "segno", "sqlalchemy", "waitress", "weba
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one command.
+    """Run one command.
 
     :param argv: what follows ``clef-wsgi server``.
     :returns: the exit code.

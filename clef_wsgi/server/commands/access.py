@@ -1,4 +1,4 @@
-"""``server app allow``: who may use a site. Whoever may not any more is logged out of it in the same moment."""
+"""``server app allow``: set who may use a site. Whoever no longer may is logged out of it in the same transaction."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _doors(arguments: argparse.Namespace) -> dict[str, bool]:
 
 
 def _log_out_strangers(connection: Connection, app: App) -> None:
-    """Everybody who may not use it, in the order of their numbers, so that two of these never wait for each other.
+    """Log out everybody who may not use the app, in the order of their ids, so that two of these never deadlock.
 
     Each is locked first: a login that was approved a moment ago is seen, and a later one sees this.
     """

@@ -1,4 +1,4 @@
-"""``server app ...``: the sites that people sign in to. What is printed for a site's own settings is in snippets.py."""
+"""``server app ...``: add, list, change and remove relying parties, and rotate their secrets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from clef_wsgi.server.records.apps import App
 
 CALLBACK_PATH, WEBHOOK_PATH = "/clef/callback", "/clef/webhook"
-"""Where clef_wsgi's middleware is reached, unless it was told otherwise."""
+"""Where clef_wsgi's middleware is reached by default."""
 
 MIN_SECRET_LENGTH = 16
 NUMBER, TEXT = "number", "text"
@@ -130,7 +130,7 @@ def list_apps(arguments: argparse.Namespace) -> None:
 
 
 def change(arguments: argparse.Namespace) -> None:
-    """Addresses are added before any is dropped. The last one to go back to stays."""
+    """Add addresses, then drop others. The last redirect URL stays."""
     with opened(arguments) as database:
         with database.reading() as connection:
             app = find_app(connection, arguments.app)

@@ -1,7 +1,4 @@
-"""What words on the command line mean: checks that argparse calls, and the option that every command has.
-
-Knows nothing of what is done with them.
-"""
+"""Parse words of the command line: the types and the options that commands share."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ _PLACE = re.compile(r"unix:(?P<socket>.+)|(?P<host>[^\s:\[\]]+|\[[0-9A-Fa-f:.]+\
 
 
 def add_command(commands: Commands, name: str, run: Run, help: str, **more: Any) -> argparse.ArgumentParser:
-    """A command's parser, with ``--database``. ``run`` takes what was parsed; ``help`` is one sentence."""
+    """Add a command with ``--database``. ``run`` takes what was parsed; ``help`` is one sentence."""
     parser = commands.add_parser(name, help=help, description=help, allow_abbrev=False, **more)
     parser.add_argument(
         "--database",
@@ -40,25 +37,25 @@ def add_command(commands: Commands, name: str, run: Run, help: str, **more: Any)
 
 
 def add_group(commands: Commands, name: str, help: str) -> Commands:
-    """A command that has commands of its own."""
+    """Add a command that has commands of its own."""
     group = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
     return group.add_subparsers(required=True, metavar="COMMAND")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """For commands that list something."""
+    """Add ``--json`` to a command that lists something."""
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def add_origin(parser: argparse.ArgumentParser) -> None:
-    """For commands that print the server's address."""
+    """Add ``--origin`` to a command that prints the server's address."""
     parser.add_argument(
         "--origin", type=site_url, metavar="URL", help='the server\'s public address, if "server run" never ran'
     )
 
 
 def name(text: str) -> str:
-    """A name of a person or a site."""
+    """Parse a name of a person or a site."""
     if not names.is_name(text, MAX_NAME_LENGTH):
         raise argparse.ArgumentTypeError(f"a name has 1 to {MAX_NAME_LENGTH} printable characters")
     return names.tidied(text)
@@ -70,33 +67,33 @@ def is_email(text: str) -> bool:
 
 
 def email(text: str) -> str:
-    """An e-mail address, as the administrator vouches for it."""
+    """Parse an e-mail address, for which the administrator vouches."""
     if not is_email(text):
         raise argparse.ArgumentTypeError("an e-mail address has one @, and no spaces")
     return text
 
 
 def phone(text: str) -> str:
-    """A telephone number, as people write it."""
+    """Parse a telephone number, as people write it."""
     if not _PHONE.fullmatch(text):
         raise argparse.ArgumentTypeError("a telephone number looks like +49 30 1234567")
     return text
 
 
 def or_nothing(check: Callable[[str], str]) -> Callable[[str], str]:
-    """The same check, for an option that may also be emptied: ``--email ""``."""
+    """Return the same check for an option that may also be emptied: ``--email ""``."""
     return lambda text: check(text) if text else ""
 
 
 def site_url(text: str) -> str:
-    """A site's own address, without a slash at its end."""
+    """Parse a site's own address, without a slash at its end."""
     if not is_web_url(text) or "?" in text:
         raise argparse.ArgumentTypeError("a site's address looks like https://www.example.com")
     return text.rstrip("/")
 
 
 def redirect_url(text: str) -> str:
-    """An address that browsers may be sent back to."""
+    """Parse a redirect URL."""
     if not is_redirect_url(text):
         raise argparse.ArgumentTypeError(
             "a redirect URL looks like https://www.example.com/clef/callback, without #, user, code and state"
@@ -105,14 +102,14 @@ def redirect_url(text: str) -> str:
 
 
 def webhook_url(text: str) -> str:
-    """An address that is told of logouts."""
+    """Parse a webhook."""
     if not is_web_url(text):
         raise argparse.ArgumentTypeError("a logout hook looks like https://www.example.com/clef/webhook")
     return text
 
 
 def old_id(text: str) -> tuple[str, int]:
-    """``APP=OLD_ID``: the number by which a site has known somebody so far."""
+    """Parse ``APP=OLD_ID``: the pairwise id by which a site has known somebody so far."""
     app, equals, number = text.rpartition("=")
     if not (app and equals and re.fullmatch("[0-9]{1,16}", number)):
         raise argparse.ArgumentTypeError("an old id is written APP=NUMBER, such as photos=1085577321")
@@ -129,7 +126,7 @@ def validity(text: str) -> int:
 
 
 def in_days(text: str) -> int:
-    """How long something is kept, in microseconds: ``400d``."""
+    """Parse a number of days, ``400d``, and return microseconds."""
     try:
         return days(text)
     except ValueError as error:
@@ -137,14 +134,14 @@ def in_days(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """How many of something."""
+    """Parse a positive number."""
     if not re.fullmatch("[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError("this is a whole number, 1 or more")
     return int(text)
 
 
 def place(text: str) -> Place:
-    """Where to listen: a path for a socket in the file system, or host and port."""
+    """Parse where to listen: a path for a socket in the file system, or host and port."""
     found = _PLACE.fullmatch(text)
     if found is None or int(found["port"] or 0) > 65535:
         raise argparse.ArgumentTypeError("an address to listen on looks like 127.0.0.1:8400 or unix:/run/clef/socket")

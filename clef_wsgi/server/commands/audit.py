@@ -1,4 +1,4 @@
-"""``server audit``: who did what, when, and from where."""
+"""``server audit``: show who did what, when, and from where."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``server deliver`` and ``server deliveries ...``: telling the sites, and what they have not heard.
-
-How a site is told is in ``delivery/``.
-"""
+"""``server deliver`` and ``server deliveries ...``: run the delivery worker, list and retry unconfirmed logouts."""
 
 from __future__ import annotations
 
@@ -55,7 +52,7 @@ def add_to(commands: Commands) -> None:
 
 
 def deliver(arguments: argparse.Namespace) -> None:
-    """Delivers until SIGINT or SIGTERM. Calls that have begun by then are finished."""
+    """Deliver until SIGINT or SIGTERM. Calls in flight by then are finished."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     with opened(arguments) as database, _ended_by_signals() as over:
         with database.reading() as connection:

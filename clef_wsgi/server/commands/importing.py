@@ -1,4 +1,4 @@
-"""``server import``: all people of a site that moves in, by the ids it knows them by. One transaction, repeatable."""
+"""``server import``: import the people of a site, with their ids there. One transaction, idempotent."""
 
 from __future__ import annotations
 

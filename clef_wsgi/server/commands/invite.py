@@ -1,4 +1,4 @@
-"""``server invite``: a link for somebody new, or for who did not use theirs, or for each of those."""
+"""``server invite``: print an enrolment link for somebody new, or for each who has no passkey yet."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def invite(arguments: argparse.Namespace) -> None:
 def invite_many(
     connection: Connection, arguments: argparse.Namespace, *, among: Container[int] | None = None
 ) -> list[links.Link]:
-    """Make a link for each who may sign in and can't yet, and one line in the audit.
+    """Make a link for each who may sign in and can't yet, and one audit entry.
 
-    :param among: the numbers of those who are meant; ``None``: everybody.
+    :param among: the ids of those who are meant; ``None``: everybody.
     """
     address = origin(connection, arguments)
     owners = set(connection.execute(select(passkeys.c.person_id).distinct()).scalars())
@@ -139,13 +139,13 @@ def _new(connection: Connection, arguments: argparse.Namespace) -> Person:
 
 
 def split_name(text: str) -> tuple[str | None, str | None]:
-    """First and last name."""
+    """Split a name into first and last."""
     first, _, last = text.partition(" ")
     return first or None, last or None
 
 
 def check_email_is_free(connection: Connection, email: str | None, *, but: int | None = None) -> None:
-    """No two people share an address, or sites could mistake one for the other.
+    """Check that no two people share an address, or sites could mistake one for the other.
 
     :param but: the person who may have it already.
     :raises Refused: somebody else has it.
@@ -156,6 +156,9 @@ def check_email_is_free(connection: Connection, email: str | None, *, but: int |
 
 
 def check_may_sign_in(person: Person) -> None:
-    """:raises Refused: a link would not work."""
+    """Check that a link would work.
+
+    :raises Refused: the person is disabled.
+    """
     if not person.may_sign_in:
         raise Refused(f'They are disabled: "clef-wsgi server user enable {person.id}" first.')

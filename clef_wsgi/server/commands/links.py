@@ -1,4 +1,4 @@
-"""One-time links with which people make a passkey: on a screen nearby, as JSON, or as CSV for a mail merge.
+"""Print enrolment links: on a screen nearby with a QR code, as JSON, or as CSV for a mail merge.
 
 A link's secret is in the fragment, which no browser sends: a preview or a log does not get it.
 """
@@ -93,7 +93,7 @@ def _harmless(value: Any) -> Any:
 
 
 def _drawn(link: str) -> str:
-    """The QR code in half blocks, dark on light, with a margin: for a terminal with light text on a dark ground."""
+    """Draw a QR code in half blocks, dark on light, with a margin: for a terminal with light text on a dark ground."""
     drawn = io.StringIO()
     segno.make(link, micro=False, error="l").terminal(drawn, border=2, compact=True)
     return drawn.getvalue()

@@ -1,4 +1,4 @@
-"""Opens the socket that a server listens on. Knows nothing of what is served there."""
+"""Open the socket that the server listens on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def listener(place: Place) -> socket.socket:
-    """A socket that listens at ``place``.
+    """Return a socket that listens at ``place``.
 
     :raises ServerError: somebody else listens there, or it can't be had.
     """
@@ -25,7 +25,7 @@ def listener(place: Place) -> socket.socket:
 
 
 def written(place: Place) -> str:
-    """What people call it."""
+    """Return a place as people write it."""
     if isinstance(place, Path):
         return str(place)
     host, port = place
@@ -37,7 +37,7 @@ def _in_network(host: str, port: int) -> socket.socket:
 
 
 def _in_file_system(path: Path) -> socket.socket:
-    """The group may use it from its first moment on: the proxy is a member."""
+    """Open a Unix socket with its mode set from its first moment: the proxy is a member of the group."""
     if path.is_socket():
         path.unlink()  # left behind by a process that was killed
     listener = socket.socket(socket.AF_UNIX)

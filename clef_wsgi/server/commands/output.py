@@ -1,7 +1,4 @@
-"""What goes to the terminal. Text that people chose is shown without control characters.
-
-Knows nothing of what the texts are about.
-"""
+"""Print to the terminal, without control characters in text that people chose."""
 
 from __future__ import annotations
 
@@ -15,22 +12,22 @@ from clef_wsgi.server.clock import SECOND
 
 
 def say(text: str = "") -> None:
-    """A line, or several."""
+    """Print a line, or several."""
     sys.stdout.write(f"{text}\n")
 
 
 def warn(sentence: str) -> None:
-    """Something worth knowing, which stops nothing."""
+    """Print a warning on stderr."""
     sys.stderr.write(f"clef-wsgi: {sentence}\n")
 
 
 def say_json(value: Any) -> None:
-    """The same for programs."""
+    """Print JSON."""
     say(json.dumps(value, indent=2))
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Columns, each as wide as its widest cell."""
+    """Print columns, each as wide as its widest cell."""
     cells = [list(headings), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:
@@ -38,17 +35,17 @@ def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """What a terminal can show without obeying it."""
+    """Replace what a terminal would obey instead of showing it."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def when(at: int | None) -> str:
-    """Microseconds, for people."""
+    """Format microseconds for people."""
     return f"{_moment(at):%Y-%m-%d %H:%M UTC}" if at is not None else "-"
 
 
 def iso(at: int | None) -> str | None:
-    """Microseconds, for programs (RFC 3339)."""
+    """Format microseconds for programs (RFC 3339)."""
     return _moment(at).isoformat(timespec="seconds").replace("+00:00", "Z") if at is not None else None
 
 

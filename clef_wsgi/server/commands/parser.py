@@ -1,4 +1,4 @@
-"""The whole of ``clef-wsgi server``, as argparse sees it. What each command takes is in its own file."""
+"""Build the parser of ``clef-wsgi server`` from its commands."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 
 from clef_wsgi.server.commands import apps, audit, backup, deliveries, importing, invite, people, run
 
-_ROOMS = (run, apps, invite, importing, people, deliveries, audit, backup)
+_COMMANDS = (run, apps, invite, importing, people, deliveries, audit, backup)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser. What it returns has ``run``, which takes it."""
+    """Return the parser. What it parses has ``run``, which takes it."""
     parser = argparse.ArgumentParser(
         prog="clef-wsgi server",
         description="A Clef of one's own: people sign in to their sites with a passkey.",
@@ -18,6 +18,6 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for room in _ROOMS:
-        room.add_to(commands)
+    for module in _COMMANDS:
+        module.add_to(commands)
     return parser

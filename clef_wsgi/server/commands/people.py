@@ -1,4 +1,4 @@
-"""``server user ...``: the people who sign in. Knows nothing of what they do at the sites."""
+"""``server user ...``: list, change, disable, recover and remove people."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def remove(arguments: argparse.Namespace) -> None:
 
 
 def recover(arguments: argparse.Namespace) -> None:
-    """No passkey, session or link of before works from here on."""
+    """Revoke all passkeys, sessions and links of a person, and print a new link."""
     with opened(arguments) as database, database.writing() as connection:
         address = origin(connection, arguments)
         person = find_person(connection, arguments.person)
@@ -170,7 +170,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _say_fallen_counts(rows: list[dict[str, Any]]) -> None:
-    """WebAuthn, section 6.1.1: a count that went back may mean that somebody has a copy."""
+    """Warn of a sign count that went back: perhaps somebody has a copy (WebAuthn 3, section 6.1.1)."""
     for row in rows:
         for key in row["passkeys"]:
             if key["count_fell_at"]:

@@ -1,4 +1,4 @@
-"""A site's people as a CSV file: ``clef_id``, ``email``, and names if it has them."""
+"""Read a site's people from a CSV file: ``clef_id``, ``email``, and names if it has them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _entry(number: int, row: dict[str, str]) -> ImportEntry | Skipped:
 
 
 def _names(row: dict[str, str]) -> tuple[str, str]:
-    """First and last name: of two columns, or of one, whose first word is the first name."""
+    """Return first and last name, from two columns, or from one, whose first word is the first name."""
     if "first_name" in row or "last_name" in row:
         return tidied(row.get("first_name", "")), tidied(row.get("last_name", ""))
     first, _, last = tidied(row.get("name", "")).partition(" ")
@@ -83,7 +83,7 @@ def _names(row: dict[str, str]) -> tuple[str, str]:
 
 
 def _doubles(entries: Iterable[ImportEntry]) -> dict[int, str]:
-    """Row -> why it is not read: nobody can tell whose it is, or a row before says the same."""
+    """Map rows to why they are not read: it is ambiguous whose they are, or a row before is the same."""
     by_email, by_id = defaultdict(list), defaultdict(list)
     for entry in entries:
         by_email[entry.email.casefold()].append(entry)

@@ -1,7 +1,7 @@
-"""What bringing back a backup takes: everything that it says about logins is out of date, so all of them end.
+"""Restore a backup. All that it says about logins is out of date, so all of them end.
 
-The backup is made ready beside the database, and takes its place in one step, also under a server that runs:
-no moment sees the old logins alive. Knows nothing of the command line.
+The backup is prepared beside the database, and takes its place in one step, also under a server that runs:
+at no moment are the old logins active.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _RP_ID = "SELECT value FROM settings WHERE name = 'rp_id'"
 
 
 def end_all(connection: Connection, *, now: int) -> None:
-    """Ends every login and every link, and has all sites told.
+    """End every login and every link, and notify all sites.
 
-    A site is told of everybody it knows, signed in or not: who signed in there since the backup was made is
+    A site is notified of everybody it knows, signed in or not: who signed in there since the backup was made is
     not known any more.
     """
     for person in people.all_people(connection):
         logouts.log_out_everywhere(connection, person.id, now=now)
-        _tell_all_sites(connection, person.id, now)
+        _notify_all_sites(connection, person.id, now)
     connection.execute(delete(challenges))
     unused = enrolments.c.used_at.is_(None) & enrolments.c.voided_at.is_(None)
     connection.execute(update(enrolments).where(unused).values(voided_at=now))
@@ -37,7 +37,7 @@ def end_all(connection: Connection, *, now: int) -> None:
 
 
 def draft(file: Path, folder: Path) -> Path:
-    """A copy of a backup in ``folder``.
+    """Return a copy of a backup in ``folder``.
 
     :raises Refused: the file is no backup.
     """
@@ -57,7 +57,7 @@ def draft(file: Path, folder: Path) -> Path:
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Makes the database at ``path`` what ``draft`` is. What it was is kept beside it.
+    """Replace the database at ``path`` by ``draft``, and keep the old one beside it.
 
     :raises Refused: it is another server's, or damaged.
     """
@@ -74,10 +74,12 @@ def put_in_place(draft: Path, path: Path) -> None:
         raise ServerError(f"{path} can't be written: end the server, move the file away, and try again.") from error
 
 
-def _tell_all_sites(connection: Connection, person_id: int, now: int) -> None:
-    """The caller has locked the person."""
-    hooks = select(app_webhooks.c.app_id, app_webhooks.c.url).join(clef_ids, clef_ids.c.app_id == app_webhooks.c.app_id)
-    for app_id, url in connection.execute(hooks.where(clef_ids.c.person_id == person_id)).all():
+def _notify_all_sites(connection: Connection, person_id: int, now: int) -> None:
+    """Write the notifications of one person, whom the caller has locked."""
+    webhooks = select(app_webhooks.c.app_id, app_webhooks.c.url).join(
+        clef_ids, clef_ids.c.app_id == app_webhooks.c.app_id
+    )
+    for app_id, url in connection.execute(webhooks.where(clef_ids.c.person_id == person_id)).all():
         outbox.add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now)
 
 

@@ -1,4 +1,4 @@
-"""``server run``: the server under waitress, until it is told to end. Knows nothing of what the server does."""
+"""``server run``: serve with waitress until SIGINT or SIGTERM."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def add_to(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serves until SIGINT or SIGTERM. What has begun by then is answered."""
+    """Serve until SIGINT or SIGTERM. Requests that have begun by then are answered."""
     from clef_wsgi.server.app import create_app  # here, since no other command needs Flask
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
@@ -119,7 +119,7 @@ def _limits(app: Flask) -> dict[str, Any]:
 
 
 def _own_place(origin: str) -> Place:
-    """Where nothing stands in front, the port is that of the address itself."""
+    """Return the default place: with no proxy in front, the port is that of the origin itself."""
     parts = urlsplit(origin)
     return "127.0.0.1", (parts.port or 80) if parts.scheme == "http" else DEFAULT_PORT
 

@@ -1,7 +1,4 @@
-"""What an administrator pastes into a site's settings. A secret stands in it once, and where it is read, a file.
-
-Knows nothing of databases.
-"""
+"""Settings to paste into a relying party. The secret stands there once, and elsewhere the file that holds it."""
 
 from __future__ import annotations
 
@@ -65,7 +62,7 @@ still under way bear its signature."""
 
 
 def for_new_app(app: App, secret: str | None, server_url: str) -> str:
-    """A new site's settings; ``secret`` is ``None`` where the site has it already."""
+    """Return a new site's settings; ``secret`` is ``None`` where the site has it already."""
     return _NEW.format(
         name=app.name,
         app_id=app.id,
@@ -77,5 +74,5 @@ def for_new_app(app: App, secret: str | None, server_url: str) -> str:
 
 
 def for_rotation(app: App, secret: str) -> str:
-    """A site's second secret, and what to do with it."""
+    """Return a site's second secret, and the next steps of the rotation."""
     return _ROTATED.format(name=app.name, app_id=app.id, secret=secret)

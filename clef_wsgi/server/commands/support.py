@@ -1,7 +1,4 @@
-"""What every command starts from: the database of a server that was started before, and the audit.
-
-Also finds the site or the person that a word means. Knows nothing of what is done to them.
-"""
+"""Shared by the commands: open the database, find an app or a person by a word, write an audit entry."""
 
 from __future__ import annotations
 
@@ -32,14 +29,14 @@ _NOT_STARTED = "There is no server's database there yet: start the server once, 
 
 
 def where(arguments: Namespace) -> str:
-    """Where the database is."""
+    """Return where the database is."""
     named = arguments.database if arguments.database is not None else os.environ.get(DATABASE_VARIABLE)
     return named or DEFAULT_DATABASE
 
 
 @contextmanager
 def opened(arguments: Namespace) -> Iterator[Database]:
-    """The database, which a mistyped name does not make.
+    """Open the database, without creating one for a mistyped name.
 
     :raises ConfigurationError: no server was started on it yet, or it can't be used.
     """
@@ -58,13 +55,13 @@ def opened(arguments: Namespace) -> Iterator[Database]:
 
 
 def is_missing(place: str) -> bool:
-    """Whether ``place`` is a file that is not there."""
+    """Return whether ``place`` is a file that is not there."""
     path = place.removeprefix("sqlite:///").partition("?")[0]
     return "://" not in path and not Path(path).is_file()
 
 
 def origin(connection: Connection, arguments: Namespace) -> str:
-    """The server's public address, as it was given now, or when it was started.
+    """Return the server's public address, as given now, or when it was started.
 
     :raises ConfigurationError: it was given to neither.
     """
@@ -75,13 +72,13 @@ def origin(connection: Connection, arguments: Namespace) -> str:
 
 
 def note(connection: Connection, action: str, subject: str, **details: Any) -> None:
-    """A line of the audit, of what the administrator did: under the name that this machine knows them by."""
+    """Write an audit entry of the administrator, by the name that this machine knows them by."""
     place, now = platform.node(), system_clock()
     audit.note(connection, actor=_actor(), action=action, subject=subject, now=now, address=place, **details)
 
 
 def find_app(connection: Connection, word: str) -> App:
-    """The site of that name or id.
+    """Return the app of a name or id.
 
     :raises Unknown: there is none.
     """
@@ -95,7 +92,7 @@ def find_app(connection: Connection, word: str) -> App:
 
 
 def find_person(connection: Connection, word: str) -> Person:
-    """The person of that number, or e-mail address.
+    """Return the person of an id or e-mail address.
 
     :raises Unknown: there is none, or it means more than one.
     """
@@ -109,7 +106,7 @@ def find_person(connection: Connection, word: str) -> Person:
 
 
 def has_email(person: Person, email: str) -> bool:
-    """Whether that is their address."""
+    """Return whether that is their address, in any case."""
     return person.email is not None and person.email.casefold() == email.casefold()
 
 

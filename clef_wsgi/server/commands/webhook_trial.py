@@ -1,4 +1,4 @@
-"""``server app test``: sends a site's hooks a true notification, of nobody, and says what came back."""
+"""``server app test``: send each webhook of a site a true notification, of nobody, and print the result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The result of one hook: the call's outcome, its duration, and whether the site exchanged the token."""
+    """The result of one webhook: the call's result, its duration, and whether the site exchanged the token."""
 
     outcome: AttemptResult
     seconds: float
@@ -48,9 +48,9 @@ def add_to(group: Commands) -> None:
 
 
 def test(arguments: argparse.Namespace) -> None:
-    """Send a notification to each hook of a site, and print the results.
+    """Send a notification to each webhook of a site, and print the results.
 
-    :raises Refused: one of the hooks did not understand.
+    :raises Refused: one of them did not confirm.
     """
     with opened(arguments) as database:
         with database.writing() as connection:
@@ -59,27 +59,30 @@ def test(arguments: argparse.Namespace) -> None:
             note(connection, "app.test", f"app:{app.id}", hooks=list(app.webhooks))
         if not app.webhooks:
             raise Refused(f'{printable(app.name)} has no hook, so it hears of no logout: see "app set --hook".')
-        results = [_tell(app, hook, try_hook(database, app, hook, server_url), server_url) for hook in app.webhooks]
+        results = [
+            _report(app, webhook, try_webhook(database, app, webhook, server_url), server_url)
+            for webhook in app.webhooks
+        ]
     if not all(results):
         raise Refused(f"{printable(app.name)} did not understand.")
     say(f"{printable(app.name)} understood.")
 
 
-def try_hook(
+def try_webhook(
     database: Database,
     app: App,
-    hook: str,
+    webhook: str,
     server_url: str,
     *,
     ask_seconds: float = confirmations.WAIT_US / SECOND,
     call: Call = call,
 ) -> TrialResult:
-    """Send one notification and wait for the exchange. The notification is forgotten afterwards."""
+    """Send one notification and wait for the exchange. The notification is deleted afterwards."""
     with database.writing() as connection:
-        trial = trials.begin(connection, app.id, hook, now=system_clock())
+        trial = trials.begin(connection, app.id, webhook, now=system_clock())
     try:
         began = time.monotonic()
-        outcome = call(hook, trial.token, user_agent=user_agent(server_url), allow_private=app.allow_private)
+        outcome = call(webhook, trial.token, user_agent=user_agent(server_url), allow_private=app.allow_private)
         seconds = time.monotonic() - began
         return TrialResult(outcome, seconds, _is_exchanged(database, trial, ask_seconds if outcome.is_answered else 0))
     finally:
@@ -99,13 +102,17 @@ def _is_exchanged(database: Database, trial: Trial, seconds: float) -> bool:
         threading.Event().wait(_LOOK_SECONDS)
 
 
-def _tell(app: App, hook: str, attempt: TrialResult, server_url: str) -> bool:
-    """Print the result of a hook, and return whether it understood."""
+def _report(app: App, webhook: str, attempt: TrialResult, server_url: str) -> bool:
+    """Print the result of a webhook, and return whether it confirmed."""
     outcome = attempt.outcome
     was_heard = outcome.connected and outcome.failure != failures.CONNECTION  # one that hangs up may be a proxy
     reached = outcome.status is not None or attempt.exchanged or was_heard
     answered = f"{outcome.status}, after {attempt.seconds:.1f} s" if outcome.status else "no"
-    lines = [f"{printable(app.name)}  {hook}", f"  reached    {'yes' if reached else 'no'}", f"  answered   {answered}"]
+    lines = [
+        f"{printable(app.name)}  {webhook}",
+        f"  reached    {'yes' if reached else 'no'}",
+        f"  answered   {answered}",
+    ]
     lines.append(f"  exchanged  {'yes' if attempt.exchanged else 'no'}")
     if not attempt.understood:
         lines += ["", *_advice(attempt, server_url)]

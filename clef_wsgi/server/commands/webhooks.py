@@ -1,7 +1,6 @@
-"""Whether the machine behind a hook is one of the public internet, as its name resolves right now.
+"""Warn of webhooks in a private network when they are added, as their names resolve right now.
 
-A hint for whoever adds a site, at the moment when it can be put right. A name may lead elsewhere later, so
-what counts is decided when a hook is called. Knows nothing of sites.
+A name may lead elsewhere later: the guard against SSRF is in delivery/, at each call.
 """
 
 from __future__ import annotations
@@ -15,7 +14,10 @@ from clef_wsgi.server.errors import Refused
 
 
 def check_public(urls: list[str]) -> None:
-    """:raises Refused: one of them is in a private network, or on this machine."""
+    """Check that webhooks are on the public internet.
+
+    :raises Refused: one of them is in a private network, or on this machine.
+    """
     for host in dict.fromkeys(urlsplit(url).hostname or "" for url in urls):
         addresses = _addresses(host)
         if not addresses:

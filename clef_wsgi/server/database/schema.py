@@ -72,7 +72,7 @@ people = Table(
     _at("disabled_at", nullable=True),
     _at("removed_at", nullable=True),  # the row stays, so that its ids at the sites are never given to another
     Column("logouts", Integer, nullable=False, server_default="0"),  # how often they were logged out everywhere
-    _at("notifying_since", nullable=True),  # since then: not all notices of that are in the outbox yet
+    _at("notifying_since", nullable=True),  # since then: a logout everywhere whose notifications are not all written
     Index("people_by_notifying", "notifying_since"),
 )
 
@@ -281,7 +281,7 @@ receipt_sites = Table(
     _id(),
     _of("receipt_id", "receipts.id"),
     _of("app_id", "apps.id"),
-    _of("delivery_id", "deliveries.id", nullable=True),  # NULL: the site has no hook, and can't be told
+    _of("delivery_id", "deliveries.id", nullable=True),  # NULL: the site has no webhook
 )
 
 audit = Table(

@@ -202,7 +202,7 @@ class Worker:
             self._start_sending(run, notification)
         for outcome, seconds in events:
             if outcome == outbox.GIVEN_UP:
-                _log.warning("a site did not hear of a logout in three days: see server deliveries list")
+                _log.warning("a site did not confirm a logout in three days: see server deliveries list")
             self.observe(outcome, seconds)
 
     def _record(self, connection: Connection, run: _Run) -> list[DeliveryEvent]:

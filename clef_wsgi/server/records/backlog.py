@@ -13,7 +13,7 @@ from clef_wsgi.server.records.site_logins import awaits_notification
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is left, in rows and seconds.
+    """The rows left to deliver, and their age in seconds.
 
     :param pending: notifications that no site has confirmed and that are still attempted.
     :param given_up: notifications that are attempted no more.

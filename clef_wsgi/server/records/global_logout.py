@@ -40,7 +40,7 @@ Webhook = tuple[str, str | None]
 
 @dataclass(frozen=True)
 class _Found:
-    """What a step may write, by the ids of rows. Found without a lock: it only ever gets less.
+    """Rows that a step may write, by their ids. Found without a lock: they only ever get fewer.
 
     ``webhooks`` are those whose logins are all among ``logins``. Of any other some stay for a later step, and keep
     its notification due.

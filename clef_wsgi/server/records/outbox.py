@@ -178,10 +178,10 @@ def can_expedite(
 def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool:
     """Return whether a logout of this person is unconfirmed at a site, be its notification written already or not."""
     own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
-    untold = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
-    if connection.execute(untold).scalar() is not None:  # asked first: a notification is here before its login is told
+    awaiting = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
+    if connection.execute(awaiting).scalar() is not None:  # asked first: once the login is done, the row is there
         return True
-    query = select(deliveries.c.id).where(*_unheard(person_id, app_id)).limit(1)
+    query = select(deliveries.c.id).where(*_unconfirmed(person_id, app_id)).limit(1)
     return connection.execute(query).scalar() is not None
 
 
@@ -202,8 +202,8 @@ def _is_due(now: int) -> ColumnElement[bool]:
 def _can_expedite(person_id: int, app_id: str, now: int, tried_before: int | None) -> tuple[ColumnElement[bool], ...]:
     idle = (deliveries.c.next_at > now, deliveries.c.expedited_at.is_(None), _is_free(now))
     rested = deliveries.c.tried_at <= (now if tried_before is None else tried_before)
-    return *_unheard(person_id, app_id), *idle, rested
+    return *_unconfirmed(person_id, app_id), *idle, rested
 
 
-def _unheard(person_id: int, app_id: str) -> tuple[ColumnElement[bool], ...]:
+def _unconfirmed(person_id: int, app_id: str) -> tuple[ColumnElement[bool], ...]:
     return deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.state == PENDING

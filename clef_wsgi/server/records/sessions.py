@@ -33,7 +33,7 @@ class Session:
 
 @dataclass(frozen=True)
 class ActiveSession:
-    """What a person is shown of an active session. ``user_agent`` is whatever the browser sent."""
+    """An active session as a person is shown it. ``user_agent`` is whatever the browser sent."""
 
     id: int
     created_at: int

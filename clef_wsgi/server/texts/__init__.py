@@ -1,4 +1,4 @@
-"""Every sentence that a visitor reads, in catalogues of equal keys. Knows nothing of pages."""
+"""The sentences of pages and commands, in catalogues of equal keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LANGUAGES = tuple(_CATALOGUES)
 
 
 def text(language: str, key: str, **values: object) -> str:
-    """A sentence, with ``{name}`` filled in.
+    """Return a sentence, with ``{name}`` filled in.
 
     :raises KeyError: there is no such sentence.
     """

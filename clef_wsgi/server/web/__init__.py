@@ -1,1 +1,1 @@
-"""What a browser and a site see: pages, cookies, the API. The rules are in ``records/``."""
+"""The HTTP surface: one folder for each feature, and ``support`` for what they share."""

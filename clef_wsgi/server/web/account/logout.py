@@ -1,7 +1,7 @@
-"""Logging out: everywhere, of one site, or in one browser. Each leads to the page that shows what became of it.
+"""Log out everywhere, of one site, or of one browser, and lead to the receipt.
 
-The logout, its line in the audit and its receipt are one transaction: what the answer says has happened. A
-second press finds nothing left to end, and leads to what the first one did. Knows nothing of how sites are told.
+Logout, audit entry and receipt are one transaction: what the answer says has happened. A second press finds
+nothing left to end, and leads to the receipt of the first.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ blueprint = Blueprint("log_out", __name__)
 
 @dataclass(frozen=True)
 class Ended:
-    """What a logout did: the secret of its receipt, unless nothing was to be ended; and whether this browser is out."""
+    """The result of a logout: the secret of its receipt, if anything was ended, and whether this browser is out."""
 
     receipt: str | None = field(repr=False)
     is_here: bool = False
 
 
 Step = Callable[[Connection, Session, int], Ended]
-"""Ends something of a session's person, at a moment in microseconds."""
+"""End something of a session's person, at a time in microseconds."""
 
 
 @blueprint.post("/log-out")
 def everywhere() -> Response:
-    """The big button. It is never refused for its number."""
+    """Log out everywhere. Never refused by a rate limit."""
     return _log_out(_everywhere)
 
 
 @blueprint.post("/sites/<app_id>/log-out")
 def of_site(app_id: str) -> Response:
-    """One site, in all browsers. The sessions here stay."""
+    """Log out of one site, in all browsers. The sessions here stay."""
     limit("account")
     return _log_out(lambda connection, session, now: _of_site(connection, session, app_id, now))
 
 
 @blueprint.post("/browsers/<int(max=9007199254740991):session_id>/log-out")
 def in_browser(session_id: int) -> Response:
-    """One browser, this one or another, with the sites that it is logged in to."""
+    """Log out of one browser, this one or another, with the sites that it is logged in to."""
     limit("account")
     return _log_out(lambda connection, session, now: _in_browser(connection, session, session_id, now))
 

@@ -1,7 +1,4 @@
-"""The server's own front page: a person's sites, passkeys and browsers, their names, and how long they stay.
-
-Knows nothing of how a person signs in or out.
-"""
+"""The account page: a person's sites, passkeys and browsers, their names, and their session lifetime."""
 
 from __future__ import annotations
 
@@ -21,11 +18,12 @@ from clef_wsgi.server.web.support.pages import PageError, render, see_other, tex
 blueprint = Blueprint("account", __name__)
 
 SESSION_LIFETIMES = {"hour": HOUR, "day": DAY, "month": 30 * DAY, "logout": None}
-"""How long a browser stays signed in, by the word that the page sends; ``None``: until the person logs out."""
+"""Microseconds, by the word that the page sends; ``None``: until the person logs out."""
 
 
 @blueprint.get("/")
 def overview() -> Response:
+    """Show the account page, or the sign-in page where nobody is signed in."""
     now = server().clock()
     with server().database.reading() as connection:
         session = cookies.current_session(connection)
@@ -49,7 +47,7 @@ def overview() -> Response:
 
 @blueprint.post("/names")
 def change_names() -> Response:
-    """E-mail and telephone number are the administrator's word, and not asked for."""
+    """Change first and last name. E-mail and telephone number are the administrator's to change."""
     limit("account")
     first, last = self_service.read_names(request.form)
     with server().database.writing() as connection:
@@ -61,7 +59,7 @@ def change_names() -> Response:
 
 @blueprint.post("/stay")
 def change_stay() -> Response:
-    """A shorter stay holds at once for all browsers; a longer one from the next time somebody proves who they are.
+    """Change the session lifetime. A shorter one holds at once, a longer one from the next authentication on.
 
     Otherwise a browser that was left signed in somewhere could prolong itself for ever.
     """
@@ -82,7 +80,7 @@ def change_stay() -> Response:
 
 @blueprint.get("/logo")
 def logo() -> Response:
-    """The administrator's picture."""
+    """Serve the administrator's picture."""
     path = server().options.logo
     if path is None:
         raise PageError("not_found", 404)

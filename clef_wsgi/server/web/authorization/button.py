@@ -1,4 +1,4 @@
-"""The script that draws the login button on a site's page (Clef wire protocol, section 1).
+"""Serve the script that draws the login button on a site's page (Clef wire protocol, section 1).
 
 It is the same for everybody and sets no cookie, so any cache may keep it.
 """
@@ -20,7 +20,7 @@ TYPES = ("login", "register", "connect")
 @blueprint.get("/v3.1/clef.js")
 @blueprint.get("/static/javascripts/clef.js")
 def clef_js() -> Response:
-    """The script, for pages of any origin. It knows this server's address, and asks for nothing more."""
+    """Serve the script to pages of any origin."""
     options = server().options
     words = {lang: {kind: text(lang, f"button.{kind}", name=options.name) for kind in TYPES} for lang in LANGUAGES}
     response = make_response(render_template("clef.js", origin=options.origin, words=words))

@@ -1,7 +1,7 @@
-"""For the administrator's machines: ``/healthz`` and ``/metrics``. No session, no cookie, no secret.
+"""Serve ``/healthz`` and ``/metrics``: no session, no cookie, no secret.
 
 Anybody may ask whether the server is well. The figures are for the networks of ``--metrics-from``: they say
-how many people sign in, and that a site has not heard of a logout. Knows nothing of what is counted.
+how many people sign in, and that a site has not confirmed a logout.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ blueprint = Blueprint("operation", __name__)
 
 @blueprint.get("/healthz")
 def healthz() -> Response:
-    """200 where the database answers, else 503. A site that is down does not make this server unwell."""
+    """Answer 200 where the database answers, else 503. A site that is down does not make this server unwell."""
     try:
         with server().database.reading() as connection:
             found = backlog.read(connection, now=server().clock())
@@ -36,7 +36,7 @@ def healthz() -> Response:
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """For Prometheus; for everybody else there is no such page."""
+    """Serve the metrics to Prometheus, and 404 to everybody else."""
     if not _may_see_figures():
         raise PageError("not_found", 404)
     return Response(server().metrics.text(), content_type=CONTENT_TYPE_LATEST)

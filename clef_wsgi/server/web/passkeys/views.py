@@ -1,7 +1,6 @@
-"""A person's own passkeys: to see, name, add and remove them.
+"""Manage one's own passkeys: list, rename, add, remove.
 
-Adding and removing need a passkey's signature made for just that, a moment ago: a browser that was left
-signed in is not enough. Knows nothing of how a passkey proves itself.
+Adding and removing need an assertion for just that, a moment ago: a browser that was left signed in is not enough.
 """
 
 from __future__ import annotations
@@ -40,6 +39,7 @@ _ONE = "/<int(max=9007199254740991):passkey_id>"
 
 @blueprint.get("")
 def overview() -> Response:
+    """List the passkeys of who is signed in."""
     with server().database.reading() as connection:
         session = cookies.current_session(connection)
         keys = passkeys.of_person(connection, session.person.id) if session else []
@@ -50,14 +50,14 @@ def overview() -> Response:
 
 @blueprint.post("/add/sign")
 def ask_whether_to_add() -> Response:
-    """Adding, step one of three: the question to a passkey that is there."""
+    """Begin the authentication that adding needs: step one of three."""
     limit("sign_in")
     return jsonify(begin_authentication(MAY_ADD, self_service.current().person))
 
 
 @blueprint.post("/add/options")
 def begin_to_add() -> Response:
-    """Step two: the answer to it, and a challenge for the new one."""
+    """Finish it and begin the registration: step two."""
     limit("sign_in")
     with _confirmed(MAY_ADD) as (connection, session):
         return jsonify(begin_registration(connection, ADD, session.person))
@@ -65,7 +65,7 @@ def begin_to_add() -> Response:
 
 @blueprint.post("/add")
 def add() -> Response:
-    """Step three: the new passkey."""
+    """Finish the registration: step three."""
     limit("sign_in")
     response, challenge = consume_challenge(read_json().get("credential"), ADD)
     with ceremony_transaction() as connection:
@@ -81,14 +81,14 @@ def add() -> Response:
 
 @blueprint.post(f"{_ONE}/sign")
 def ask_whether_to_remove(passkey_id: int) -> Response:
-    """Removing, step one of two."""
+    """Begin the authentication that removing needs: step one of two."""
     limit("sign_in")
     return jsonify(begin_authentication(_may_remove(passkey_id), self_service.current().person))
 
 
 @blueprint.post(f"{_ONE}/remove")
 def remove(passkey_id: int) -> Response:
-    """Step two. Browsers that were signed in by it are signed out, this one aside."""
+    """Finish it and remove the passkey. Sessions that began with it end, this one aside."""
     limit("sign_in")
     with _confirmed(_may_remove(passkey_id)) as (connection, session):
         try:
@@ -105,7 +105,7 @@ def remove(passkey_id: int) -> Response:
 
 @blueprint.post(f"{_ONE}/rename")
 def rename(passkey_id: int) -> Response:
-    """A form, since a name opens nothing."""
+    """Rename a passkey, with no assertion, since a name opens nothing."""
     limit("account")
     name = names.tidied(request.form.get("name", ""))
     if not names.is_name(name, MAX_NAME_LENGTH):
@@ -121,13 +121,13 @@ def rename(passkey_id: int) -> Response:
 
 
 def _may_remove(passkey_id: int) -> str:
-    """The purpose of a signature that is good for removing this passkey and nothing else."""
+    """Return the purpose of an assertion that is good for removing this passkey and nothing else."""
     return f"remove:{passkey_id}"
 
 
 @contextmanager
 def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
-    """A transaction, and the session at hand, whose person has just signed for this purpose."""
+    """Open a transaction for the session at hand, whose person has just signed an assertion for this purpose."""
     response, challenge = consume_challenge(read_json().get("credential"), purpose)
     with ceremony_transaction() as connection:
         session = self_service.locked(connection)

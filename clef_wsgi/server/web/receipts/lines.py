@@ -1,4 +1,4 @@
-"""Say of one site how far the notification of a logout is, in the visitor's language."""
+"""Describe the status of one site's notification, in the visitor's language."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clef_wsgi.server.web.support.time_format import Texts
 
 @dataclass(frozen=True)
 class ReceiptLine:
-    """One site's line. ``mark`` is ``done``, ``busy`` or ``bad``; ``why`` is followed by the moment ``since``."""
+    """One site's line. ``mark`` is ``done``, ``busy`` or ``bad``; ``why`` is followed by the time ``since``."""
 
     site: str
     name: str

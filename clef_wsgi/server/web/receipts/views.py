@@ -1,7 +1,7 @@
-"""What became of a logout, site by site, as it becomes known; and the same as JSON, for the page's script.
+"""Show the receipt of a logout, site by site, as sites confirm; and as JSON, for the page's script.
 
 The browser that logged out sees it by a cookie of its own, without being signed in, for an hour (see
-``records.receipts``). Knows nothing of how a logout is made or told.
+``records.receipts``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ blueprint = Blueprint("receipts", __name__, url_prefix="/receipts")
 
 @blueprint.get("")
 def page() -> Response:
-    """The page of the last logout. Without one it says so, and is no error: an hour passes."""
+    """Show the receipt of the last logout. Without one the page says so, and is no error: an hour passes."""
     found, now = _own(), server().clock()
     if found is None:
         return render("receipts.html", lines=None, scope=None)
@@ -35,9 +35,9 @@ def page() -> Response:
 
 @blueprint.get("/states")
 def states() -> Response:
-    """The same, for the script.
+    """Return the same as JSON.
 
-    :raises PageError: there is nothing to see, or not any more.
+    :raises PageError: there is no receipt, or it expired.
     """
     limit("account")
     found, now = _own(), server().clock()
@@ -49,7 +49,7 @@ def states() -> Response:
 
 
 def _own() -> Receipt | None:
-    """This browser's receipt. Who signs in here as somebody else does not see it."""
+    """Return this browser's receipt, but not to somebody else who signed in here since."""
     token = cookies.receipt_token()
     if not token:
         return None
@@ -72,7 +72,7 @@ def _is_done(lines: list[ReceiptLine]) -> bool:
 
 
 def _headings(receipt: Receipt, lines: list[ReceiptLine], t: Texts) -> dict[str, Any]:
-    """Title and summary. Neither says more than the sites have."""
+    """Return title and summary. Neither says more than the sites have confirmed."""
     heard = sum(line.mark == "done" for line in lines)
     if not _is_done(lines):
         return {"title": t("receipts.title_busy"), "summary": t("receipts.heard", heard=heard, all=len(lines))}

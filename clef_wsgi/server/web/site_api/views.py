@@ -1,8 +1,8 @@
-"""The three calls of a site: ``authorize``, ``info``, ``logout`` (Clef wire protocol, sections 2 to 4).
+"""The API of relying parties: ``authorize``, ``info``, ``logout`` (Clef wire protocol, sections 2 to 4).
 
-Fields, JSON and status codes are handled here; the rules are in ``records/``. Old clients look an error's
-string up in a table and crash on one they don't know, under 400 and 403: so these say one of the strings they know.
-Under other statuses they show the text: so it says what is so. Answers are never redirects.
+Old clients look an error's string up in a table and crash on one they don't know, under 400 and 403: so these say
+one of the strings they know. Under other statuses they show the text: so it says what is so. Answers are never
+redirects.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from clef_wsgi.server.records import apps, codes, confirmations, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.support.context import request_address, server
-from clef_wsgi.server.web.support.guard import API
 from clef_wsgi.server.web.support.rate_limit import TooManyRequests
 
 blueprint = Blueprint("api", __name__, url_prefix="/api")
@@ -56,21 +55,24 @@ _WORDS = {
 
 @blueprint.post("/v1/authorize", provide_automatic_options=False)
 def authorize() -> Response:
+    """Exchange a code for an access token (section 2)."""
     return _answer(_authorize)
 
 
 @blueprint.get("/v1/info", provide_automatic_options=False)
 def info() -> Response:
+    """Return the person behind an access token (section 3)."""
     return _answer(_info)
 
 
 @blueprint.post("/v1/logout", provide_automatic_options=False)
 def logout() -> Response:
+    """Exchange a logout token for the pairwise id of who logged out (section 4)."""
     return _answer(_logout)
 
 
 def error(status: int, retry_after: int | None = None) -> Response:
-    """An error that is none of the three calls' own: a wrong path or method, a body too large, a database down."""
+    """Answer an error that is none of the three calls' own: wrong path or method, body too large, database down."""
     server().metrics.refused({429: "too_many", 503: "unavailable"}.get(status, "wrong_call"))
     if status in (400, 403):
         text = str(InvalidToken() if request.path.endswith("/info") else InvalidApp())
@@ -83,17 +85,12 @@ def error(status: int, retry_after: int | None = None) -> Response:
 
 
 def http_error(problem: HTTPException) -> Response:
-    """What the framework refused, for a path of the API."""
+    """Answer what the framework refused, for a path of the API."""
     response = error(problem.code or 500)
     for name, value in problem.get_headers():
         if name == "Allow":
             response.headers[name] = value
     return response
-
-
-def is_call() -> bool:
-    """Whether the request at hand is for the API, whether or not it has such a call."""
-    return request.path.startswith(API)
 
 
 def _answer(call: Callable[[], dict[str, Any]]) -> Response:
@@ -106,8 +103,10 @@ def _answer(call: Callable[[], dict[str, Any]]) -> Response:
 
 
 def _refused(refused: Refused) -> Response:
-    """Count a refusal and answer it. Only refusals are counted, and only they can be one too many: what proves itself
-    is never turned away for what strangers send from the same address, or make its app ask."""
+    """Count a refusal and answer it. Only refusals count toward the rate limit, and only they are turned away by it.
+
+    So a call that authenticates is never turned away for what strangers send from its address, or make its app ask.
+    """
     try:
         if "proven_app" in g:
             server().limiter.hit("refused_calls_of_an_app", g.proven_app)
@@ -154,7 +153,7 @@ def _info() -> dict[str, Any]:
 
 
 def _logout() -> dict[str, Any]:
-    """The site asks who logged out: that it does confirms the delivery, if it answers the notice too."""
+    """Exchange a logout token. That confirms the delivery, if the site answers the notification too."""
     with server().database.reading() as connection:
         app = _app(connection)
     found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
@@ -164,12 +163,12 @@ def _logout() -> dict[str, Any]:
 
 
 def _id(number: int, as_text: bool) -> int | str:
-    """As the app wants it: a site with ids in a text column can't compare a number (wire protocol, section 5)."""
+    """Return a pairwise id as the app wants it: a text column can't hold a number (wire protocol, section 5)."""
     return str(number) if as_text else number
 
 
 def _app(connection: Connection) -> App:
-    """The app that proves itself: in Clef's spelling, OAuth's, or by HTTP Basic (RFC 6749, section 2.3.1)."""
+    """Authenticate the app: in Clef's spelling, OAuth's, or by HTTP Basic (RFC 6749, section 2.3.1)."""
     basic = request.authorization if request.authorization and request.authorization.type == "basic" else None
     app_id = _field("app_id") or _field("client_id") or (basic and basic.username) or ""
     secret = _field("app_secret") or _field("client_secret") or (basic and basic.password) or ""
@@ -179,13 +178,13 @@ def _app(connection: Connection) -> App:
 
 
 def _profile(person: Person) -> dict[str, str]:
-    """What is not known is left out, never null."""
+    """Return what is known of a person. What is not is left out, never null."""
     names = ("first_name", "last_name", "email", "phone_number")
     return {name: value for name in names if (value := getattr(person, name))}
 
 
 def _oauth_fields() -> dict[str, Any]:
-    """What RFC 6749, section 5.1, wants, for who asks in its words."""
+    """Return the fields of RFC 6749, section 5.1, to a client that speaks OAuth."""
     if "grant_type" not in request.form:
         return {}
     return {"token_type": "bearer", "expires_in": codes.TOKEN_LIFETIME // 1_000_000}
@@ -200,7 +199,7 @@ def _optional(name: str) -> str | None:
 
 
 def _only(values: list[str]) -> str:
-    """The one value; a field that is there twice says nothing."""
+    """Return the one value; a field that is there twice is taken as empty."""
     return values[0] if len(values) == 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""From where a request came, behind a proxy or not. Knows nothing of what it is used for."""
+"""Find the client address of a request, behind trusted proxies or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def client_address(environ: Mapping[str, Any], proxies: Sequence[Network | str]) -> str:
-    """The address of who sent the request; empty where there is none.
+    """Return the client address; empty where there is none.
 
     ``X-Forwarded-For`` is read from its end, as far as trusted proxies wrote it: what stands before that is
     whatever the visitor sent.
@@ -30,9 +30,9 @@ def client_address(environ: Mapping[str, Any], proxies: Sequence[Network | str])
 
 
 def comes_from(environ: Mapping[str, Any], networks: Sequence[Network | str], proxies: Sequence[Network | str]) -> bool:
-    """Whether who sent the request is in one of ``networks``.
+    """Return whether the client is in one of ``networks``.
 
-    What was handed on by a proxy that nobody trusts comes from nowhere: all its visitors have its address.
+    What was forwarded by an untrusted proxy comes from nowhere: all its visitors have its address.
     """
     was_handed_on = "HTTP_X_FORWARDED_FOR" in environ
     if was_handed_on and not _is_trusted(_parsed(str(environ.get("REMOTE_ADDR", ""))), proxies):
@@ -41,7 +41,7 @@ def comes_from(environ: Mapping[str, Any], networks: Sequence[Network | str], pr
 
 
 def network_of(address: str) -> str:
-    """What counts as one visitor: an IPv4 address, or a /64, since a home has a whole one (RFC 6177)."""
+    """Return what counts as one client: an IPv4 address, or a /64, since a home has a whole one (RFC 6177)."""
     parsed = _parsed(address)
     if isinstance(parsed, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((parsed, 64), strict=False))
@@ -49,7 +49,7 @@ def network_of(address: str) -> str:
 
 
 def _without_port(text: str) -> str:
-    """Some proxies write ``192.0.2.7:5555`` and ``[2001:db8::7]:443``."""
+    """Drop the port that some proxies write: ``192.0.2.7:5555`` and ``[2001:db8::7]:443``."""
     found = _WITH_PORT.fullmatch(text)
     return (found["v4"] or found["v6"]) if found else text
 

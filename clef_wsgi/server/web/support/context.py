@@ -1,4 +1,4 @@
-"""How a view finds the server it belongs to."""
+"""Find the server that a request belongs to."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Deliver = bool | Literal["elsewhere"]
 
 @dataclass(frozen=True)
 class ServerContext:
-    """What all requests share. ``clock()`` is in microseconds; ``deliver`` says where sites are told of logouts.
+    """Shared by all requests. ``clock()`` is in microseconds; ``deliver`` says where logouts are delivered.
 
-    ``places`` are for requests that wait until a site has heard.
+    ``places`` limits the requests that wait for a site's confirmation.
     """
 
     options: Options
@@ -38,13 +38,13 @@ class ServerContext:
     places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.MAX_WAITING))
 
     def deliver_soon(self) -> None:
-        """After the commit of a logout: it is not left to the next look. Harmless where others deliver, or nobody."""
+        """Wake the worker after the commit of a logout. Harmless where others deliver, or nobody."""
         if self.deliver is True:
             self.worker.wake()
 
 
 def server() -> ServerContext:
-    """The server of the request at hand."""
+    """Return the server of the request at hand."""
     return cast("ServerContext", current_app.extensions[KEY])
 
 

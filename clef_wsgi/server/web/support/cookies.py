@@ -1,9 +1,9 @@
-"""The browser's cookies, and who is signed in by them.
+"""Read and write the browser's cookies, and sign people in and out by them.
 
-``browser`` names the browser and nothing else: form tokens and challenges hang on it, and it stays through a
-sign-in, so that tabs don't disturb each other. ``session`` is the token of a session, new at each sign-in.
-``receipt`` shows what became of the last logout, and nothing else, for an hour.
-Views say what shall be; :func:`write_cookies` does it at the end of the request.
+``browser`` identifies the browser and nothing else: form tokens and challenges are bound to it, and it stays through
+a sign-in, so that tabs don't disturb each other. ``session`` is the token of a session, new at each sign-in (no
+session fixation). ``receipt`` shows the receipt of the last logout, for an hour. Views ask for a cookie;
+:func:`write_cookies` sets it at the end of the request.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _LONGEST = 400 * DAY  # browsers cut longer lives to this (RFC 6265bis, section 
 
 
 def browser_hash() -> bytes:
-    """What a challenge is bound to: the digest of this browser's token."""
+    """Return the digest of this browser's token, to which a challenge is bound."""
     return tokens.digest(_browser_token())
 
 
 def form_token() -> str:
-    """The token that every POST of this browser's pages carries. Can't be read off the cookie by other sites."""
+    """Return the CSRF token that every POST of this browser's pages carries."""
     return tokens.derived(_browser_token(), "form")
 
 
 def is_form_token(given: str) -> bool:
-    """Whether ``given`` is the token of a page of this browser's."""
+    """Return whether ``given`` is the CSRF token of a page of this browser's."""
     known = request.cookies.get(cookie_name("browser"), "")
     expected = tokens.derived(known, "form") if _TOKEN.fullmatch(known) else ""
     return bool(expected) and hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
 
 
 def current_session(connection: Connection) -> Session | None:
-    """Who is signed in in this browser, if anybody."""
+    """Return the session of this browser, if anybody is signed in."""
     token = request.cookies.get(cookie_name("session"), "")
     if not _TOKEN.fullmatch(token):
         return None
@@ -55,7 +55,7 @@ def current_session(connection: Connection) -> Session | None:
 
 
 def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -> Session:
-    """Signs a person in, who has just proved who they are; the answer will set the cookie.
+    """Sign a person in who has just authenticated; the answer will set the cookie.
 
     The session of before goes on under a new token if it is the same person's, and ends if it is not.
 
@@ -79,23 +79,23 @@ def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -
 
 
 def sign_out() -> None:
-    """The answer will drop the session's cookie. The session itself is ended by ``records.logouts``."""
+    """Drop the session's cookie with the answer. The session itself is ended by ``records.logouts``."""
     g.session_cookie = ("", 0)
 
 
 def receipt_token() -> str:
-    """The secret by which this browser sees what became of its last logout; empty where there is none."""
+    """Return the secret of this browser's last receipt; empty where there is none."""
     token = request.cookies.get(cookie_name("receipt"), "")
     return token if _TOKEN.fullmatch(token) else ""
 
 
 def keep_receipt(token: str) -> None:
-    """The answer will hand that secret to this browser."""
+    """Set the cookie of a receipt with the answer."""
     g.receipt_cookie = (token, receipts.LIFETIME // SECOND)
 
 
 def cookie_name(purpose: str) -> str:
-    """``__Host-`` binds a cookie to this very host; on plain http the port does, since cookies ignore ports."""
+    """Return a cookie's name: ``__Host-`` binds it to this host; on plain http the port does (cookies ignore ports)."""
     options = server().options
     if options.is_https:
         return f"__Host-clef-{purpose}"
@@ -103,7 +103,7 @@ def cookie_name(purpose: str) -> str:
 
 
 def write_cookies(response: Response) -> Response:
-    """Sets what the views of this request asked for."""
+    """Set the cookies that the views of this request asked for."""
     if "new_browser_token" in g:
         _set(response, "browser", g.new_browser_token, None)
     if "session_cookie" in g:

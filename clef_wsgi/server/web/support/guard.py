@@ -1,7 +1,7 @@
-"""What every request must pass, and what every answer must carry. Knows nothing of single pages.
+"""Check every request against CSRF and foreign hosts, and add security headers to every answer.
 
-A POST outside the API needs both: to come from a page of this server (``Sec-Fetch-Site``, ``Origin`` or
-``Referer``), and that page's token, as field ``token`` or header ``X-Clef-Token``.
+A POST outside the API needs both: same origin (``Sec-Fetch-Site``, ``Origin`` or ``Referer``), and the CSRF token of
+a page, as field ``token`` or header ``X-Clef-Token``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _PORT = re.compile(r":[0-9]{1,5}$")
 MAX_BODY = 64 * 1024
-"""Bytes of a request; a passkey's answer has a few KiB."""
+"""Bytes of a request; a passkey's response has a few KiB."""
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -30,7 +30,7 @@ _POLICY = (
 
 
 def install(app: Flask) -> None:
-    """Puts the guard before every request and after every answer."""
+    """Check every request before, and add headers to every answer after it is handled."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
     app.before_request(_check)
@@ -39,7 +39,7 @@ def install(app: Flask) -> None:
 
 
 def limit(kind: str) -> None:
-    """Counts this request against its address.
+    """Count this request against the rate limit of its client address.
 
     :raises TooManyRequests: it is one too many.
     """
@@ -64,7 +64,7 @@ def _check() -> None:
 
 
 def _is_own_host(host: str) -> bool:
-    """Whether a Host header names this server: in any case, with or without the default port and a final dot."""
+    """Return whether a Host header names this server, in any case, with or without the default port and a final dot."""
     parts = urlsplit(server().options.origin)
     usual = DEFAULT_PORTS[parts.scheme]
     port = _PORT.search(host)

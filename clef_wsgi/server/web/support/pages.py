@@ -1,7 +1,4 @@
-"""Draws pages, in the visitor's language, and says refusals on them.
-
-Templates of the folder that the administrator named come first. Knows nothing of what the pages are for.
-"""
+"""Render pages and errors in the visitor's language. Templates of the administrator's folder come first."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ _KNOWN_STATUS = {404: "not_found", 405: "wrong_method", 413: "too_large"}
 
 
 class _SeeOther(Response):
-    """An answer whose ``Location`` nobody rewrites: Werkzeug would escape what a site left as it is in its query."""
+    """A 303 whose ``Location`` goes out as it is: Werkzeug would escape what a site left unescaped in its query."""
 
     def __init__(self, url: str) -> None:
         super().__init__(status=303)
@@ -44,7 +41,7 @@ class _SeeOther(Response):
 
 
 class PageError(ServerError):
-    """A refusal, said on a page: the texts ``error.KEY.title`` and ``error.KEY.text``."""
+    """A refusal with an error page: the texts ``error.KEY.title`` and ``error.KEY.text``."""
 
     def __init__(self, key: str, status: int = 400, *, retry_after: int | None = None) -> None:
         super().__init__(text("en", f"error.{key}.text"))
@@ -54,7 +51,7 @@ class PageError(ServerError):
 
 
 def install(app: Flask, options: Options) -> None:
-    """Sets up templates and error pages."""
+    """Set up templates and error pages."""
     if options.templates is not None and app.jinja_loader is not None:
         app.jinja_loader = ChoiceLoader([FileSystemLoader(options.templates), app.jinja_loader])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -64,10 +61,10 @@ def install(app: Flask, options: Options) -> None:
 
 
 def render(template: str, *, status: int = 200, **values: Any) -> Response:
-    """A page.
+    """Render a page.
 
     :param values: for the template, beside ``t`` (texts), ``lang``, ``server_name``, ``has_logo``, ``form_token()``,
-        ``iso()`` and ``utc()`` (a moment, for machines and for people).
+        ``iso()`` and ``utc()`` (a time, for machines and for people).
     """
     options, lang = server().options, language()
     t = texts()
@@ -82,7 +79,7 @@ def _form_token() -> str:
 
 
 def see_other(url: str) -> Response:
-    """Sends the browser on. 303, so that no form is ever sent on with it (RFC 9700, section 4.12).
+    """Redirect with 303, so that no form is ever sent on with it (RFC 9700, section 4.12).
 
     :param url: plain ASCII; it goes out byte for byte.
     """
@@ -90,24 +87,24 @@ def see_other(url: str) -> Response:
 
 
 def language() -> str:
-    """The visitor's, by ``Accept-Language``; English where none fits."""
+    """Return the visitor's language, by ``Accept-Language``; English where none fits."""
     wanted = (tag.partition("-")[0].lower() for tag, weight in request.accept_languages if weight > 0)
     return next((tag for tag in wanted if tag in LANGUAGES), LANGUAGES[0])
 
 
 def texts() -> Texts:
-    """The sentences, in the visitor's language: ``t("error.home")``."""
+    """Return the sentences in the visitor's language: ``t("error.home")``."""
     return partial(text, language())
 
 
 def wants_json() -> bool:
-    """Whether a script asks, and not a person."""
+    """Return whether a script asks, and not a person."""
     accepted = request.accept_mimetypes
     return "X-Clef-Token" in request.headers or accepted["application/json"] > accepted["text/html"]
 
 
 def error_page(error: PageError, *, reference: str | None = None) -> Response:
-    """A refusal as a page, or as JSON for a script."""
+    """Answer a refusal as a page, or as JSON for a script."""
     server().metrics.refused(error.key)
     t = texts()
     title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text")
@@ -132,6 +129,7 @@ def _unavailable(error: DatabaseUnavailable) -> Response:
 
 
 def http_error(error: HTTPException) -> Response:
+    """Answer what the framework refused, with a reference where it is this server's fault."""
     status = error.code or 500
     reference = secrets.token_hex(4) if status >= 500 else None
     if reference:

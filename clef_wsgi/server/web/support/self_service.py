@@ -1,7 +1,4 @@
-"""What the views of one's own things share: who is at it, what they may write, and the line in the audit.
-
-Knows nothing of what is changed.
-"""
+"""Shared helpers of the self-service views: current session, input validation, audit entry."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ MAX_NAME = 64
 
 
 def current() -> Session:
-    """The session at hand.
+    """Return the current session.
 
     :raises PageError: nobody is signed in.
     """
@@ -34,7 +31,7 @@ def current() -> Session:
 
 
 def locked(connection: Connection) -> Session:
-    """The session at hand, sure to live until this transaction ends.
+    """Return the current session, its person locked, sure to be active until this transaction ends.
 
     :raises PageError: nobody is signed in.
     """
@@ -50,14 +47,14 @@ def locked(connection: Connection) -> Session:
 
 
 def note(connection: Connection, session: Session, action: str, subject: str, **details: Any) -> None:
-    """Writes into the audit what this person did."""
+    """Write an audit entry of the session's person."""
     now, address = server().clock(), request_address()
     actor = f"person:{session.person.id}"
     audit.note(connection, actor=actor, action=action, subject=subject, now=now, address=address, **details)
 
 
 def read_names(given: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """First and last name, as their owner writes them.
+    """Read first and last name, as their owner writes them.
 
     :raises PageError: they can't be names.
     """

@@ -1,6 +1,6 @@
-"""Moments and spans of time, in words. Knows nothing of what they are the time of.
+"""Format times and durations for pages.
 
-The server can't know where a visitor's clock stands: it says UTC, and static/moments.js says it in local time.
+The server can't know a visitor's time zone: it says UTC, and static/moments.js says it in local time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ Texts = Callable[..., str]
 
 
 def iso(at: int) -> str:
-    """A moment in microseconds, as the ``datetime`` of a ``<time>``."""
+    """Format microseconds for the ``datetime`` of a ``<time>``."""
     return _datetime(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def utc(at: int, t: Texts) -> str:
-    """A moment in microseconds, for people, to the minute."""
+    """Format microseconds for people, to the minute."""
     parts = {"year": "%Y", "month": "%m", "day": "%d", "time": "%H:%M"}
     moment = _datetime(at)
     return t("time.utc", **{name: moment.strftime(form) for name, form in parts.items()})
 
 
 def span(length: int, t: Texts) -> str:
-    """A span in microseconds: ``0.4 s``, ``15 s``, ``2 min``. What is over is no time at all."""
+    """Format a duration in microseconds: ``0.4 s``, ``15 s``, ``2 min``. A negative one is zero."""
     length = max(length, 0)
     if length < 10 * SECOND and length % SECOND:
         return t("time.seconds", number=f"{length / SECOND:.1f}".replace(".", t("time.point")))

@@ -1,6 +1,6 @@
-"""What devices and browsers are called, by the little that ``User-Agent`` says, in words of ours alone.
+"""Name devices and browsers by their ``User-Agent``, in words of ours alone.
 
-Whatever a browser says of itself may be a lie: it names things for their owner, and decides on nothing.
+A browser may lie: these names are for their owner, and decide nothing.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _BROWSERS = {  # in this order, since most of them call themselves Chrome and Sa
 
 
 def device_name(user_agent: str) -> str:
-    """What a new passkey is called until its owner calls it something else: the kind of device, or ``Passkey``."""
+    """Return the name of a new passkey: the kind of device, or ``Passkey``."""
     return device(user_agent) or "Passkey"
 
 
 def device(user_agent: str) -> str | None:
-    """The kind of device, if it says."""
+    """Return the kind of device, if it says."""
     found = next((each for each in _DEVICES if each in user_agent), None)
     return _NAMES.get(found, found) if found else None
 
 
 def browser(user_agent: str) -> str | None:
-    """The kind of browser, if it says."""
+    """Return the kind of browser, if it says."""
     return next((name for mark, name in _BROWSERS.items() if mark in user_agent), None)
