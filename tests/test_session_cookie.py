@@ -8,14 +8,23 @@ from typing import Any
 
 import pytest
 from beaker.middleware import SessionMiddleware
-from beaker.session import Session
+from beaker.session import Session, SessionObject
+from clef_wsgi._session_cookie import SessionCookie
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.app import BASE_URL, SECRET, FakeProvider, WSGIApp, ask, browser, echo, make_app
 from support.beaker_records import MemoryRecords, session_id
 from support.cases import each
 
-from clef_wsgi import ClefMiddleware, ConfigurationError, MemoryLogoutStore, from_settings, session_options, wrap
+from clef_wsgi import (
+    ClefMiddleware,
+    ConfigurationError,
+    MemoryLogoutStore,
+    from_settings,
+    login_session,
+    session_options,
+    wrap,
+)
 
 NAME = "__Host-clef-www-example-com"
 NEW_SECRET = "a newer secret for tests, 32 bytes or more"
@@ -265,6 +274,47 @@ def test_row_74_several_secrets_as_text(texts: dict[str, str], tmp_path: Path) -
         fresh = browser(app)
         fresh.get("/session?color=red")
         assert fresh.cookie == f"{NAME}={signed(NEW_SECRET, session_id(fresh.cookie))}"
+
+
+# -- verified once in a request -------------------------------------------------------------------------------
+
+
+class CountedCookie(SessionCookie):
+    """Counts how often a header was read."""
+
+    readings = 0
+
+    def session_id(self, header: str | None) -> str | None:
+        self.readings += 1
+        return super().session_id(header)
+
+
+def test_a_cookie_is_verified_once_by_the_same_secrets_for_the_same_header() -> None:
+    """An outcome counts for its own header alone, an equal text included, and for nobody with other secrets."""
+    reader, header = CountedCookie(NAME, (SECRET,)), f"{NAME}={signed(SECRET, 'a')}"
+    verified = reader.verify(header)
+    assert reader.verify(header, verified) is verified
+    assert (verified.session_id, reader.readings) == ("a", 1)
+    assert reader.verify(f"{NAME}={signed(SECRET, 'b')}", verified).session_id == "b"
+    assert reader.verify("".join(list(header)), verified) is not verified
+    assert reader.verify(f"{NAME}={'0' * 40}a", verified).session_id is None
+    assert SessionCookie(NAME, (NEW_SECRET,)).verify(header, verified).session_id is None
+    for odd in (None, "a", ("a", header), (reader, header, "z")):
+        assert reader.verify(header, odd).session_id == "a"
+
+
+def test_a_session_behind_another_header_is_not_that_of_the_verified_one() -> None:
+    """The header changes between the middleware and the session: then the session's own is verified."""
+    ann, bob = browser(make_app(session=MEMORY)), browser(make_app(session=MEMORY))
+    ann.sign_in("ann")
+    bob.sign_in("bob")
+    beaker = SessionMiddleware(echo, session_options(base_url=BASE_URL, secret=SECRET, **MEMORY))
+    reader = login_session.cookie(beaker.options)
+    for ours, theirs in ((ann.cookie, bob.cookie), (ann.cookie, f"{NAME}={'0' * 40}x"), (ann.cookie, "")):
+        session = SessionObject({"HTTP_COOKIE": theirs}, **beaker.options)
+        assert login_session.carries_cookie(session, reader, ours)
+        assert session.id != session_id(ours)
+        assert session.is_new == (theirs != bob.cookie)
 
 
 APP = make_app(session=MEMORY, validated=False)

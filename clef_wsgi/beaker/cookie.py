@@ -7,8 +7,8 @@ parser is not used: it stops at the first cookie of somebody else that it finds 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 _SIGNATURE_LENGTH = 40
 _MAX_VALUE_LENGTH = 256
@@ -25,28 +25,50 @@ class SessionCookie:
         self._start = name + "="
         self._keys = tuple(hmac.new(secret.encode(), digestmod="sha1") for secret in secrets)
 
+    def may_be_in(self, header: str) -> bool:
+        """Return False where the header has no cookie of this name, at the cost of one search."""
+        return self._start in header
+
+    def verify(self, header: str, before: object = None) -> Verified:
+        """Verify the cookie, once in a request.
+
+        :param before: the outcome of an earlier verification. It counts where it was by this one, of this very header.
+        """
+        if isinstance(before, Verified) and before.by is self and before.header is header:
+            return before
+        return Verified(self, header, self.session_id(header))
+
     def session_id(self, header: str | None) -> str | None:
         """Return the session id of the last cookie of this name whose signature verifies, or None.
 
         The header is that of RFC 6265, section 4.2.
         """
-        if not header or self._start not in header:
+        start = self._start
+        if not header or start not in header:
             return None
-        return next((value[_SIGNATURE_LENGTH:] for value in self._values(header) if self._is_ours(value)), None)
-
-    def _values(self, header: str) -> Iterator[str]:
-        """Yield what has this name and could be signed, the last one first."""
-        length = len(self._start)
         for part in reversed(header.split(";")):
-            pair = part.strip(" \t")
-            if pair.startswith(self._start):
-                value = pair[length:].strip('"')
-                if _SIGNATURE_LENGTH < len(value) <= _MAX_VALUE_LENGTH and value.isascii():
-                    yield value
+            if start in part and (pair := part.strip(" \t")).startswith(start):
+                value = pair[len(start) :].strip('"')
+                if self._is_ours(value):
+                    return value[_SIGNATURE_LENGTH:]
+        return None
 
     def _is_ours(self, value: str) -> bool:
+        if not _SIGNATURE_LENGTH < len(value) <= _MAX_VALUE_LENGTH or not value.isascii():
+            return False
         signature, message = value[:_SIGNATURE_LENGTH], value[_SIGNATURE_LENGTH:].encode("ascii")
-        return any(hmac.compare_digest(_signature(key, message), signature) for key in self._keys)
+        for key in self._keys:  # noqa: SIM110 - a generator costs half a signature
+            if hmac.compare_digest(_signature(key, message), signature):
+                return True
+        return False
+
+
+class Verified(NamedTuple):
+    """The session id of a Cookie header, or None, and by whom it was verified: proof for this very header alone."""
+
+    by: SessionCookie
+    header: str
+    session_id: str | None
 
 
 @lru_cache(maxsize=64)

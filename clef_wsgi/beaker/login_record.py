@@ -53,6 +53,15 @@ def effective_options(session: SessionObject) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", vars(session)["_params"])
 
 
+def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str | None) -> bool:
+    """Verify the request's session cookie, once: the session takes the id from here when it is loaded."""
+    if not header or not cookie.may_be_in(header):
+        return False
+    options = vars(session)["_params"]
+    options["verified"] = verified = cookie.verify(header, options.get("verified"))
+    return verified.session_id is not None
+
+
 def cookie(options: Mapping[str, Any]) -> SessionCookie:
     """Return the reader of the session cookie, by Beaker's options in force."""
     return session_cookie(options["key"], (options["secret"], *options.get("old_secrets", ())))

@@ -15,7 +15,7 @@ from beaker.session import Session
 from clef_wsgi.base.errors import StoreUnavailable
 
 from .backends import PLACES
-from .cookie import session_cookie
+from .cookie import Verified, session_cookie
 
 DAY = 24 * 3600.0
 MARGIN_SECONDS = 3600.0
@@ -49,6 +49,7 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
     :param old_secrets: verify cookies, too. ``session_options`` takes all of them as one list.
     :param max_login_age: seconds for which a login may live.
     :param state_lifetime: seconds for which a started login may live.
+    :param verified: the outcome of an earlier verification of the cookie in this request.
     """
 
     def __init__(
@@ -64,15 +65,26 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
         old_secrets: tuple[str, ...] = (),
         max_login_age: float = 30 * DAY,
         state_lifetime: float = 3600.0,
+        verified: Verified | None = None,
         **options: Any,
     ) -> None:
         self._max_login_age = max_login_age
         self._state_lifetime = state_lifetime
         header = request.pop("cookie", None)
-        session_id = session_cookie(key, (secret, *old_secrets)).session_id(header) if secret else None
+        session_id = id
+        if id is None and header and secret:
+            session_id = session_cookie(key, (secret, *old_secrets)).verify(header, verified).session_id
         kind = type or ("file" if data_dir else "memory")
-        options.update(type=kind, data_dir=data_dir, namespace_class=namespace_class or PLACES.get(kind))
-        super().__init__(request, id or session_id, key=key, secret=secret, **options)
+        super().__init__(
+            request,
+            session_id,
+            key=key,
+            secret=secret,
+            type=kind,
+            data_dir=data_dir,
+            namespace_class=namespace_class or PLACES.get(kind),
+            **options,
+        )
 
     def load(self) -> None:
         try:

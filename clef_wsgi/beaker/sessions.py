@@ -49,7 +49,7 @@ class Sessions:
     def carried_by(self, environ: dict[str, Any]) -> bool:
         """Return whether a session comes with this request: a forged cookie, or another's, is as none."""
         cookie = self._cookie or self.check(environ)
-        return cookie.session_id(environ.get("HTTP_COOKIE")) is not None
+        return login_record.carries_cookie(environ[self._key], cookie, environ.get("HTTP_COOKIE"))
 
     def check(self, environ: dict[str, Any]) -> SessionCookie:
         """Check Beaker's options in force, at the first request, and return the reader of the session cookie.
