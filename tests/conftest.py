@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -42,6 +43,34 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("any machine")
+
+PROCESSES = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
+"""The audit events of a process that starts another."""
+
+MAY_START = ("process", "browser", "services")
+_running: list[pytest.Item] = []
+
+
+def _refuse_process(event: str, _arguments: tuple[object, ...], own: int = os.getpid()) -> None:
+    """``make quick`` starts no process: a test that does carries a mark."""
+    test = _running[-1] if event in PROCESSES and os.getpid() == own and _running else None
+    if test and not any(test.get_closest_marker(name) for name in MAY_START):
+        raise AssertionError(f"{test.nodeid} starts a process: it needs the mark `process`")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "not process" in config.getoption("markexpr"):
+        sys.addaudithook(_refuse_process)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
 
 MUST_BE_THERE = ("CLEF_REQUIRE_SERVICES", "1")
 NEEDS_MORE = ("browser", "services")

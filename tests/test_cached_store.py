@@ -313,6 +313,7 @@ def test_memory_is_bounded(store: ScriptedStore, clock: FakeClock) -> None:
     assert store.look_ups == []
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_fork_in_the_middle_of_a_question(cache: CachedLogoutStore, store: ScriptedStore) -> None:
     """In the child, nobody is asking what the parent's threads were asking: it asks for itself, and in time."""

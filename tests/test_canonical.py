@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyramid.traversal import ResourceTreeTraverser, split_path_info
@@ -144,6 +145,7 @@ def _reaches(tree: dict[str, Any], environ: dict[str, str], matchdict: dict[str,
     return (found["context"] is TREE and view == "admin") or (found["context"] is TREE["pub"] and view == "secret")
 
 
+@pytest.mark.slow
 @given(
     start=st.sampled_from(["", "/", "/pub/"]),
     segments=st.lists(SEGMENTS, max_size=6),

@@ -200,6 +200,7 @@ def test_a_sqlite_files_place(tmp_path: Path, mounts: str, severity: str, told: 
     assert only(many, told).severity == severity
 
 
+@pytest.mark.process
 @pytest.mark.services
 def test_what_redis_may_lose(settings: Settings) -> None:
     """A real server, set up in five ways: each tells what it may lose; one that is well tells nothing."""
@@ -227,6 +228,7 @@ def test_what_redis_may_lose(settings: Settings) -> None:
                 client.config_set(name, text)
 
 
+@pytest.mark.process
 @pytest.mark.services
 def test_a_redis_replica_and_its_primary(settings: Settings) -> None:
     """The primary warns of the moment that a failover loses; the replica is an error."""
@@ -247,6 +249,7 @@ def _wait_for_replica(port: int) -> None:
         wait_until(lambda: int(client.info("replication")["connected_slaves"]) == 1, "no replica came")
 
 
+@pytest.mark.process
 @pytest.mark.services
 def test_what_postgresql_may_lose(settings: Settings) -> None:
     """A real server of its own, without fsync: an error; a connection without synchronous_commit: a warning."""
@@ -516,6 +519,7 @@ TROUBLES: list[tuple[Callable[[], https_proxy.Twist], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make_twist", "told"), TROUBLES, ids=[told for _, told in TROUBLES])
 def test_proxies_that_misbehave(
     settings: Settings, tls: Certificate, make_twist: Callable[[], https_proxy.Twist], told: str

@@ -123,9 +123,9 @@ def process(*arguments: str, descriptors: tuple[int, ...] = (), **environ: str) 
             started.kill()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What takes long to start, started before the first test: two real demos, and two with light children."""
+    """What takes long to start, started together: two real demos, and two with light children."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("killed", "SIGINT", "SIGTERM")}
     command = ("-W", "error", "-W", "ignore:'cgi' is deprecated", "-m", "clef_wsgi", "demo", "--port", "0")
     with ExitStack() as stack:
@@ -219,6 +219,7 @@ def stage(shared_stage: Stage) -> Stage:
     return shared_stage
 
 
+@pytest.mark.slow
 def test_the_walk_of_a_demo_that_works(stage: Stage) -> None:
     """Every step is taken and timed, and the exit code is 0."""
     code, said = stage.walk()
@@ -247,6 +248,7 @@ def test_the_walk_of_a_login_server_that_ignores_a_logout(stage: Stage) -> None:
 NOBODY, SOMEBODY = b"null", b"{}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "truths", "lie"),
     [
@@ -281,6 +283,7 @@ app = make_demo_server(
 """
 
 
+@pytest.mark.process
 @pytest.mark.services
 def test_the_walk_of_a_server_under_gunicorn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two processes, forked after the app was made: codes, logouts and their delivery don't depend on which is asked.
@@ -389,6 +392,7 @@ def child_that(does: str) -> Callable[[str], list[str]]:
     ]
 
 
+@pytest.mark.process
 def test_check_walks_the_loop(demos: dict[str, Any]) -> None:
     """``demo --check`` walks the loop over real processes and HTTP: exit code 0, a line for each step."""
     said, complained = demos["checking"].communicate(timeout=30)
@@ -396,6 +400,7 @@ def test_check_walks_the_loop(demos: dict[str, Any]) -> None:
     assert [line[:5] for line in said.splitlines()] == ["ok   "] * STEPS
 
 
+@pytest.mark.process
 def test_a_killed_demo_leaves_nothing(demos: dict[str, Any]) -> None:
     """Killed with SIGKILL, the demo leaves no process, no open port and no file."""
     serving, folder = demos["killed"], demos["folders"]["killed"]
@@ -407,6 +412,7 @@ def test_a_killed_demo_leaves_nothing(demos: dict[str, Any]) -> None:
     assert eventually(lambda: list(folder.iterdir()) == [])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_ends_both(demos: dict[str, Any], name: str) -> None:
     """Ctrl-C, or "kill", ends both children before the demo ends: exit code 0, no traceback."""
@@ -418,6 +424,7 @@ def test_an_interrupt_ends_both(demos: dict[str, Any], name: str) -> None:
     assert {path.name for path in demos["folders"][name].iterdir()} == {"server", "site"}
 
 
+@pytest.mark.process
 def test_a_child_that_ends_ends_the_demo() -> None:
     """One of the two ends by itself: the demo ends too, and says which it was."""
     said: list[str] = []
@@ -426,12 +433,14 @@ def test_a_child_that_ends_ends_the_demo() -> None:
     assert len(said) == 1
 
 
+@pytest.mark.process
 def test_a_child_that_does_not_start() -> None:
     """A child that ends before it is ready is named."""
     with pytest.raises(demo.DemoError, match="The server did not start"), running(0, lambda name: ["true"]):
         pass
 
 
+@pytest.mark.process
 def test_a_port_is_held_from_the_look_to_the_use() -> None:
     """Nobody takes a port while a child starts: it is handed over listening, and it is free after the end."""
     with running(0, child_that("sys.stdin.read()")) as idle:
@@ -440,6 +449,7 @@ def test_a_port_is_held_from_the_look_to_the_use() -> None:
     assert [is_listening(port) for port in ports] == [False, False]
 
 
+@pytest.mark.process
 def test_a_child_that_does_not_end_is_killed() -> None:
     """A child that does not heed the end of its input is killed in the end."""
     with running(0, child_that("time.sleep(60)"), end_timeout_seconds=0.2) as stubborn:

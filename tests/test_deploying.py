@@ -24,7 +24,7 @@ from support.services import require
 import clef_wsgi
 from clef_wsgi.testing import LocalClef
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.process]
 
 PATIENCE_SECONDS = 60.0
 WORKERS = 4

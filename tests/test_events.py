@@ -227,6 +227,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         metrics.install()
 
 
+@pytest.mark.process
 def test_metrics_are_loaded_by_nobody_else() -> None:
     """``import clef_wsgi`` loads no prometheus_client."""
     code = "import sys, clef_wsgi, clef_wsgi.metrics; sys.exit('prometheus_client' in sys.modules)"

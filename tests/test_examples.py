@@ -50,7 +50,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site
         yield sites
 
 
-UNDER_A_SERVER = [pytest.param(f"{name} under {server}", marks=pytest.mark.services) for name, server in SERVED.items()]
+UNDER_A_SERVER = [
+    pytest.param(f"{name} under {server}", marks=[pytest.mark.services, pytest.mark.process])
+    for name, server in SERVED.items()
+]
 
 
 @pytest.fixture(scope="module", params=[*IN_PROCESS, *UNDER_A_SERVER])
@@ -192,6 +195,7 @@ class TestTheirOwnWays:
             assert app.full_dispatch_request().status_code == status
 
 
+@pytest.mark.process
 @pytest.mark.services
 def test_each_runs_as_a_program(tmp_path: Path) -> None:
     """``python EXAMPLE.py`` says where to look; there somebody signs in, over a login service of its own."""

@@ -50,6 +50,7 @@ def played(nursery: Nursery, plan: Plan, seconds: float = SECONDS) -> Outcome:
     return outcome
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("wipes", [False, True], ids=["clocks", "wipes"])
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
 def test_row_51_the_rule_holds_under_attack(nursery: Nursery, plan: Plan, wipes: bool) -> None:
@@ -60,6 +61,7 @@ def test_row_51_the_rule_holds_under_attack(nursery: Nursery, plan: Plan, wipes:
     assert outcome.missing == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("wipes", [False, True], ids=["clocks", "wipes"])
 def test_row_51_the_rule_holds_behind_the_cache(nursery: Nursery, wipes: bool) -> None:
     """A logout at another process is seen within ``max_staleness``, one at the same process at once."""
@@ -68,6 +70,7 @@ def test_row_51_the_rule_holds_behind_the_cache(nursery: Nursery, wipes: bool) -
     assert outcome.missing == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("mutant", "way"), [("skips look-ups", "served"), ("ticks late", "ended")])
 def test_a_store_with_a_fault_is_found(nursery: Nursery, mutant: str, way: str) -> None:
     """Look-ups left out in 2 % of calls serve somebody who is out; a tick 30 ms too old ends who is in."""

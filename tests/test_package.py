@@ -192,6 +192,7 @@ def test_the_command_loads_no_demo() -> None:
     assert "upkeep" in rooms
 
 
+@pytest.mark.process
 def test_import_is_light() -> None:
     """``import clef_wsgi`` loads only webob, requests, beaker and what they load."""
     baseline = _top_level_modules("import webob, requests, beaker.middleware")

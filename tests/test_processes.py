@@ -18,6 +18,8 @@ SOAK_SECONDS = float(os.environ.get("CLEF_SOAK_SECONDS", "1.5"))
 SOAK_THREADS = 16
 BOTH = (0, 1)
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def clef() -> Iterator[LocalClef]:

@@ -27,7 +27,7 @@ from support.wsgi_servers import (
     start_front,
 )
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.process]
 
 BEHIND = {
     "nginx": ("waitress", UWSGI_PROTOCOL),

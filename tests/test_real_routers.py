@@ -210,6 +210,7 @@ def test_each_router_serves_its_pages(routers: dict[str, Wrapped]) -> None:
         assert holes(routers, native(page)) == []
 
 
+@pytest.mark.slow
 def test_attacks_reach_the_pages(routers: dict[str, Wrapped]) -> None:
     """Of the attacks of the next test enough get through to each bare router: it would find what is there."""
     reached = collections.Counter[str]()
@@ -224,6 +225,7 @@ def test_attacks_reach_the_pages(routers: dict[str, Wrapped]) -> None:
     assert min(reached[name] for name in ROUTERS) >= 15, reached
 
 
+@pytest.mark.slow
 @settings(max_examples=1500)
 @given(attack=attacks())
 def test_whatever_a_router_serves_a_login_was_asked_for(

@@ -203,6 +203,7 @@ def test_the_second_parser_sees_through_what_browsers_see_through() -> None:
     assert is_at_home(HOME)
 
 
+@pytest.mark.slow
 def test_rows_15_to_18_every_bad_return_address_leads_home() -> None:
     """Rows 15 to 18: after a login that was started with a bad address, ``Location`` is the front page, exactly."""
     app = make_app(validated=False)
@@ -370,6 +371,7 @@ _ADDRESSES = st.one_of(st.text(max_size=20), st.lists(_PIECES, max_size=8).map("
 _FUZZ = settings(max_examples=80)
 
 
+@pytest.mark.slow
 @_FUZZ
 @given(next=st.one_of(_ADDRESSES, _ADDRESSES.map("/".__add__)), base_url=st.sampled_from([BASE_URL, APP_URL]))
 def test_any_address_leads_to_this_site_by_two_parsers(next: str, base_url: str) -> None:

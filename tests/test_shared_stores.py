@@ -519,6 +519,7 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         SQLAlchemyLogoutStore("mariadb://u@h/d")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [("RedisLogoutStore", "redis", "redis"), ("SQLAlchemyLogoutStore", "sqlalchemy", "sql")],

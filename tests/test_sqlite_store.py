@@ -104,6 +104,7 @@ store.close()
 """
 
 
+@pytest.mark.process
 def test_two_processes(path: Path) -> None:
     """Two processes that make one file at once agree on its birth, tick on one scale and hear of each other (R9)."""
     root = str(Path(clef_wsgi.__file__).parent.parent)
@@ -142,6 +143,7 @@ def test_hosts_with_different_clocks(store: SQLiteLogoutStore, path: Path, clock
             assert there.newest_logout(["ann"]) < here.tick()
 
 
+@pytest.mark.process
 def test_killed_after_an_acknowledged_logout(store: SQLiteLogoutStore, path: Path) -> None:
     """A logout that was acknowledged is there when its process is killed right after."""
 
@@ -157,6 +159,7 @@ def test_killed_after_an_acknowledged_logout(store: SQLiteLogoutStore, path: Pat
         assert fresh.newest_logout(["ann"]) > started
 
 
+@pytest.mark.process
 def test_busy_processes_take_turns(path: Path) -> None:
     """A process that writes without a pause keeps no other from writing."""
 
@@ -187,6 +190,7 @@ def test_every_commit_is_synced(path: Path) -> None:
 # Forks
 
 
+@pytest.mark.process
 def test_fork_of_a_store_in_use(store: SQLiteLogoutStore, path: Path) -> None:
     """A child of a process whose store is in use writes where all see it, also when its parent closes first."""
 
@@ -206,6 +210,7 @@ def test_fork_of_a_store_in_use(store: SQLiteLogoutStore, path: Path) -> None:
     assert store.newest_logout(["ann"]) > started
 
 
+@pytest.mark.process
 def test_fork_beside_a_thread_that_writes(path: Path) -> None:
     """A child forked while another thread is in the store finds its lock free, and its parent goes on."""
 
@@ -340,6 +345,7 @@ def test_file_deleted_before_a_write(store: SQLiteLogoutStore, path: Path) -> No
     assert store.newest_logout(["ann"]) > started
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("restarted", [False, True])
 def test_file_deleted_while_another_process_holds_it(
     store: SQLiteLogoutStore, path: Path, clock: FakeClock, restarted: bool
@@ -365,6 +371,7 @@ def test_file_deleted_while_another_process_holds_it(
             assert received(child) == survivor.newest_logout([])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("held", [False, True])
 def test_file_replaced(store: SQLiteLogoutStore, path: Path, tmp_path: Path, clock: FakeClock, held: bool) -> None:
     """A file put in place of the old one counts from the next call on, and nothing of the old comes back."""
@@ -546,6 +553,7 @@ def test_path_that_can_not_be(wrong: str, advice: str) -> None:
         SQLiteLogoutStore(wrong)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("directory_mode", "file_mode", "advice"), [(0o555, 0o666, "directory that exists"), (0o777, 0o444, "its owner")]
 )
@@ -610,6 +618,7 @@ def locking(path: Path, *statements: str) -> Callable[[Connection], None]:
     return run
 
 
+@pytest.mark.process
 def test_locked_by_another_process(store: SQLiteLogoutStore, path: Path) -> None:
     """A write gives up within its limit, look-ups go on, and it all heals when the lock is gone (row 45)."""
     started = store.tick()
@@ -628,6 +637,7 @@ def test_locked_by_another_process(store: SQLiteLogoutStore, path: Path) -> None
     assert store.newest_logout(["ann"]) > started
 
 
+@pytest.mark.process
 def test_look_up_gives_up_within_its_limit(path: Path) -> None:
     """A look-up in a file that another process keeps to itself waits no longer than its limit (row 43)."""
     with closing(SQLiteLogoutStore(path, read_timeout_seconds=0.1)) as store:
@@ -680,6 +690,7 @@ def test_a_thread_that_hangs(path: Path) -> None:
         assert store.record_logout(["ann"]) is True
 
 
+@pytest.mark.process
 def test_waits_share_the_limit(path: Path) -> None:
     """A write that waited for its turn among threads waits only what is left for other processes (row 45)."""
     with (
@@ -705,6 +716,7 @@ def test_waits_share_the_limit(path: Path) -> None:
         assert store.record_logout(["ann"]) is True
 
 
+@pytest.mark.process
 def test_disk_full(store: SQLiteLogoutStore, path: Path) -> None:
     """On a full disk a logout is not acknowledged, look-ups go on, nothing breaks, and it heals (row 46).
 

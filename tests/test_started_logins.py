@@ -80,11 +80,13 @@ def assert_no_state_is_lost(session: dict[str, Any]) -> None:
     assert len(provider.finishes) == ROUNDS * TABS
 
 
+@pytest.mark.slow
 def test_row_79_no_start_loses_anothers_state(records: Records) -> None:
     """Row 79: memory, file and Redis sessions."""
     assert_no_state_is_lost(records.options)
 
 
+@pytest.mark.slow
 def test_row_79_no_start_loses_anothers_state_in_a_database(database: dict[str, Any]) -> None:
     """Row 79: sessions in a database."""
     assert_no_state_is_lost(database)
@@ -158,6 +160,7 @@ def room_of_files(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_row_76_a_thousand_starts_with_long_addresses_take_three_kib_each(tmp_path: Path) -> None:
     """Row 76: without a cookie, with 2 KiB that don't compress; all the session files together."""
     app = make_app(session={"type": "file", "data_dir": str(tmp_path)}, validated=False)

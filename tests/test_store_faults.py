@@ -133,6 +133,7 @@ class Site:
         assert self.ann.user["id"] == "ann"
 
 
+@pytest.mark.process
 def test_row_43_a_server_that_stands_still(server: PrivateServer) -> None:
     """It takes connections and never answers: each request waits for the time-out, once."""
     with closing(store_at(server)) as store:
@@ -144,6 +145,7 @@ def test_row_43_a_server_that_stands_still(server: PrivateServer) -> None:
         site.heals()
 
 
+@pytest.mark.process
 def test_row_43_a_server_that_is_killed_and_comes_back(server: PrivateServer) -> None:
     """Killed without a chance to write anything, and started with its file: it has lost nothing."""
     with closing(store_at(server)) as store:
@@ -154,6 +156,7 @@ def test_row_43_a_server_that_is_killed_and_comes_back(server: PrivateServer) ->
         site.heals()
 
 
+@pytest.mark.process
 def test_row_43_an_immediate_shutdown() -> None:
     """PostgreSQL stopped as by ``pg_ctl stop -m immediate``: it recovers from its log, with all that was said."""
     with PrivatePostgreSQL() as server, closing(store_at(server)) as store:
@@ -166,6 +169,7 @@ def test_row_43_an_immediate_shutdown() -> None:
         site.heals()
 
 
+@pytest.mark.process
 def test_row_47_a_server_that_comes_back_empty(redis_server: PrivateRedis) -> None:
     """Who was signed in is signed out, who was logged out stays so; new logins live, old notices count again."""
     with closing(store_at(redis_server)) as store:
@@ -180,6 +184,7 @@ def test_row_47_a_server_that_comes_back_empty(redis_server: PrivateRedis) -> No
             assert person.user["id"] == name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("is_cached", [False, True], ids=["alone", "cached"])
 def test_row_46_a_server_whose_disk_is_full(server: PrivateServer, is_cached: bool) -> None:
     """No notice is answered 200 without its record, and nothing is broken when there is room again."""
@@ -192,6 +197,7 @@ def test_row_46_a_server_whose_disk_is_full(server: PrivateServer, is_cached: bo
         site.heals()
 
 
+@pytest.mark.process
 def test_row_43_the_cache_covers_for_its_time_and_no_longer(redis_server: PrivateRedis) -> None:
     """When the time is over, nobody is let in from memory; who logged out here is out from the start."""
     with closing(store_at(redis_server)) as store:
@@ -237,6 +243,7 @@ def test_row_45_files_that_are_locked(tmp_path: Path) -> None:
             site.heals()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", FILE_STORES)
 def test_row_46_a_full_disk(tmp_path: Path, name: str) -> None:
     """No notice is answered 200 without its record, nobody is let in who was logged out, and it heals."""
@@ -286,6 +293,7 @@ def shared_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log
         yield store
 
 
+@pytest.mark.process
 def test_a_store_that_is_forked(shared_store: LogoutStore) -> None:
     """A child uses connections of its own: parent and child may ask at one time, and the parent's live on."""
     before = shared_store.tick()
@@ -328,6 +336,7 @@ def test_row_48_two_hosts_whose_clocks_differ(
             assert login.user is None
 
 
+@pytest.mark.process
 def test_a_replica_is_refused(redis_server: PrivateRedis) -> None:
     """A replica may be behind, and answers all the same: it is no store, until it is made the primary."""
     with PrivateRedis() as replica, closing(store_at(redis_server)) as store, closing(store_at(replica)) as there:
@@ -457,6 +466,7 @@ class PrivateCluster(PrivateRedis):
         return [*super().command(), "--cluster-enabled", "yes", "--cluster-port", str(free_port())]
 
 
+@pytest.mark.process
 def test_a_redis_cluster() -> None:
     """All records are one key, hence in one slot: no verb ever asks two nodes."""
     with PrivateCluster() as server:

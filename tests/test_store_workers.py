@@ -15,7 +15,7 @@ from support.databases import POSTGRESQL_URL, REDIS_URL, redis_store, require_at
 from support.gunicorn_workers import PATIENCE_SECONDS, Workers, workers
 from support.services import require
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.process]
 
 COUNT = 4
 MAX_STALENESS = 1.0

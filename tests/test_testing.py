@@ -209,6 +209,7 @@ def test_fixtures(fake_provider: FakeProvider, local_clef: LocalClef) -> None:
     assert local_clef.url.startswith("http://localhost:")
 
 
+@pytest.mark.process
 def test_pytest_is_not_imported_by_the_kit() -> None:
     """``clef_wsgi.testing`` works without pytest, and imports no framework."""
     code = "import sys, clef_wsgi.testing; print({'pytest', 'flask', 'django', 'webtest'} & set(sys.modules))"

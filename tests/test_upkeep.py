@@ -432,6 +432,7 @@ def test_a_session_that_is_used_while_it_is_pruned(environ: Settings) -> None:
     assert site.get("/clef/login", status=303)
 
 
+@pytest.mark.process
 def test_the_module_is_the_command(environ: Settings) -> None:
     """``python -m clef_wsgi prune`` is ``clef-wsgi prune``."""
     path = os.pathsep.join([str(Path(clef_wsgi.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])

@@ -175,6 +175,7 @@ def test_a_plug_that_bounds_itself_is_not_held_up(slow: SlowProvider) -> None:
         assert [future.result().status for future in held] == [200, 200]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_begins_with_all_places_free(slow: SlowProvider) -> None:

@@ -119,6 +119,7 @@ SERIALIZABLE = pytest.param(
 )
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("records", [pytest.param("", id="SQLite"), *SQL, SERIALIZABLE], indirect=True)
 def test_nobody_is_turned_away(records: Records) -> None:
     """Four processes of sixteen threads write at once: each write is done within its limit, however many wait."""
@@ -171,6 +172,7 @@ def test_every_store_writes_in_line(records: Records, tmp_path: Path) -> None:
         assert second.result(PATIENCE_SECONDS) < first.result(PATIENCE_SECONDS)[1]
 
 
+@pytest.mark.process
 def test_a_child_has_a_line_of_its_own(tmp_path: Path) -> None:
     """A process that is forked while a thread of its parent has the turn does not wait for that thread."""
     records = Records("sqlite:///{path}", tmp_path / "logouts.db")

@@ -88,6 +88,7 @@ def log_out(url: str, token: str, *, forwarded_for: str) -> None:
         assert "Server" not in answer.headers
 
 
+@pytest.mark.process
 def test_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``server run`` makes its database, listens at its origin's port, and ends at SIGTERM with exit code 0.
 
@@ -281,6 +282,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.process
 def test_output_that_nobody_reads(desk: Desk) -> None:
     """``... | head`` ends quietly; and the command loads nothing of the server before it is asked for."""
     reader, writer = os.pipe()

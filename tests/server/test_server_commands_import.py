@@ -211,6 +211,7 @@ def crowd(number: int) -> str:
     return "\n".join(["clef_id,email,first_name,last_name", *rows, "1,,No,Address", ""])
 
 
+@pytest.mark.process
 def test_a_thousand_people_twice_with_a_crash_between(either: Desk, tmp_path: Path) -> None:
     """Killed in the middle, nobody is there; then all are, in seconds; then nothing changes. Links for all likewise."""
     file = written(tmp_path, crowd(1000))

@@ -104,6 +104,7 @@ def test_a_site_that_never_asks(desk: Desk) -> None:
         assert desk.server.count(deliveries) == 0
 
 
+@pytest.mark.slow
 def test_what_is_said_of_a_site_that_never_asks(desk: Desk) -> None:
     """After ten seconds, in which it may; where to look."""
     with Peer(says(answer(b"<html>Welcome</html>"))) as peer:

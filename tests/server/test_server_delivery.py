@@ -504,6 +504,7 @@ def test_a_database_that_fails_costs_no_site_its_place(lite: Server) -> None:
     assert (database.failures, len(fake.heard)) == (0, 1)
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_process_starts_a_worker_of_its_own(lite: Server) -> None:
     """gunicorn forks after the app is made, perhaps after its first request."""

@@ -257,6 +257,7 @@ def test_only_this_app_and_this_token(told: Told) -> None:
         assert told.row.state == "pending"
 
 
+@pytest.mark.slow
 def test_whoever_is_second_confirms(server: Server) -> None:
     """The answer and the exchange at the same moment, by different processes: of fifty none is left waiting."""
     site, browser = server.add_site(), server.browser(signed_in=server.add_person())

@@ -152,6 +152,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str, int]:
     return *process.communicate(timeout=PATIENCE_SECONDS), process.returncode
 
 
+@pytest.mark.process
 def test_deliver_beside_a_server_that_does_not(desk: Desk) -> None:
     """``run --no-deliver`` leaves the rows alone, ``deliver`` sends them, and both end at SIGTERM."""
     with understanding(desk) as peer:
@@ -171,6 +172,7 @@ def test_deliver_beside_a_server_that_does_not(desk: Desk) -> None:
         assert request.headers["user-agent"] == f"Clef/1.0 ({ORIGIN})"
 
 
+@pytest.mark.process
 def test_a_server_that_starts_sends_what_waits(desk: Desk) -> None:
     """``run`` needs nobody's visit to begin; the site is sent what was left over."""
     with understanding(desk) as peer:

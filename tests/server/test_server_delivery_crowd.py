@@ -164,6 +164,7 @@ class SmallSite:
             self._places.release()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("strangers", [0, 2])
 def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> None:
     """Row 110: one site of four threads: all have confirmed within ten seconds, and none is ever marked failed.
@@ -210,6 +211,7 @@ def _heckle(small: SmallSite, over: threading.Event) -> None:
 # --- row 91
 
 
+@pytest.mark.process
 def test_row_91_everybody_continues_to_a_dead_site(crowd: Crowd) -> None:
     """Row 91: a hundred presses at once: another site's calls are answered within half a second."""
     with Peer(hangs()) as dead:

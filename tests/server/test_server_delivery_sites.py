@@ -109,6 +109,7 @@ def test_s10_s11_one_post_for_each_app_and_all_let_go(server: Server, sites: Sit
         assert row.created_at <= row.first_tried_at <= row.done_at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mood", [500, 404, "lost"])
 def test_s12_what_was_not_heard_is_sent_again_with_the_same_token(server: Server, sites: Sites, mood: Any) -> None:
     """S12: an error, and an answer that is lost after the site heard: the second try counts once, and is the last."""
@@ -232,6 +233,7 @@ def test_a_new_login_after_a_site_came_back_is_told_nothing(server: Server, site
     assert (browser.user() != "", states(server)) == (True, ["confirmed"])
 
 
+@pytest.mark.slow
 def test_row_65_a_dead_site_delays_no_other(server: Server, sites: Sites) -> None:
     """Row 65: one hangs, one answers 500, two are gone: four others have heard meanwhile."""
     healthy, sick = [sites.add(f"well {number}") for number in range(4)], []

@@ -34,7 +34,7 @@ PACE = {"call_seconds": 1.0, "lease_seconds": 2.0, "poll_seconds": 0.2}
 SITES_OF_A_PERSON = 3
 ENDED_EARLY = (OSError, http.client.HTTPException)
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.process]
 
 
 class Place:

@@ -264,6 +264,7 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @each("name", LIES)
 def test_a_lie(server: Server, name: str) -> None:
     """Rows 56 to 58 and 60: each is refused in the same words, makes no passkey, and takes no time."""

@@ -462,6 +462,7 @@ def test_calls_that_succeed_are_never_counted(tmp_path: Path) -> None:
         server.log_in(site, browser)
 
 
+@pytest.mark.slow
 def test_row_109_strangers_at_a_sites_address_do_not_lock_the_site_out(tmp_path: Path) -> None:
     """Row 109: 240 calls without a secret, or with a wrong one, are refused at last; the site's own are not."""
     server = made(tmp_path)
@@ -476,6 +477,7 @@ def test_row_109_strangers_at_a_sites_address_do_not_lock_the_site_out(tmp_path:
     assert server.log_out(site, browser).status_int == 200
 
 
+@pytest.mark.slow
 def test_row_85_junk_that_a_site_passes_on_does_not_lock_it_out(tmp_path: Path) -> None:
     """Row 85: 280 junk tokens at a site's webhook, each asked about with the site's secret: its true calls go on."""
     server = made(tmp_path)

@@ -41,6 +41,7 @@ def client(server: Server, browser: Browser) -> Callable[..., int]:
     return ask
 
 
+@pytest.mark.slow
 @each("text", TEXTS.values())
 def test_row_94_in_any_path(server: Server, text: str) -> None:
     """Row 94: every address of the server with that in place of a value, at its end, and in its query: never a 500."""

@@ -86,6 +86,7 @@ def test_a_number_that_no_site_can_read_is_refused(number: str, tmp_path: Path, 
         assert json.loads(desk.do("user", "list", "--json")) == []
 
 
+@pytest.mark.slow
 @ON_BOTH
 def test_an_app_may_get_ids_as_text(desk: Desk) -> None:
     """``app set --ids text``: info and logout say text, to this app alone; ``--ids number`` takes it back."""

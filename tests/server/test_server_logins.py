@@ -437,6 +437,7 @@ def _one_of_two(url: str, code: str, app_id: str, secret: str, ready: Any, go: A
     server.close()
 
 
+@pytest.mark.process
 @pytest.mark.services
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_s9_two_processes_on_one_postgresql() -> None:
@@ -468,6 +469,7 @@ def _exchange_in_child(server: Server, site: Site, code: str, answers: Any) -> N
     answers.put(exchange(server, site, code).status_int)
 
 
+@pytest.mark.process
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_process_shares_no_connection(server: Server) -> None:
     """The app is made once, then forked, as by ``gunicorn --preload``; parent and child go on side by side."""

@@ -314,6 +314,7 @@ def test_little_is_done_at_once(server: Server, ann: Person) -> None:
 # --- the steps
 
 
+@pytest.mark.slow
 def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) -> None:
     """600 logins with hooks of their own, and 1,200 of one: a hook is told with the last of its logins."""
     site, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
@@ -351,6 +352,7 @@ def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -
     assert {row.app_id for row in server.rows(deliveries)} >= {site.app_id for site in others}
 
 
+@pytest.mark.slow
 def test_a_second_worker(server: Server, ann: Person) -> None:
     """Several work at the same mark, from plans that the others have overtaken: each hook has one notice."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
@@ -414,6 +416,7 @@ def test_a_number_that_has_gone_to_a_new_row(server: Server, ann: Person) -> Non
     assert again.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
 
 
+@pytest.mark.process
 def test_the_worker_is_killed_between_the_steps(where: str) -> None:
     """SIGKILL, again and again, with another process beside it: all is written, and each hook has one notice."""
     pace = {"call_seconds": 1.0, "lease_seconds": 2.0, "poll_seconds": 0.05, "calls": 0}
@@ -436,6 +439,7 @@ def test_the_worker_is_killed_between_the_steps(where: str) -> None:
         server.close()
 
 
+@pytest.mark.slow
 def test_row_93_everywhere_with_40_001_sessions(server: Server, ann: Person) -> None:
     """Rows 92 and 93: with 5,000 logins at sites and 20,000 dead codes, whoever else writes waits for a short step."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)

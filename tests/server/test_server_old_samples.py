@@ -167,6 +167,7 @@ def sampled(server: Server) -> Iterator[Sample]:
         yield sample
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
 def test_it_hears(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
     """The login is over at the site, and the receipt says so, after one notice; whoever comes back stays signed in."""
@@ -184,6 +185,7 @@ def test_it_hears(place: tuple[Server, Sample], hook: Callable[[Sample, str], st
     assert again.who().startswith("user ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
 def test_its_question_fails(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
     """It answers all the same, and nobody is logged out there: never confirmed, sent again, and heard once mended."""

@@ -152,6 +152,7 @@ def test_without_a_logo_there_is_none(tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.process
 def test_the_import_alone_loads_no_framework() -> None:
     """``import clef_wsgi.server`` is cheap; what is asked for loads the rest, and a wrong name is told."""
     code = (

@@ -52,6 +52,7 @@ def dead_logins(server: Server, site: Site, person: Person, number: int) -> None
         connection.execute(insert(access_tokens), grants)
 
 
+@pytest.mark.slow
 def test_row_92_dead_rows_go_while_the_server_runs(server: Server) -> None:
     """Row 92: forty thousand of them, in steps; whoever logs out meanwhile waits for none longer than a step takes."""
     site, ann, bo = server.add_site(), server.add_person("Ann"), server.add_person("Bo")
@@ -115,6 +116,7 @@ def test_row_93_one_session_too_many(server: Server) -> None:
     assert server.count(audit, audit.c.action == "session.surplus") == server.count(sessions) - MOST
 
 
+@pytest.mark.slow
 def test_row_93_a_page_stays_small(server: Server) -> None:
     """Row 93: a person with 40,001 sessions of an older version: under 200 kB, and the worker ends the surplus."""
     ann = server.add_person()
