@@ -1,53 +1,48 @@
-"""Builds the sdist and the wheel once, and proves them: the tests run against the wheel, not the checkout.
+"""Build the sdist and the wheel once, and prove them: the tests run against the wheel, not the checkout.
 
     check_dist.py build demo tests
 
-``build`` makes both and checks their metadata; ``demo`` walks the demo from the wheel alone; ``tests`` runs the
-tests on every Python of the classifiers, and on the oldest once more at the lowest versions of setup.cfg. What a
-browser sees is the checkout's to test, and what services answer is seen once more at the lowest versions of their
-drivers. Each virtual environment goes to .venvs/. This file knows nothing of what the tests test.
+``build`` makes both, checks their metadata, builds the wheel once more from the checkout (it must be the same to the
+byte) and lists its components (SBOM). ``demo`` walks the demo from the wheel alone. ``tests`` runs the quick tests on
+every other Python of the classifiers; on the oldest one those that need services too, at the lowest versions of
+setup.cfg; and the contracts and fixtures of ``clef_wsgi.testing`` at the lowest pytest. ``newest`` runs the quick
+tests with the newest version of everything, and only warns. Each virtual environment goes to .venvs/.
 """
 
 from __future__ import annotations
 
-import configparser
+import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import steady
+from project import CONSTRAINTS, ROOT, find_interpreter, lines, python_versions, setup_cfg
+
 DIST = ROOT / "dist"
 VENVS = ROOT / ".venvs"
-RUNTIME_EXTRAS = ("metrics", "postgresql", "redis", "server", "sql", "testing")
-QUICK = "not browser and not services"
-WITH_SERVICES = "not browser"
+QUICK = "not browser and not services and not process and not slow"
+WITH_SERVICES = "not browser and not process"
+
+NO_ADDRESS = "AuthorEmail,Url"
+"""The project has no address of its own to name yet: see RELEASING.md. Pyroma finds all else."""
+
+EARLIEST = "315532800"
+"""1980-01-01, where the time of a zip file begins: for a tree without a history."""
 
 
 def run(*command: object, cwd: Path = ROOT) -> None:
-    """Runs a command and ends with its exit code if that is not 0."""
+    """Run a command, and end with its exit code if that is not 0."""
     print("+", *command, flush=True)
     done = subprocess.run([str(part) for part in command], cwd=cwd, check=False)
     if done.returncode:
         sys.exit(done.returncode)
-
-
-def setup_cfg() -> configparser.ConfigParser:
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg", encoding="utf-8")
-    return config
-
-
-def lines(section: str, option: str) -> list[str]:
-    text = setup_cfg().get(section, option)
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def wheel() -> Path:
@@ -59,100 +54,143 @@ def sdist() -> Path:
 
 
 def build() -> None:
+    """Build and check what a release uploads: dist/ has the sdist, the wheel and its SBOM."""
+    os.environ.setdefault("SOURCE_DATE_EPOCH", time_of_commit())
     shutil.rmtree(DIST, ignore_errors=True)
+    build_to(DIST)
+    check_reproducible()
+    python = fresh_venv("release", sys.executable, "dev.txt", *lines("options.extras_require", "release"))
+    run(python, "-m", "twine", "check", "--strict", wheel(), sdist())
+    run(python, "-m", "pyroma", "--skip-tests", NO_ADDRESS, "--min", "10", sdist())
+    list_components(python)
+
+
+def time_of_commit() -> str:
+    """Return the time of the latest commit, in seconds, as SOURCE_DATE_EPOCH has it."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or EARLIEST
+
+
+def build_to(folder: Path, *options: str) -> None:
     # setuptools reuses build/lib: a file that was removed since would still land in the wheel.
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)
-    run(sys.executable, "-m", "build", "--quiet", "--outdir", DIST)
-    run(sys.executable, "-m", "twine", "check", "--strict", wheel(), sdist())
-    # The project has no address of its own to name yet; all else must be there.
-    run(sys.executable, "-m", "pyroma", "--skip-tests", "AuthorEmail,Url", "--min", "10", sdist())
+    locked = ("--build-constraints", CONSTRAINTS / "dev.txt")
+    run("uv", "build", "--quiet", "--python", sys.executable, *locked, "--out-dir", folder, *options)
 
 
-def interpreter_versions() -> list[str]:
-    prefix = "Programming Language :: Python :: 3."
-    return [line.rpartition(" ")[2] for line in lines("metadata", "classifiers") if line.startswith(prefix)]
+def check_reproducible() -> None:
+    """Build the wheel a second time, not through the sdist: every byte must be the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        build_to(Path(folder), "--wheel")
+        digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (wheel(), *Path(folder).glob("*.whl"))}
+    if len(digests) != 1:
+        sys.exit("The wheel is not reproducible: built from the sdist and from the checkout, it differs.")
+    print(f"sha256 of {wheel().name}, built twice: {digests.pop()}", flush=True)
 
 
-def find_interpreter(version: str) -> Path | None:
-    """Looks among pyenv's versions first: its shims on PATH are there for versions that are not."""
-    name = f"python{version}"
-    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    kept = sorted(root.glob(f"versions/{version}.*/bin/{name}"))
-    on_path = shutil.which(name)
-    for candidate in [*reversed(kept), *([Path(on_path)] if on_path else [])]:
-        if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return candidate
-    return None
+def list_components(tools: Path) -> None:
+    """Write dist/*.cdx.json: the wheel with every optional part, and each package below it, at the locked versions."""
+    python = fresh_venv("components", sys.executable, "dev.txt", f"{wheel()}[all]")
+    for address in python.parent.parent.rglob("direct_url.json"):
+        address.unlink()  # where the wheel lay on this machine is nobody's business
+    components = DIST / f"{wheel().name.partition('-py3')[0]}.cdx.json"
+    run(tools, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--output-file", components, python)
 
 
-def fresh_venv(name: str, interpreter: object, *requirements: object) -> Path:
-    """Makes an environment with the wheel in it; returns its Python."""
+def fresh_venv(name: str, interpreter: object, constraints: str | None, *requirements: object) -> Path:
+    """Make an environment in .venvs/, and return its Python.
+
+    :param constraints: a file of constraints/ with the versions; None for the newest ones.
+    """
     python = VENVS / name / "bin" / "python"
     shutil.rmtree(VENVS / name, ignore_errors=True)
     run("uv", "venv", "--quiet", "--python", interpreter, VENVS / name)
-    run("uv", "pip", "install", "--quiet", "--python", python, *requirements)
+    locked = ("--constraints", CONSTRAINTS / constraints) if constraints else ("--upgrade",)
+    run("uv", "pip", "install", "--quiet", "--python", python, *locked, *requirements)
     return python
 
 
-def floors() -> Iterator[str]:
-    """The lowest versions that setup.cfg allows, as constraints."""
-    needs = lines("options", "install_requires")
-    for extra in RUNTIME_EXTRAS:
-        needs += lines("options.extras_require", extra)
-    # A constraint names no extras.
-    return (re.sub(r"\[.*?\]", "", need).replace(">=", "==") for need in needs)
-
-
 def demo() -> None:
-    python = fresh_venv("demo", Path(sys.executable), f"{wheel()}[server]")
+    python = fresh_venv("demo", Path(sys.executable), "dev.txt", f"{wheel()}[server]")
     run(python.with_name("clef-wsgi"), "demo", "--check", "--port", "0", cwd=VENVS)
 
 
-def run_tests(name: str, which: str, interpreter: object, *options: object) -> bool:
-    """Runs the sdist's tests where no other clef_wsgi than the installed one can be imported.
+def unpack_tests(folder: Path) -> Path:
+    """Unpack the sdist so that no other clef_wsgi than the installed one can be imported."""
+    shutil.unpack_archive(sdist(), folder)
+    tree = next(path for path in folder.iterdir() if path.is_dir())
+    # Without this file it is no package, and the installed one is found; what docs link to stays.
+    (tree / "clef_wsgi" / "__init__.py").unlink()
+    for info in tree.glob("*.egg-info"):
+        shutil.rmtree(info)
+    return tree
+
+
+def wheel_run(name: str, interpreter: object, constraints: str | None, which: str, folder: Path) -> steady.Run:
+    """Prepare a run of the sdist's tests against the wheel.
 
     :param which: pytest's marker expression.
+    :param folder: an empty one, for the tests and for what pytest writes.
     """
-    python = fresh_venv(name, interpreter, f"{wheel()}[dev]", *options)
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.unpack_archive(sdist(), folder)
-        tree = next(Path(folder).iterdir())
-        # Without this file it is no package, and the installed one is found; what docs link to stays.
-        (tree / "clef_wsgi" / "__init__.py").unlink()
-        for info in tree.glob("*.egg-info"):
-            shutil.rmtree(info)
-        done = subprocess.run(
-            [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "2", "--dist", "worksteal", "-m", which],
-            cwd=tree,
-            env={**os.environ, "CLEF_EXPECT_INSTALLED": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-    # In one piece: two of these run side by side.
-    print(f"tests of the wheel: {name}\n{done.stdout}", flush=True)
-    return done.returncode == 0
+    python = fresh_venv(name, interpreter, constraints, f"{wheel()}[dev]")
+    command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", which]
+    environ = {**os.environ, "CLEF_EXPECT_INSTALLED": "1"}
+    return steady.Run(f"wheel, {name}", command, folder / "memory", unpack_tests(folder), environ)
+
+
+def lowest_pytest_run(interpreter: object, folder: Path) -> steady.Run:
+    """Prepare a run of what the extra ``testing`` offers, without our own conftest and at its lowest versions."""
+    python = fresh_venv("lowest-pytest", interpreter, "lowest-testing.txt", f"{wheel()}[testing]")
+    tests = ROOT / "tests" / "lowest_pytest"
+    command = [str(python), "-m", "pytest", "-q", "-c", str(tests / "pytest.ini"), "--noconftest", str(tests)]
+    return steady.Run("wheel, lowest pytest", command, folder / "memory", folder)
 
 
 def tests() -> None:
-    found = {version: find_interpreter(version) for version in interpreter_versions()}
-    quick = {version: (QUICK, path) for version, path in found.items() if path}
-    report_missing([version for version in found if version not in quick])
-    constraints = VENVS / "lowest.txt"
-    constraints.write_text("\n".join(floors()), encoding="utf-8")
-    # The longest first; and each in two halves, since much of a test's time is waiting.
-    jobs: dict[str, tuple[Any, ...]] = {}
-    for oldest in list(quick)[:1]:
-        jobs["lowest"] = (WITH_SERVICES, found[oldest], "--constraints", constraints)
+    found = {version: find_interpreter(version) for version in python_versions()}
+    there = {version: path for version, path in found.items() if path}
+    report_missing([version for version in found if version not in there])
+    oldest, *_ = there
     # The Python that runs this file has had the tests of the checkout, and the wheel's demo.
-    mine = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    jobs.update({version: job for version, job in quick.items() if version != mine})
+    others = [version for version in there if version != f"{sys.version_info[0]}.{sys.version_info[1]}"]
+    with tempfile.TemporaryDirectory() as folder:
+        # The longest first; and each in two halves, since much of a test's time is waiting.
+        runs = [wheel_run("lowest", there[oldest], "lowest.txt", WITH_SERVICES, subfolder(folder, "lowest"))]
+        runs += [wheel_run(name, there[name], "dev.txt", QUICK, subfolder(folder, name)) for name in others]
+        runs.append(lowest_pytest_run(there[oldest], subfolder(folder, "pytest")))
+        run_all(runs)
+
+
+def subfolder(folder: str, name: str) -> Path:
+    path = Path(folder, name)
+    path.mkdir()
+    return path
+
+
+def run_all(runs: list[steady.Run]) -> None:
+    """Run some side by side, then, one after the other, what failed in them."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        passed = list(pool.map(lambda job: run_tests(job[0], *job[1]), jobs.items()))
-    failed = [name for name, is_well in zip(jobs, passed, strict=True) if not is_well]
+        codes = list(pool.map(run_and_show, runs))
+    failed = [one.name for one, code in zip(runs, codes, strict=True) if steady.settle(one, code)]
     if failed:
-        sys.exit(f"The tests of the wheel failed: {', '.join(failed)}")
+        sys.exit(f"The tests of the wheel failed: {'; '.join(failed)}")
+
+
+def run_and_show(one: steady.Run) -> int:
+    """Run all tests of one run; its output comes in one piece, since several run side by side."""
+    started = time.monotonic()
+    done = one.first(capture=True)
+    print(f"{one.name} ({time.monotonic() - started:.0f} s)\n{done.stdout}", flush=True)
+    return done.returncode
+
+
+def newest() -> None:
+    """Run the quick tests with the newest version of everything; a failure is a warning."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = wheel_run("newest", sys.executable, None, QUICK, Path(folder))
+        if steady.settle(one, run_and_show(one)):
+            print("WARNING: the tests fail with the newest versions of what they need.", flush=True)
 
 
 def report_missing(versions: list[str]) -> None:
@@ -163,7 +201,16 @@ def report_missing(versions: list[str]) -> None:
             sys.exit(1)
 
 
-STEPS: dict[str, Callable[[], None]] = {"build": build, "demo": demo, "tests": tests}
+def tag() -> None:
+    """Refuse a tag that is not the version, or without addresses: CI names it in CLEF_TAG, as in ``v0.1.0``."""
+    name, metadata = os.environ.get("CLEF_TAG", ""), setup_cfg()["metadata"]
+    if name != f"v{metadata['version']}":
+        sys.exit(f"CLEF_TAG is {name!r}, and the version in setup.cfg {metadata['version']}: v{metadata['version']}?")
+    if "project_urls" not in metadata:
+        sys.exit("setup.cfg has no project_urls: RELEASING.md says which, before the first release.")
+
+
+STEPS: dict[str, Callable[[], None]] = {"build": build, "demo": demo, "tests": tests, "newest": newest, "tag": tag}
 
 
 def main(names: list[str]) -> None:
