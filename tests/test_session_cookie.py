@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from beaker.middleware import SessionMiddleware
 from beaker.session import Session, SessionObject
-from clef_wsgi._session_cookie import SessionCookie
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.app import BASE_URL, SECRET, FakeProvider, WSGIApp, ask, browser, echo, make_app
@@ -21,10 +20,11 @@ from clef_wsgi import (
     ConfigurationError,
     MemoryLogoutStore,
     from_settings,
-    login_session,
     session_options,
     wrap,
 )
+from clef_wsgi.beaker import login_record
+from clef_wsgi.beaker.cookie import SessionCookie
 
 NAME = "__Host-clef-www-example-com"
 NEW_SECRET = "a newer secret for tests, 32 bytes or more"
@@ -309,10 +309,10 @@ def test_a_session_behind_another_header_is_not_that_of_the_verified_one() -> No
     ann.sign_in("ann")
     bob.sign_in("bob")
     beaker = SessionMiddleware(echo, session_options(base_url=BASE_URL, secret=SECRET, **MEMORY))
-    reader = login_session.cookie(beaker.options)
+    reader = login_record.cookie(beaker.options)
     for ours, theirs in ((ann.cookie, bob.cookie), (ann.cookie, f"{NAME}={'0' * 40}x"), (ann.cookie, "")):
         session = SessionObject({"HTTP_COOKIE": theirs}, **beaker.options)
-        assert login_session.carries_cookie(session, reader, ours)
+        assert login_record.carries_cookie(session, reader, ours)
         assert session.id != session_id(ours)
         assert session.is_new == (theirs != bob.cookie)
 
