@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-from . import http
+from . import http, login_hints
 from .base import urls
 from .base.errors import ClefError
 from .cache_headers import CacheHeaders
@@ -25,6 +26,10 @@ class Gate(Protocol):
     def sign_out(self, environ: dict[str, Any]) -> None: ...
 
     def is_active(self, record: Any) -> bool: ...
+
+    def provider_state(self, environ: dict[str, Any]) -> Mapping[str, Any] | None: ...
+
+    def end_url(self, provider_state: Mapping[str, Any], next: str | None) -> str | None: ...
 
 
 class ClefLogin:
@@ -46,6 +51,7 @@ class ClefLogin:
     record: Any = None
     error: ClefError | None = None
     is_ignored = False
+    _ended_state: Mapping[str, Any] | None = None
 
     def __init__(self, gate: Gate, environ: dict[str, Any], headers: CacheHeaders, page: str | None = None) -> None:
         self._gate = gate
@@ -66,9 +72,28 @@ class ClefLogin:
         """
         return self.id is not None and self._gate.is_active(self.record)
 
-    def url(self, next: str | None = None) -> str:
-        """Return the absolute URL that starts a login. Writes nothing."""
-        return self._gate.site.url(self._gate.login_path) + "?next=" + quote(self._next(next), "/", errors="replace")
+    def url(self, next: str | None = None, *, prompt: str | None = None, max_age: int | None = None) -> str:
+        """Return the absolute URL that starts a login. Writes nothing.
+
+        :param prompt: ``login`` asks the person to authenticate again, ``select_account`` for another account; as far
+            as the provider can.
+        :param max_age: seconds; who was authenticated longer ago is asked to authenticate again (step-up). A visitor
+            can change the query: compare ``clef.user["authenticated_at"]`` afterwards.
+        :raises ValueError: another ``prompt``, or a ``max_age`` that is no whole number of seconds.
+        """
+        more = login_hints.check(prompt, max_age)
+        url = self._gate.site.url(self._gate.login_path) + "?next=" + quote(self._next(next), "/", errors="replace")
+        return f"{url}&{urlencode(more)}" if more else url
+
+    def end_url(self, next: str | None = None) -> str | None:
+        """Return where this browser may end its session at the provider, too, or None where there is no such address.
+
+        It answers before and after :meth:`end` of the same request. The browser comes back to ``next``.
+        """
+        state = self._ended_state
+        if state is None:
+            state = self._gate.provider_state(self._environ)
+        return None if state is None else self._gate.end_url(state, self._next(next))
 
     def button(self, next: str | None = None, label: str = "Log in") -> http.Html:
         """Draw a plain link to :meth:`url`, as HTML. Writes nothing."""
@@ -101,7 +126,9 @@ class ClefLogin:
 
         :raises StoreUnavailable: the logout could not be recorded; the login goes on.
         """
+        state = self._gate.provider_state(self._environ)
         self._gate.sign_out(self._environ)
+        self._ended_state = self._ended_state if state is None else state
         self._environ["clef.user"] = None
         self.id = None
 
@@ -130,3 +157,6 @@ class IgnoredLogin(ClefLogin):
 
     def end(self) -> None:
         raise RuntimeError(_IGNORED)
+
+    def end_url(self, next: str | None = None) -> str | None:
+        return None

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from webob import Response
 from webob.acceptparse import create_accept_header
@@ -173,13 +173,17 @@ def is_visible(value: str, max_length: int = MAX_PARAMETER_LENGTH) -> bool:
 
 
 def is_page(environ: Mapping[str, Any]) -> bool:
-    """Whether a person's browser is about to show the answer as a page, so that a login can begin.
+    """Return whether a person's browser is about to show the answer as a page, so that a login can begin."""
+    return environ.get("REQUEST_METHOD") in ("GET", "HEAD") and is_shown(environ)
+
+
+def is_shown(environ: Mapping[str, Any]) -> bool:
+    """Return whether a person's browser is about to show the answer, whatever the method; a script is not.
 
     Fetch Metadata decides where it is sent; then ``X-Requested-With`` and ``Accept`` tell a script.
     """
     return (
-        environ.get("REQUEST_METHOD") in ("GET", "HEAD")
-        and environ.get("HTTP_SEC_FETCH_MODE", "navigate") == "navigate"
+        environ.get("HTTP_SEC_FETCH_MODE", "navigate") == "navigate"
         and environ.get("HTTP_SEC_FETCH_DEST", "document") == "document"
         and "HTTP_X_REQUESTED_WITH" not in environ
         and bool(_accepted(environ, ["text/html"]))
@@ -234,6 +238,26 @@ def page(
     # With no-referrer the form would say "Origin: null" (Fetch, "append a request Origin header"), and be refused.
     policy = {"Referrer-Policy": "same-origin"} if "<form" in actions else {}
     return _answer(status, "text/html", body, {**_PAGE_SAFETY, **policy, **headers})
+
+
+def terms(pairs: Mapping[str, str]) -> str:
+    """Return HTML that names things: each a term and what it is here."""
+    return "".join(f"<p><b>{escape(term)}</b>: {escape(text)}</p>" for term, text in pairs.items())
+
+
+def logout_page(end_url: str, next: str) -> WSGIApplication:
+    """Return the page that leads on to the provider's own logout (OpenID Connect RP-Initiated Logout 1.0).
+
+    A page and no redirect: browsers block a form's redirect to another origin under ``form-action 'self'``.
+
+    :param end_url: the absolute URL of that logout.
+    :param next: the page of this site for who stays logged in at the provider.
+    """
+    host = urlsplit(end_url).hostname or ""
+    actions = link(end_url, f"Log out at {host}, too") + link(next, "Stay logged in there")
+    text = f"You are still logged in at {host}."
+    headers = {"Refresh": f"0; url={end_url}"}
+    return page(200, "You are logged out of this site", text, actions, headers=headers)
 
 
 def error_json(error: ClefError, reference: str) -> WSGIApplication:

@@ -33,12 +33,16 @@ class Identity:
     """Who signed in.
 
     ``user`` holds ``id`` (a non-empty ``str`` of at most 512 characters, case-sensitive) and, where known,
-    ``email``, ``first_name``, ``last_name``, ``phone_number`` (``str``). ``keys`` are logout keys beyond
-    the person's own, such as the provider's session.
+    ``email``, ``first_name``, ``last_name``, ``phone_number`` (``str``), and ``authenticated_at``, when the provider
+    last authenticated the person (``float`` seconds since the epoch); without it the moment of the callback is taken.
+    ``keys`` are logout keys beyond the person's own, such as the provider's session. ``provider_state`` is a small
+    dict of JSON values that ``end_login`` needs: it stays beside the login, is read at a logout alone, is never shown
+    to the app, and may be lost.
     """
 
     user: Mapping[str, Any] = field(repr=False)
     keys: tuple[str, ...] = ()
+    provider_state: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,20 @@ class IdentityProvider(Protocol):
 
     Optional: ``bounds_exchanges = True`` says that :meth:`read_logout` asks nobody, or bounds its exchanges itself.
     Without it at most two calls of it are under way in a process, since anybody can post to a webhook.
+
+    Optional: ``end_login(provider_state, return_url, state) -> str | None`` gives the absolute URL where a browser may
+    end the provider's own session (OpenID Connect RP-Initiated Logout 1.0), or None where there is none.
+    ``provider_state`` is that of :class:`Identity`, or empty where it was lost; ``return_url`` is where the browser
+    comes back to, with ``state`` in its query. It may not take longer than a second, and may raise
+    ``ProviderUnavailable``.
+
+    Optional: ``start_login`` may take a keyword ``hints``: a dict with at most ``login_hint`` (``str``, at most 255
+    characters), ``prompt`` (``login`` or ``select_account``) and ``max_age`` (seconds, ``int``: how long ago the person
+    may have been authenticated; what ``finish_login`` accepts is checked against that).
+
+    Optional: ``default_login_age`` (``timedelta`` or seconds) in place of 30 days; ``max_logout_token_length``
+    (characters) in place of 2,048; ``reads_errors = True``, where ``finish_login`` is to be called for an ``error`` of
+    the provider, too, since the error has to be proven; ``advertises_logout() -> bool``, for ``clef-wsgi check``.
 
     Optional: ``check_peer(redirect_url)`` tells ``clef-wsgi check`` whether the other side knows this site: an iterable
     of findings, each a tuple of severity (``ok``, ``warning`` or ``error``), sentence and remedy. It may raise

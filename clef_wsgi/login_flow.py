@@ -10,8 +10,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from . import events, http, login_state
-from .base.errors import ClaimRejected, ClefError, LoginRefused, ProviderUnavailable, StateExpired, StateMismatch
+from . import events, http, login_hints, login_state
+from .base import urls
+from .base.authorization_errors import refused_by_provider
+from .base.errors import ClaimRejected, ClefError, LoginRefused, StateExpired, StateMismatch
 from .beaker.sessions import Sessions
 from .beaker.started_logins import Pending, StartedLogins
 from .clef_login import ClefLogin, Gate
@@ -29,8 +31,7 @@ _CALLBACK_PARAMETERS = {
     **dict.fromkeys(("state", "error", "iss"), http.MAX_PARAMETER_LENGTH),
     "code": _MAX_CODE_LENGTH,
 }
-_LATER = ("temporarily_unavailable", "server_error")
-"""What an ``error`` of a login service is that may be gone in a moment (RFC 6749, section 4.1.2.1)."""
+_MAX_ACCOUNT_LENGTH = 200
 
 
 class Visit:
@@ -74,14 +75,30 @@ class LoginFlow:
         self._logins = logins
         self._on_login = on_login
         self._remote_user = remote_user
+        self._issuer = getattr(provider, "issuer", None)
+        self.takes_hints = login_hints.are_taken_by(provider)
 
-    def start(self, environ: Environ, next: str | None, *, mark: str = "") -> WSGIApplication:
+    def third_party_targets(self, query: Mapping[str, list[str]], site: urls.Site) -> list[str]:
+        """Return where a login leads that our own provider asks for (OpenID Connect Core 1.0, section 4).
+
+        :raises LoginRefused: another provider, or several, ask for it.
+        """
+        if query["iss"] != [self._issuer]:
+            raise LoginRefused("This site does not log in with that login service.", reason="wrong_issuer")
+        uris = query.get("target_link_uri", [])
+        return [uri.removeprefix(site.origin) for uri in uris if uri.startswith(f"{site.origin}/")]
+
+    def start(
+        self, environ: Environ, next: str | None, *, mark: str = "", hints: Mapping[str, Any] | None = None
+    ) -> WSGIApplication:
         """Keep a new state in the session, and send the browser to the provider.
 
+        :param hints: as :func:`.login_hints.read` returns them, for a provider that takes them.
         :raises StoreUnavailable: the session can't be written.
         """
         state = login_state.new_state(next, mark=mark)
-        start = self._provider.start_login(state, self._redirect_url)
+        more = {"hints": dict(hints or {})} if self.takes_hints else {}
+        start = self._provider.start_login(state, self._redirect_url, **more)
         self._started.remember(self._sessions.of(environ), state, next, start.provider_state)
         return http.redirect(start.url)
 
@@ -106,6 +123,8 @@ class LoginFlow:
         if environ["REQUEST_METHOD"] != "GET":
             return http.method_not_allowed("GET")
         query = _callback_query(environ)
+        if query["state"].startswith(login_state.LOGOUT):
+            raise StateMismatch()
         session, carries_cookie = self._sessions.of(environ), self._sessions.carried_by(environ)
         pending = self._started.consume(session, query["state"]) if carries_cookie else None
         kept = pending["next"] if pending else None
@@ -113,14 +132,19 @@ class LoginFlow:
         visit.lead_back_to(self._addresses.page(target))
         if pending is None or not self._started.is_fresh(pending):
             return self._unknown_state(environ, query, target, carries_cookie=carries_cookie, expired=pending)
-        if "error" in query:
-            raise _refused_by_provider(query["error"])
+        if "error" in query and not getattr(self._provider, "reads_errors", False):
+            raise refused_by_provider(query["error"])
         started = self._logins.tick()
         identity = self._provider.finish_login(query, pending["provider_state"], self._redirect_url)
         if not are_keys(identity.keys):
             raise ClaimRejected()
-        user = self._completed(environ, dict(identity.user))
-        self._logins.begin(session, user, (self._provider.user_key(user["id"]), *identity.keys), started)
+        try:
+            user = self._completed(environ, dict(identity.user))
+        except LoginRefused as error:
+            vars(error).setdefault("account", _account_of(identity.user))
+            raise
+        keys = (self._provider.user_key(user["id"]), *identity.keys)
+        self._logins.begin(session, user, keys, started, identity.provider_state)
         self._emit_remote_user_missing(user)
         return self._addresses.redirect(target)
 
@@ -197,9 +221,7 @@ def _callback_query(environ: Environ) -> dict[str, str]:
     return {name: found[-1] for name, found in fields.items()}
 
 
-def _refused_by_provider(error: str) -> ClefError:
-    if error == "access_denied":
-        return LoginRefused("The login was cancelled.", reason="access_denied")
-    if error in _LATER:
-        return ProviderUnavailable("The login service can't do this right now.", reason="provider_error")
-    return LoginRefused("The login service could not complete this login.", reason="provider_error")
+def _account_of(user: Mapping[str, Any]) -> str:
+    """Return what a person knows their account by."""
+    names = (user.get(name) for name in ("email", "preferred_username", "name", "id"))
+    return next((name[:_MAX_ACCOUNT_LENGTH] for name in names if isinstance(name, str) and name), "?")

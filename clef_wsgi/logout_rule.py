@@ -10,13 +10,15 @@ Knows nothing of WSGI, URLs or providers.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from . import events
-from .base.errors import LoggedOutMeanwhile
+from .base.errors import LoggedOutMeanwhile, StoreUnavailable
 from .beaker import login_record
 from .beaker.login_record import LOGIN_KEY_PREFIX, Record
+from .beaker.provider_state import ProviderStates
 from .beaker.started_logins import StartedLogins
 from .interfaces import LogoutStore
 
@@ -29,6 +31,7 @@ class Logins:
     :param started: the started logins of this site.
     :param max_age: seconds after which a login ends whatever happens.
     :param clock: seconds since the epoch, for ages alone.
+    :param states: the provider's states of logins; None where the provider has no use for them.
     """
 
     def __init__(
@@ -39,12 +42,14 @@ class Logins:
         started: StartedLogins,
         max_age: float,
         clock: Callable[[], float],
+        states: ProviderStates | None = None,
     ) -> None:
         self._store = store
         self._entry = entry
         self._started = started
         self._max_age = max_age
         self._clock = clock
+        self._states = states
 
     def active(self, session: Any) -> Record | None:
         """The login that nothing has ended. What a dead one left in the session is emptied out.
@@ -84,11 +89,19 @@ class Logins:
         """The stamp of a login that is about to happen: to be taken before the provider is asked."""
         return self._store.tick()
 
-    def begin(self, session: Any, user: dict[str, Any], keys: tuple[str, ...], started: int) -> None:
+    def begin(
+        self,
+        session: Any,
+        user: dict[str, Any],
+        keys: tuple[str, ...],
+        started: int,
+        provider_state: Mapping[str, Any],
+    ) -> None:
         """Writes a login under a new session id, and ends the one that it replaces.
 
         :param keys: the person's logout key, and the provider's others.
         :param started: what :meth:`tick` gave before the provider was asked.
+        :param provider_state: what stays with the login for the provider's own logout. Losing it ends no login.
         :raises LoggedOutMeanwhile: one of the keys had a logout since.
         :raises StoreUnavailable: nothing is written then.
         """
@@ -107,7 +120,14 @@ class Logins:
         is_theirs = self._end_previous(session, user["id"])
         under_way = self._started.inherited(session)
         login_record.replace(session, self._entry, record, keep=is_theirs, more=under_way)
+        if self._states is not None:
+            with suppress(StoreUnavailable):
+                self._states.keep(session, provider_state)
         events.emit("login", "a login was written", keys=events.digests(login_keys))
+
+    def provider_state(self, session: Any) -> Mapping[str, Any]:
+        """Return what stayed with this browser's login for the provider; empty where that was lost."""
+        return {} if self._states is None else self._states.read(session)
 
     def end(self, session: Any) -> None:
         """Records the end of this browser's login, then empties its session.
@@ -118,13 +138,18 @@ class Logins:
         if record is not None:
             self._store.record_logout(record["keys"][:1])
             events.emit("sign_out", "a browser signed out", keys=events.digests(record["keys"]))
-        login_record.empty(session, self._entry)
+        self._empty(session)
 
     def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
         """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
         keys = events.digests(record["keys"] if record else ())
         events.emit("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
+        self._empty(session)
+
+    def _empty(self, session: Any) -> None:
+        if self._states is not None:
+            self._states.drop(session)
         login_record.empty(session, self._entry)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:
@@ -134,4 +159,6 @@ class Logins:
             return not login_record.holds_anything_of_a_login(session, self._entry)
         is_theirs = previous["user"]["id"] == user_id and self.is_active(previous)
         self._store.record_logout(previous["keys"][:1])
+        if self._states is not None:
+            self._states.drop(session)
         return is_theirs

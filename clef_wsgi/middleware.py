@@ -10,22 +10,23 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from beaker.middleware import SessionMiddleware
 
-from . import events, http
+from . import events, http, login_hints
 from .base import paths, urls
 from .base.errors import (
     ClefError,
     ConfigurationError,
     LoginRefused,
-    LogoutRefused,
     ProviderUnavailable,
     StoreUnavailable,
 )
 from .base.options import Faults
 from .beaker import login_record
 from .beaker.options import session_options
+from .beaker.provider_state import ProviderStates
 from .beaker.sessions import Sessions
 from .beaker.started_logins import StartedLogins
 from .cache_headers import CacheHeaders
@@ -33,6 +34,7 @@ from .clef_login import ClefLogin, IgnoredLogin
 from .interfaces import IdentityProvider, LogoutStore
 from .login_flow import LoginFlow, Visit, fits_remote_user
 from .login_required import WWW_AUTHENTICATE, answer_for
+from .logout_flow import LogoutFlow
 from .logout_rule import Logins
 from .return_addresses import ReturnAddresses
 from .webhook import Webhook
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 Endpoint = Callable[[Visit], "WSGIApplication"]
 
+DEFAULT_LOGIN_AGE = timedelta(days=30)
+"""Unless the provider has a ``default_login_age``. Told from an option of the same length by its identity."""
 _SECONDS_BETWEEN_LINES = 60
 _NESTED = (dict, list)
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
@@ -80,8 +84,8 @@ class ClefMiddleware:
         public: Iterable[str] = (),
         # Path prefixes for which nothing is read, asked or marked.
         ignore: Iterable[str] = (),
-        # After this long a login ends whatever happens (timedelta or seconds).
-        max_login_age: timedelta | float = timedelta(days=30),
+        # After this long a login ends whatever happens (timedelta or seconds). A provider may have another default.
+        max_login_age: timedelta | float = DEFAULT_LOGIN_AGE,
         # How long a started login stays usable (timedelta or seconds).
         state_lifetime: timedelta | float = timedelta(hours=1),
         # What documents outside of protect carry for somebody signed in when the app says nothing: "private" or
@@ -118,6 +122,8 @@ class ClefMiddleware:
         self._remote_user = remote_user if remote_user is None else faults.name("remote_user", remote_user)
         self._session_key = faults.name("session_key", session_key)
         self._clock = faults.function("clock", clock)
+        if max_login_age is DEFAULT_LOGIN_AGE:
+            max_login_age = getattr(provider, "default_login_age", DEFAULT_LOGIN_AGE)
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         issuer = faults.issuer(self.provider)
         entry = login_record.entry_name(self.site.url(""), issuer)
@@ -140,7 +146,15 @@ class ClefMiddleware:
             single_process=getattr(logout_store, "single_process", False),
         )
         started = StartedLogins(entry=entry, lifetime=self.state_lifetime, clock=self._clock)
-        self._logins = Logins(logout_store, entry=entry, started=started, max_age=self.max_login_age, clock=self._clock)
+        keeps_states = hasattr(provider, "end_login")
+        self._logins = Logins(
+            logout_store,
+            entry=entry,
+            started=started,
+            max_age=self.max_login_age,
+            clock=self._clock,
+            states=ProviderStates(entry=entry, lifetime=self.max_login_age) if keeps_states else None,
+        )
         self._flow = LoginFlow(
             provider=provider,
             redirect_url=self.site.url(callback_path),
@@ -150,6 +164,14 @@ class ClefMiddleware:
             logins=self._logins,
             on_login=on_login,
             remote_user=remote_user,
+        )
+        self._logout_flow = LogoutFlow(
+            provider=provider,
+            site=self.site,
+            return_url=self.site.url(self.logout_path),
+            addresses=self._addresses,
+            sessions=self._sessions,
+            logins=self._logins,
         )
         self._reported = Webhook(provider, logout_store)
         self._ignored_login = IgnoredLogin(self)
@@ -231,7 +253,8 @@ class ClefMiddleware:
         return self.app
 
     def _introduce(self, environ: Environ, record: login_record.Record, login: ClefLogin) -> None:
-        user = environ["clef.user"] = {**record["user"], "logged_in_at": record["logged_in_at"]}
+        began = record["logged_in_at"]
+        user = environ["clef.user"] = {"authenticated_at": began, **record["user"], "logged_in_at": began}
         login.id, login.record = record["keys"][0], record
         for name, value in user.items():
             if type(value) in _NESTED:  # the app's own copy: the session's must stay as it was stored
@@ -256,18 +279,23 @@ class ClefMiddleware:
         try:
             return endpoint(visit)
         except ClefError as error:
-            retry_url = self.site.url(self.logout_path) if endpoint == self._logout else visit.login.url()
+            if endpoint == self._logout:
+                return self._refusal(environ, headers, error, retry_url=self.site.url(self.logout_path))
+            is_of_account = self._flow.takes_hints and hasattr(error, "account")
+            retry_url = visit.login.url(prompt="select_account" if is_of_account else None)
             return self._refusal(environ, headers, error, retry_url=retry_url)
 
     def _login(self, visit: Visit) -> WSGIApplication:
         if visit.environ["REQUEST_METHOD"] != "GET":
             return http.method_not_allowed("GET")
-        target = self._addresses.judged((http.read_query(visit.environ) or {}).get("next", []))
+        query = http.read_query(visit.environ) or {}
+        asked = self._flow.third_party_targets(query, self.site) if "iss" in query else query.get("next", [])
+        target = self._addresses.judged(asked)
         visit.lead_back_to(self._addresses.page(target))
         self._logins.check_store()
         if not http.is_page(visit.environ):
             return self._ask_to_log_in(visit.environ)
-        return self._flow.start(visit.environ, target)
+        return self._flow.start(visit.environ, target, hints=login_hints.read(query))
 
     def _callback(self, visit: Visit) -> WSGIApplication:
         return self._flow.callback(visit)
@@ -279,15 +307,7 @@ class ClefMiddleware:
             return http.error_json(error, self._emit(visit.environ, error))
 
     def _logout(self, visit: Visit) -> WSGIApplication:
-        environ = visit.environ
-        if environ["REQUEST_METHOD"] != "POST":
-            form = visit.login.sign_out_button()
-            return http.page(405, "Log out?", "This signs you out of this site.", form, headers={"Allow": "POST"})
-        if not urls.is_same_origin(environ, self.site.origin):
-            raise LogoutRefused("Only a page of this site can sign you out.", reason="cross_origin", status=403)
-        next_values = http.read_form(environ).get("next") or (http.read_query(environ) or {}).get("next", [])
-        visit.login.end()
-        return self._addresses.redirect(self._addresses.judged(next_values))
+        return self._logout_flow.answer(visit)
 
     # -- for clef.login ---------------------------------------------------------------------------------------
 
@@ -304,6 +324,14 @@ class ClefMiddleware:
         """Ask the store whether a login is still active."""
         return self._logins.is_active(record)
 
+    def provider_state(self, environ: Environ) -> Mapping[str, Any] | None:
+        """Return what the provider needs to end its own session, or None."""
+        return self._logout_flow.provider_state(environ)
+
+    def end_url(self, provider_state: Mapping[str, Any], next: str | None) -> str | None:
+        """Return where a browser may end the provider's own session, or None."""
+        return self._logout_flow.end_url(provider_state, next)
+
     # -- refusals ---------------------------------------------------------------------------------------------
 
     def _refusal(self, environ: Environ, headers: CacheHeaders, error: ClefError, *, retry_url: str) -> WSGIApplication:
@@ -317,7 +345,10 @@ class ClefMiddleware:
                     return answer
             except Exception:  # noqa: BLE001 - the app's own code: the built-in page answers instead
                 events.emit("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
-        actions = http.link(retry_url, "Try again") + http.link(self.site.home, "To the front page")
+        account = getattr(error, "account", None)
+        actions = "" if account is None else http.terms({"Site": urlsplit(self.site.origin).netloc, "Account": account})
+        label = "Use another account" if account is not None and self._flow.takes_hints else "Try again"
+        actions += http.link(retry_url, label) + http.link(self.site.home, "To the front page")
         return http.error_answer(environ, error, reference, actions)
 
     def _emit(self, environ: Environ, error: ClefError) -> str:

@@ -8,12 +8,14 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import redis
 from support import https_proxy
+from support.app import FakeProvider
 from support.cases import each
 from support.certificates import Certificate, self_signed
 from support.databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
@@ -31,11 +33,11 @@ from clef_wsgi import (
     from_settings,
 )
 from clef_wsgi.base.urls import Site
-from clef_wsgi.check import findings, live, session, sqlite_file, store
+from clef_wsgi.check import findings, live, provider, session, sqlite_file, store
 from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding
 from clef_wsgi.check.http_probe import Reply, SilenceError
 from clef_wsgi.cli import main
-from clef_wsgi.settings import load
+from clef_wsgi.settings import Deployment, load
 from clef_wsgi.testing import LocalClef
 
 WRONG_APP = "The login service does not accept this site's app_id and app_secret."
@@ -638,3 +640,30 @@ def test_plain_http_beside_https(reply: Reply | None, severity: str) -> None:
     stranger: Any = _Told(reply)
     place = live._Place(Site("https://www.example.com"), stranger, "", "", "")
     assert [finding.severity for finding in live._plain_http(place)] == [severity]
+
+
+class SilentProvider(FakeProvider):
+    """Has a logout of its own, and never tells anybody of one."""
+
+    default_login_age = timedelta(days=2)
+
+    def end_login(self, provider_state: Any, return_url: str, state: str) -> str:
+        return "https://login.example.net/logout"
+
+    def advertises_logout(self) -> bool:
+        return False
+
+    def check_peer(self, redirect_url: str) -> list[tuple[str, str, str]]:
+        return [(OK, "fine", "")]
+
+
+AGES = [({}, WARNING), ({"max_login_age": 86400.0}, OK), ({"max_login_age": timedelta(days=30)}, WARNING)]
+
+
+@pytest.mark.parametrize(("age", "severity"), AGES)
+def test_a_provider_that_reports_no_logouts(age: dict[str, Any], severity: str) -> None:
+    """A warning where logins last longer than a day; and the address to come back to is printed."""
+    options = {"base_url": "https://www.example.com/app", **age}
+    told = [*provider.findings(Deployment(SilentProvider(), MemoryLogoutStore(), options, None))]
+    assert told[0].sentence.endswith(" https://www.example.com/app/clef/logout")
+    assert [one.severity for one in told] == [OK, OK, severity]

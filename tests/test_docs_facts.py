@@ -121,6 +121,8 @@ def _reasons_in(tree: ast.Module) -> Iterator[tuple[str, int]]:
             yield error.reason, error.status
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_SENTENCES":
             yield from ((reason, clef_wsgi.ProviderUnavailable.status) for reason in ast.literal_eval(node.value))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_REFUSALS":
+            yield from ((reason, clef_wsgi.LoginRefused.status) for reason in ast.literal_eval(node.value))
         elif isinstance(node, ast.Call):
             yield from _reasons_of_call(node)
 

@@ -49,7 +49,8 @@ def test_r1_a_good_code_signs_in_under_a_new_session_id_and_leads_to_a_clean_url
     answer = ann.come_back(state, "ann", status=303)
     assert answer.location == BASE_URL + "/notes?page=2"
     assert ann.cookie != old_cookie
-    assert ann.user == {"id": "ann", "email": "ann@example.org", "logged_in_at": clock.now}
+    now = clock.now
+    assert ann.user == {"id": "ann", "email": "ann@example.org", "logged_in_at": now, "authenticated_at": now}
 
 
 def test_r1_the_provider_is_given_the_state_the_memo_and_the_callback_url() -> None:

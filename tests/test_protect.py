@@ -261,7 +261,7 @@ def test_the_error_page_is_never_a_protected_page() -> None:
     assert ann.come_back("unknown", status=400).content_type == "text/html"
     state = ann.start_login()
     ann.get(f"/clef/callback?error=access_denied&state={state}", status=400)
-    assert ann.get("/clef/logout", status=405).content_type == "text/html"
+    assert ann.get("/clef/logout", status=303).location == "https://www.example.com/"
 
 
 def test_a_protected_page_is_lost_at_the_next_request_after_a_logout() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import io
 import json
+import math
 import os
 import pickle
 import re
@@ -47,9 +48,9 @@ _CACHE_FILE = re.compile(r"[0-9a-f]{40}\.cache")  # beaker.cache names its files
 _REDIS_KEY = re.compile(r"beaker_cache:[0-9a-f]{32}:session")
 _LOCK_FILE = re.compile(r"[0-9a-f]{40}\.lock")
 GARBAGE = object()
-SESSION, STARTED = "session", "started"
+SESSION, STARTED, PROVIDER_STATE = "session", "started", "provider_state"
 Removed = Counter[str]
-"""How many sessions, and how many started logins and empty sessions."""
+"""How many sessions, how many started logins and empty sessions, and how many provider states of logins."""
 _OF_STARTED_LOGINS = {"session", "login", "next", "started"}
 
 
@@ -63,6 +64,7 @@ class Ages:
     session: float
     started: float
     entry: str = ""
+    login: float = math.inf
 
     @classmethod
     def of(cls, session: Mapping[str, Any], max_login_age: float, state_lifetime: float, entry: str) -> Ages:
@@ -73,6 +75,7 @@ class Ages:
             session=(int(timeout) + TIMEOUT_MARGIN_SECONDS if timeout else longest) + MARGIN,
             started=state_lifetime + MARGIN_SECONDS + MARGIN,
             entry=entry,
+            login=max_login_age + MARGIN,
         )
 
     def ended(self, content: Any, age: float) -> str:
@@ -84,6 +87,8 @@ class Ages:
             return ""
         if content.keys() == {"session"} and _holds_content(session := _unpacked(content["session"])):
             return SESSION if age > self.session and not _may_live(session, self.entry) else ""
+        if content.keys() == {PROVIDER_STATE}:
+            return PROVIDER_STATE if age > self.login else ""
         return STARTED if content.keys() <= _OF_STARTED_LOGINS and age > self.started else ""
 
 

@@ -8,24 +8,22 @@ begins has a name without the state, so that the list can wait for the second on
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, TypedDict, cast
 
-from beaker.container import NamespaceManager, OpenResourceNamespaceManager
+from beaker.container import NamespaceManager
 from beaker.session import SessionObject
 from beaker.synchronization import NameLock
 
 from .session_class import BACK_END, EARLIER, MARGIN_SECONDS, UNDECODABLE
+from .side_records import digest, packed, reading, remove, unpacked, writing
 
 MAX_STARTED = 20
 MAX_NEXT_LENGTH = 2048
 """What the return addresses of one session may take together."""
 _CLOCK_SLACK = 2 * 24 * 3600
-_LOGIN, _NEXT, _LIST = "login", "next", "started"
+_LOGIN, _NEXT, _LIST = _KEYS = "login", "next", "started"
 _FIRST = ""
 
 Known = list[tuple[str, int]]
@@ -58,14 +56,14 @@ class StartedLogins:
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
-        login = {"state": _digest(state), "provider_state": dict(provider_state), "at": float(self._clock())}
+        login = {"state": digest(state), "provider_state": dict(provider_state), "at": float(self._clock())}
         with BACK_END:
-            owner, is_first = _digest(session.id), session.is_new and not session.request["set_cookie"]
+            owner, is_first = digest(session.id), session.is_new and not session.request["set_cookie"]
             name = self._name(owner, _FIRST if is_first else state)
-            with _written(self._place(session, name)) as place:
-                place[_LOGIN] = _packed(session, login)
+            with writing(self._place(session, name)) as place:
+                place[_LOGIN] = packed(session, login)
                 if next is not None:
-                    place[_NEXT] = _packed(session, next)
+                    place[_NEXT] = packed(session, next)
             if not is_first:
                 self._keep_few(session, owner, name, len(next or ""))
         # There may be no session yet: its id is all that the browser needs.
@@ -77,7 +75,7 @@ class StartedLogins:
         :raises StoreUnavailable: the back-end can't be asked.
         """
         with BACK_END:
-            taken = (self._taken(session, owner, state) for owner in (_digest(session.id), *self._earlier(session)))
+            taken = (self._taken(session, owner, state) for owner in (digest(session.id), *self._earlier(session)))
             return next(filter(None, taken), None)
 
     def is_fresh(self, pending: Pending) -> bool:
@@ -90,7 +88,7 @@ class StartedLogins:
         They count no longer than they live: who knows an old id must not start logins for the new one later.
         """
         until = float(self._clock()) + self._lifetime
-        return {EARLIER: [[_digest(session.id), until], *map(list, self._earlier(session).items())][:MAX_STARTED]}
+        return {EARLIER: [[digest(session.id), until], *map(list, self._earlier(session).items())][:MAX_STARTED]}
 
     def _earlier(self, session: SessionObject) -> dict[str, float]:
         """Digests of the ids that the session had, the newest first, with the time that each counts to."""
@@ -101,7 +99,7 @@ class StartedLogins:
     # -- one record -----------------------------------------------------------------------------------------
 
     def _name(self, owner: str, state: str) -> str:
-        return _digest(owner, self._entry, state)
+        return digest(owner, self._entry, state)
 
     def _place(self, session: SessionObject, name: str) -> NamespaceManager:
         return session.beside(name, self._lifetime + MARGIN_SECONDS)
@@ -117,7 +115,7 @@ class StartedLogins:
             pending = _content(session, place, state)
             if pending is not None:
                 self._change_list(session, owner, lambda known: [item for item in known if item[0] != name])
-                _remove(place)
+                remove(place, _KEYS)
             return pending
 
     # -- the list -------------------------------------------------------------------------------------------
@@ -132,51 +130,51 @@ class StartedLogins:
         after = dict(self._change_list(session, owner, bounded))
         for old, old_length in before:
             if old not in after:
-                _remove(self._place(session, old))
+                remove(self._place(session, old), _KEYS)
             elif after[old] != old_length:
                 self._drop_next(session, old)
 
     def _drop_next(self, session: SessionObject, name: str) -> None:
         place = self._place(session, name)
         with suppress(*UNDECODABLE):
-            with _read(place):
+            with reading(place):
                 is_there = _NEXT in place
             if is_there:  # writing makes a file, and this one may be spent
-                with _written(place):
+                with writing(place):
                     del place[_NEXT]
 
     def _change_list(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
-        with _one_thread(_digest(owner, self._entry)):
+        with _one_thread(digest(owner, self._entry)):
             try:
                 return self._changed(session, owner, change)
             except UNDECODABLE:
-                _remove(self._place(session, _digest(owner, self._entry)))
+                remove(self._place(session, digest(owner, self._entry)), _KEYS)
             except Exception:  # noqa: BLE001, S110  another process made the list in the same moment, if no worse
                 pass
             return self._changed(session, owner, change)
 
     def _changed(self, session: SessionObject, owner: str, change: Callable[[Known], Known]) -> Known:
-        place = self._place(session, _digest(owner, self._entry))
-        with _written(place):
+        place = self._place(session, digest(owner, self._entry))
+        with writing(place):
             known = change(_known(session, place) if _LIST in place else self._first(session, owner))
-            place[_LIST] = _packed(session, known)
+            place[_LIST] = packed(session, known)
         if not known:
-            _remove(place)
+            remove(place, _KEYS)
         return known
 
     def _first(self, session: SessionObject, owner: str) -> Known:
         """What there is where there is no list: at most the start with which the session began."""
         name = self._name(owner, _FIRST)
-        with suppress(*UNDECODABLE), _read(self._place(session, name)) as place:
-            return [(name, len(_unpacked(session, place[_NEXT])) if _NEXT in place else 0)] if _LOGIN in place else []
+        with suppress(*UNDECODABLE), reading(self._place(session, name)) as place:
+            return [(name, len(unpacked(session, place[_NEXT])) if _NEXT in place else 0)] if _LOGIN in place else []
         return []
 
 
 def _content(session: SessionObject, place: NamespaceManager, state: str) -> Pending | None:
-    with suppress(*UNDECODABLE), _read(place):
-        login = _unpacked(session, place[_LOGIN])
-        pending = {**login, "next": _unpacked(session, place[_NEXT]) if _NEXT in place else None}
-        return cast("Pending", pending) if pending.pop("state") == _digest(state) and _is_pending(pending) else None
+    with suppress(*UNDECODABLE), reading(place):
+        login = unpacked(session, place[_LOGIN])
+        pending = {**login, "next": unpacked(session, place[_NEXT]) if _NEXT in place else None}
+        return cast("Pending", pending) if pending.pop("state") == digest(state) and _is_pending(pending) else None
     return None
 
 
@@ -192,7 +190,7 @@ def _bounded(known: Known) -> Known:
 
 def _known(session: SessionObject, place: NamespaceManager) -> Known:
     with suppress(*UNDECODABLE):
-        return [(item[0], item[1]) for item in _unpacked(session, place[_LIST]) if _is_pair(item, str, int)]
+        return [(item[0], item[1]) for item in unpacked(session, place[_LIST]) if _is_pair(item, str, int)]
     return []
 
 
@@ -209,37 +207,6 @@ def _is_pending(pending: dict[str, Any]) -> bool:
     )
 
 
-# -- Beaker's namespaces ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _written(place: NamespaceManager) -> Iterator[NamespaceManager]:
-    place.acquire_write_lock()
-    try:
-        yield place
-    finally:
-        place.release_write_lock()
-
-
-@contextmanager
-def _read(place: NamespaceManager) -> Iterator[NamespaceManager]:
-    place.acquire_read_lock()
-    try:
-        yield place
-    finally:
-        place.release_read_lock()
-
-
-def _remove(place: NamespaceManager) -> None:
-    """Beaker's own ``remove`` is not for Redis, where it searches all keys there are."""
-    if isinstance(place, OpenResourceNamespaceManager):
-        place.remove()
-    else:
-        for key in (_LOGIN, _NEXT, _LIST):
-            with suppress(KeyError):
-                del place[key]
-
-
 @contextmanager
 def _one_thread(name: str) -> Iterator[None]:
     lock = NameLock(identifier=f"clef {name}", reentrant=True)
@@ -248,20 +215,3 @@ def _one_thread(name: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _packed(session: SessionObject, value: Any) -> Any:
-    """As small as can be: a return address may have 2 KiB that don't compress."""
-    if session.encrypt_key:
-        return session._encrypt_data({"value": value})
-    return zlib.compress(json.dumps(value).encode())
-
-
-def _unpacked(session: SessionObject, data: Any) -> Any:
-    if session.encrypt_key:
-        return session._decrypt_data(data)["value"]
-    return json.loads(zlib.decompress(data))
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -5,8 +5,10 @@ Only a provider can prove that, by its ``check_peer``: a refused code says nothi
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from clef_wsgi.base.errors import LoginRefused, ProviderUnavailable
@@ -14,6 +16,7 @@ from clef_wsgi.base.paths import to_native
 from clef_wsgi.base.urls import parse_site
 from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
 from clef_wsgi.interfaces import IdentityProvider
+from clef_wsgi.middleware import DEFAULT_LOGIN_AGE, ClefMiddleware
 from clef_wsgi.settings import Deployment
 
 PROVIDER = About("provider")
@@ -27,11 +30,14 @@ _REMEDIES = {
 
 def findings(deployment: Deployment) -> Iterator[Finding]:
     """Yield what there is to say of the login service."""
-    callback = str(deployment.options.get("callback_path", "/clef/callback"))
-    redirect_url = parse_site(deployment.options["base_url"]).url(to_native(callback))
+    redirect_url = parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, "callback_path")))
+    if hasattr(deployment.provider, "end_login"):
+        logout = parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, "logout_path")))
+        yield PROVIDER.ok(f"To be registered at the provider as the address to come back to after a logout: {logout}")
     look = _checked if hasattr(deployment.provider, "check_peer") else _unproven
     try:
         yield from look(deployment.provider, redirect_url)
+        yield from _logout_findings(deployment)
     except ProviderUnavailable as error:
         remedy = _REMEDIES.get(error.reason, "See that it runs, and that this machine reaches it.")
         yield PROVIDER.error(error.message, remedy)
@@ -40,6 +46,26 @@ def findings(deployment: Deployment) -> Iterator[Finding]:
             f"The provider can't be checked: it fails ({type(error).__name__}).",
             "Let its methods raise LoginRefused or ProviderUnavailable, and nothing else.",
         )
+
+
+def _path(deployment: Deployment, option: str) -> str:
+    return str(deployment.options.get(option, inspect.signature(ClefMiddleware).parameters[option].default))
+
+
+def _logout_findings(deployment: Deployment) -> Iterator[Finding]:
+    """Yield a warning where logins may outlive a logout at a provider that reports none."""
+    provider: Any = deployment.provider
+    if not hasattr(provider, "advertises_logout") or provider.advertises_logout():
+        return
+    age = deployment.options.get("max_login_age", getattr(provider, "default_login_age", DEFAULT_LOGIN_AGE))
+    seconds = age.total_seconds() if isinstance(age, timedelta) else age
+    if seconds > timedelta(days=1).total_seconds():
+        yield PROVIDER.warning(
+            "The provider does not say that it supports back-channel logout, and logins last longer than a day here.",
+            "Log out there once and see whether it ends the login here; else set max_login_age to 1d or less.",
+        )
+    else:
+        yield PROVIDER.ok("The provider does not say that it supports back-channel logout: max_login_age ends logins.")
 
 
 def _checked(provider: Any, redirect_url: str) -> Iterator[Finding]:

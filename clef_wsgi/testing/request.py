@@ -33,6 +33,12 @@ class _Gate:
     def is_active(self, record: Any) -> bool:
         return True
 
+    def provider_state(self, environ: dict[str, Any]) -> None:
+        return None
+
+    def end_url(self, provider_state: Mapping[str, Any], next: str | None) -> None:
+        return None
+
 
 def environ(user: str | Mapping[str, Any] | None = None, path: str = "/", **more: Any) -> dict[str, Any]:
     """A WSGI environ with ``clef.user`` and ``clef.login``.
@@ -53,6 +59,7 @@ def clef_entries(user: str | Mapping[str, Any] | None) -> dict[str, Any]:
     login = entries["clef.login"] = ClefLogin(_Gate(), {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, CacheHeaders())
     if user is not None:
         person = {"id": user} if isinstance(user, str) else dict(user)
-        entries["clef.user"] = {**person, "logged_in_at": time.time()}
+        now = time.time()
+        entries["clef.user"] = {"authenticated_at": now, **person, "logged_in_at": now}
         login.id = "login:" + secrets.token_hex(16)
     return entries
