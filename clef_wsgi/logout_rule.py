@@ -16,7 +16,7 @@ from typing import Any
 
 from . import events
 from .base.errors import LoggedOutMeanwhile, StoreUnavailable
-from .beaker import login_record
+from .beaker import login_record, private
 from .beaker.login_record import LOGIN_KEY_PREFIX, Record
 from .beaker.provider_state import ProviderStates
 from .beaker.started_logins import StartedLogins
@@ -116,7 +116,7 @@ class Logins:
             "logged_in_at": now,
             "expires_at": now + self._max_age,
         }
-        login_record.forget(session)
+        private.discard(session)
         is_theirs = self._end_previous(session, user["id"])
         under_way = self._started.inherited(session)
         login_record.replace(session, self._entry, record, keep=is_theirs, more=under_way)

@@ -336,7 +336,7 @@ class ClefMiddleware:
 
     def _refusal(self, environ: Environ, headers: CacheHeaders, error: ClefError, *, retry_url: str) -> WSGIApplication:
         environ["clef.login"].error, headers.must_not_store = error, True
-        login_record.forget(self._sessions.of(environ))  # a refused request writes nothing more
+        self._sessions.discard(environ)  # a refused request writes nothing more
         reference = self._emit(environ, error)
         if self._on_refusal is not None:
             try:

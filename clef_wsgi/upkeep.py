@@ -12,8 +12,8 @@ from typing import Any
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.beaker import login_record, pruning
 from clef_wsgi.beaker.pruning import SESSION, STARTED, Ages
+from clef_wsgi.http import no_content
 from clef_wsgi.interfaces import EVERYONE, is_user_id
-from clef_wsgi.middleware import ClefMiddleware
 from clef_wsgi.settings import Deployment, load
 
 Say = Callable[[str], object]
@@ -26,7 +26,7 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
     :raises StoreUnavailable: the store, or the sessions' back-end, can't be asked.
     """
     with closing_store(load(settings)) as deployment:
-        middleware = _middleware_of(deployment)
+        middleware = deployment.middleware(no_content())
         age = middleware.max_login_age + pruning.MARGIN
         if getattr(deployment.logout_store, "single_process", False):
             say("The store lives in the site's own process: nothing of it can be pruned from here.")
@@ -87,15 +87,6 @@ def _person(deployment: Deployment, user_id: str) -> str:
     if not is_user_id(user_id) or not user_id.isprintable():
         raise ConfigurationError('--user takes an id as clef.user["id"] has it: 1 to 512 characters.')
     return deployment.provider.user_key(user_id)
-
-
-def _middleware_of(deployment: Deployment) -> ClefMiddleware:
-    plugs: dict[str, Any] = {"provider": deployment.provider, "logout_store": deployment.logout_store}
-    return ClefMiddleware(_no_app, **plugs, **deployment.options)
-
-
-def _no_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    raise NotImplementedError  # it is never called: the middleware tells its options, and is thrown away
 
 
 def _days(seconds: float) -> str:

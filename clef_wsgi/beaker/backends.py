@@ -23,8 +23,8 @@ from beaker.container import (
 )
 from beaker.exceptions import MissingCacheParameter
 from beaker.ext.redisnm import RedisNamespaceManager
-from beaker.synchronization import FileSynchronizer, _synchronizer
-from beaker.util import ThreadLocal
+
+from . import private
 
 _OWNER_ALONE = 0o600
 
@@ -72,7 +72,7 @@ class RedisPlace(RedisNamespaceManager):  # type: ignore[misc]
 
     def set_value(self, key: str, value: Any, expiretime: float | None = None) -> None:
         seconds = self.timeout if expiretime is None else expiretime
-        self.client.set(self._format_key(key), pickle.dumps(value), ex=None if seconds is None else int(seconds))
+        self.client.set(private.redis_key(self, key), pickle.dumps(value), ex=None if seconds is None else int(seconds))
 
 
 class FilePlace(FileNamespaceManager):  # type: ignore[misc]
@@ -95,8 +95,8 @@ class FilePlace(FileNamespaceManager):  # type: ignore[misc]
         self.hash: dict[str, Any] = {}
         self.flags: str | None = None
 
-    def get_access_lock(self) -> FileSynchronizer:
-        return _synchronizer(self.namespace, PrivateLock, lock_dir=self.lock_dir)
+    def get_access_lock(self) -> private.LockFile:
+        return PrivateLock.of(self.namespace, self.lock_dir)
 
     def acquire_read_lock(self) -> None:
         self.open("r", checkcount=True)
@@ -132,8 +132,8 @@ class DBMPlace(DBMNamespaceManager):  # type: ignore[misc]
         make_private(locks)
         super().__init__(namespace, **{"dbmmodule": _PrivateDBM, **options, "dbm_dir": files, "lock_dir": locks})
 
-    def get_access_lock(self) -> FileSynchronizer:
-        return _synchronizer(self.namespace, PrivateLock, lock_dir=self.lock_dir)
+    def get_access_lock(self) -> private.LockFile:
+        return PrivateLock.of(self.namespace, self.lock_dir)
 
 
 class _PrivateDBM:
@@ -142,21 +142,15 @@ class _PrivateDBM:
         return dbm.open(file, "c" if flag == "c" else "r", _OWNER_ALONE)
 
 
-class PrivateLock(FileSynchronizer):  # type: ignore[misc]
+class PrivateLock(private.LockFile):
     """A lock file that only its owner can open."""
 
-    def __init__(self, identifier: str, lock_dir: str) -> None:
-        super(FileSynchronizer, self).__init__()
-        self._filedescriptor = ThreadLocal()
-        self.filename = lock_path(lock_dir, identifier)
-        self.lock_dir = os.path.dirname(self.filename)
+    def place(self, lock_dir: str, identifier: str) -> str:
+        return lock_path(lock_dir, identifier)
 
-    def _open(self, mode: int) -> int:
-        if self._filedesc is None:
-            make_private(self.lock_dir)
-            self._filedescriptor.put(os.open(self.filename, mode | os.O_CLOEXEC, _OWNER_ALONE))
-        descriptor: int = self._filedesc
-        return descriptor
+    def opened(self, mode: int) -> int:
+        make_private(os.path.dirname(self.filename))
+        return os.open(self.filename, mode | os.O_CLOEXEC, _OWNER_ALONE)
 
 
 def directories(

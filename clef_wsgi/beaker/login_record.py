@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 from beaker.session import SessionObject
 
 from clef_wsgi.base.errors import StoreUnavailable
 from clef_wsgi.interfaces import is_user_id
 
+from . import private
 from .cookie import SessionCookie, session_cookie
 from .session_class import BACK_END, EARLIER, ENTRY_PREFIX
 
@@ -48,16 +48,11 @@ def entry_name(base_url: str, issuer: str | None) -> str:
     return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, issuer]).encode()).hexdigest()[:32]
 
 
-def effective_options(session: SessionObject) -> Mapping[str, Any]:
-    """Beaker's options in force, by their names without prefix. Reading them loads no session."""
-    return cast("Mapping[str, Any]", vars(session)["_params"])
-
-
 def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str | None) -> bool:
     """Verify the request's session cookie, once: the session takes the id from here when it is loaded."""
     if not header or not cookie.may_be_in(header):
         return False
-    options = vars(session)["_params"]
+    options = private.options_of(session)
     options["verified"] = verified = cookie.verify(header, options.get("verified"))
     return verified.session_id is not None
 
@@ -104,15 +99,6 @@ def _is_record(record: Any) -> bool:
 
 
 # -- writing ----------------------------------------------------------------------------------------------
-
-
-def forget(session: SessionObject) -> None:
-    """Drops what was loaded: the next access reads the back-end again; without one Beaker writes nothing at the end.
-
-    Without it a callback would overwrite what another tab wrote while the network was asked. And with
-    ``save_accessed_time`` Beaker ends every request by writing back what it loaded at its beginning.
-    """
-    vars(session).update(_sess=None, _dirty=False)
 
 
 def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, more: Mapping[str, Any]) -> None:
@@ -168,8 +154,7 @@ def _of_others(session: SessionObject, entry: str) -> dict[str, Any]:
 
 def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
     session.clear()
-    # Beaker's own ``created`` and ``last_accessed`` raise KeyError without these.
-    session["_creation_time"] = session["_accessed_time"] = time.time()
+    private.set_times(session)
     session.update(rest)
 
 
@@ -184,4 +169,4 @@ def _written(session: SessionObject) -> Iterator[None]:
             # What is written is written: else Beaker writes it again at the end, over what came in between.
             session.accessed_dict = dict(session)
     finally:
-        vars(session)["_dirty"] = False
+        private.mark_saved(session)

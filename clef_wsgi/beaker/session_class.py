@@ -14,6 +14,7 @@ from beaker.session import Session
 
 from clef_wsgi.base.errors import StoreUnavailable
 
+from . import private
 from .backends import PLACES
 from .cookie import Verified, session_cookie
 
@@ -108,7 +109,7 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
 
     def send_cookie(self) -> None:
         """Send the session cookie once more with this answer. Beaker sends it with the first one alone."""
-        self._update_cookie_out()
+        private.send_cookie(self)
 
     def beside(self, name: str, seconds: float) -> NamespaceManager:
         """Return the place of another record in the same back-end, which ends ``seconds`` after it was written."""

@@ -14,7 +14,7 @@ from beaker.session import SessionObject
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.base.urls import Site
 
-from . import login_record
+from . import login_record, private
 from .cookie import SessionCookie
 from .options import unsafe_options
 
@@ -46,6 +46,10 @@ class Sessions:
     def of(self, environ: dict[str, Any]) -> Any:
         return environ[self._key]
 
+    def discard(self, environ: dict[str, Any]) -> None:
+        """Let a request write nothing more into its session."""
+        private.discard(environ[self._key])
+
     def carried_by(self, environ: dict[str, Any]) -> bool:
         """Return whether a session comes with this request: a forged cookie, or another's, is as none."""
         cookie = self._cookie or self.check(environ)
@@ -64,7 +68,7 @@ class Sessions:
                 f"There is no Beaker session in environ[{self._key!r}]: use clef_wsgi.wrap, or put "
                 "ClefMiddleware inside Beaker's SessionMiddleware."
             )
-        options = login_record.effective_options(session)
+        options = private.effective_options(session)
         is_shared = bool(environ.get("wsgi.multiprocess"))
         faults = unsafe_options(options, self._site, must_be_shared=is_shared)
         if is_shared and self._single_process:
@@ -97,5 +101,5 @@ class Sessions:
 
 
 def _same_cookie(one: object, other: object) -> bool:
-    keys = [login_record.effective_options(each)["key"] for each in (one, other) if isinstance(each, SessionObject)]
+    keys = [private.effective_options(each)["key"] for each in (one, other) if isinstance(each, SessionObject)]
     return len(keys) == 2 and keys[0] == keys[1]

@@ -15,6 +15,8 @@ from typing import Any
 from beaker.container import NamespaceManager, OpenResourceNamespaceManager
 from beaker.session import SessionObject
 
+from . import private
+
 
 @contextmanager
 def writing(place: NamespaceManager) -> Iterator[NamespaceManager]:
@@ -49,14 +51,14 @@ def remove(place: NamespaceManager, keys: Iterable[str]) -> None:
 def packed(session: SessionObject, value: Any) -> Any:
     """Return a JSON value as the back-end keeps it: compressed, and encrypted where the session is."""
     if session.encrypt_key:
-        return session._encrypt_data({"value": value})
+        return private.encrypted(session, value)
     return zlib.compress(json.dumps(value).encode())
 
 
 def unpacked(session: SessionObject, data: Any) -> Any:
     """Return what :func:`packed` made; raise one of ``UNDECODABLE`` for anything else."""
     if session.encrypt_key:
-        return session._decrypt_data(data)["value"]
+        return private.decrypted(session, data)
     return json.loads(zlib.decompress(data))
 
 

@@ -16,9 +16,10 @@ from beaker.session import SessionObject
 
 from clef_wsgi.base.deadline import Exchange
 from clef_wsgi.base.paths import to_native
-from clef_wsgi.beaker import login_record
+from clef_wsgi.beaker import private
 from clef_wsgi.beaker.pruning import KINDS_THAT_END
 from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.http import no_content
 from clef_wsgi.settings import Deployment
 
 SESSION = About("session")
@@ -38,7 +39,7 @@ def findings(
         )
         return
     session = _session_of(deployment)
-    options = login_record.effective_options(session)
+    options = private.effective_options(session)
     yield _secret([options["secret"], *options.get("old_secrets", ())])
     yield _cookie(options)
     yield _ages(options)
@@ -50,13 +51,9 @@ def _session_of(deployment: Deployment) -> SessionObject:
     """A new session, as a request gets it."""
     environ: dict[str, Any] = {"PATH_INFO": to_native(deployment.options.get("webhook_path", "/clef/webhook"))}
     setup_testing_defaults(environ)  # a GET, which the webhook answers without asking anybody
-    for _ in deployment.wrap(_no_app)(environ, lambda status, headers, exc_info=None: lambda body: None):
+    for _ in deployment.wrap(no_content())(environ, lambda status, headers, exc_info=None: lambda body: None):
         pass
     return environ[deployment.options.get("session_key", "beaker.session")]
-
-
-def _no_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    raise NotImplementedError  # the webhook is answered before it
 
 
 def _secret(secrets: Sequence[str]) -> Finding:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.beaker.options import MIN_SECRET_LENGTH, option_parameters
+from clef_wsgi.http import no_content
 from clef_wsgi.interfaces import IdentityProvider, LogoutStore
 from clef_wsgi.middleware import ClefMiddleware, wrap
 
@@ -24,7 +25,7 @@ from .plugs import Plug
 from .secret_files import read_secret
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication
+    from _typeshed.wsgi import WSGIApplication
 
 ENVIRON_PREFIX = "CLEF_WSGI_"
 _MAX_NAMED = 10
@@ -57,11 +58,15 @@ class Deployment:
     options: Mapping[str, Any] = field(repr=False)
     session: Mapping[str, Any] | None = field(repr=False)
 
+    def middleware(self, app: WSGIApplication) -> ClefMiddleware:
+        """Return the app inside ``ClefMiddleware`` alone."""
+        return ClefMiddleware(app, provider=self.provider, logout_store=self.logout_store, **self.options)
+
     def wrap(self, app: WSGIApplication) -> WSGIApplication:
-        """The app inside ``ClefMiddleware``, and that inside Beaker where there are options for it."""
-        plugs: dict[str, Any] = {"provider": self.provider, "logout_store": self.logout_store}
+        """Return the app inside ``ClefMiddleware``, and that inside Beaker where there are options for it."""
         if self.session is None:
-            return ClefMiddleware(app, **plugs, **self.options)
+            return self.middleware(app)
+        plugs: dict[str, Any] = {"provider": self.provider, "logout_store": self.logout_store}
         return wrap(app, **plugs, session=self.session, **self.options)
 
 
@@ -215,7 +220,7 @@ def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[s
     if session is not None and "secret" not in session and "session.secret" in texts:
         session = {**session, "secret": "*" * MIN_SECRET_LENGTH}
     try:
-        replace(deployment, options={"base_url": _STAND_IN, **deployment.options}, session=session).wrap(_no_app)
+        replace(deployment, options={"base_url": _STAND_IN, **deployment.options}, session=session).wrap(no_content())
     except ConfigurationError as error:
         plugs = {"provider": deployment.provider, "logout_store": deployment.logout_store}
         return [fault for fault in error.faults if plugs.get(fault.partition(" ")[0], fault) is not None]
@@ -223,7 +228,3 @@ def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[s
         said = str(error).rstrip(".") if type(error) is Exception else text_values.place_of(error)
         return [f"The session can't be made so: {said}."]
     return []
-
-
-def _no_app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-    raise NotImplementedError  # it is wrapped, and thrown away
