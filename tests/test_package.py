@@ -78,15 +78,33 @@ def _tree(module: str) -> ast.Module:
 
 
 def _dotted_imports(module: str) -> Iterator[str]:
-    """Everything that a module imports, wherever in its text, as absolute dotted names."""
+    """Yield all that a module imports, wherever in its text, as absolute dotted names."""
     parts = ["clef_wsgi", *filter(None, module.split("."))]
     package = ".".join(parts if MODULES[module].name == "__init__.py" else parts[:-1])
-    for node in ast.walk(_tree(module)):
+    tree = _tree(module)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             home = resolve_name("." * node.level + (node.module or ""), package)
             yield from (f"{home}.{alias.name}" for alias in node.names)
+    if _imports_by_name(tree):
+        yield from _named_modules(tree, package)
+
+
+def _imports_by_name(tree: ast.AST) -> bool:
+    """Return whether a module calls ``import_module`` or ``__import__``."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(ast.unparse(function).split(".")[-1] in ("import_module", "__import__") for function in calls)
+
+
+def _named_modules(tree: ast.AST, package: str) -> Iterator[str]:
+    """Yield each module of the package that a text names: a call may get it from anywhere in its module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            name = node.value.partition(":")[0]
+            if re.fullmatch(r"(clef_wsgi)?(\.\w+)+|clef_wsgi", name):
+                yield resolve_name(name, package)
 
 
 def _own_imports(module: str) -> Iterator[str]:
@@ -179,6 +197,27 @@ def _loaded(statement: str) -> set[str]:
         env={**os.environ, "PYTHONPATH": path},
     )
     return set(done.stdout.split())
+
+
+@each(
+    ("source", "named"),
+    [
+        ("import importlib\nimportlib.import_module('clef_wsgi.server.app')", ["clef_wsgi.server.app"]),
+        (
+            "from importlib import import_module as load\nNAME = '.sql'\nimport_module(NAME, __name__)",
+            ["clef_wsgi.sql"],
+        ),
+        (
+            "KNOWN = {'redis': 'clef_wsgi.stores.redis:Store'}\nx = __import__(KNOWN['redis'])",
+            ["clef_wsgi.stores.redis"],
+        ),
+        ("text = 'clef_wsgi.server.app'", []),
+    ],
+)
+def test_the_table_sees_imports_by_name(source: str, named: list[str]) -> None:
+    """A module that is imported by its name counts as imported, wherever the name stands in the file."""
+    tree = ast.parse(source)
+    assert (list(_named_modules(tree, "clef_wsgi")) if _imports_by_name(tree) else []) == named
 
 
 def _top_level_modules(statement: str) -> set[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from inspect import Parameter
 from typing import Any
 
@@ -15,16 +16,19 @@ from clef_wsgi.base.errors import ClefError, ConfigurationError
 from . import text_values
 
 KNOWN: Mapping[str, Mapping[str, str]] = {
-    "provider": {"clef": "ClefProvider", "oidc": "OIDCProvider"},
+    "provider": {
+        "clef": "clef_wsgi.providers.clef:ClefProvider",
+        "oidc": "clef_wsgi.providers.oidc:OIDCProvider",
+    },
     "store": {
-        "memory": "MemoryLogoutStore",
-        "sqlite": "SQLiteLogoutStore",
-        "sql": "SQLAlchemyLogoutStore",
-        "redis": "RedisLogoutStore",
+        "memory": "clef_wsgi.stores.memory:MemoryLogoutStore",
+        "sqlite": "clef_wsgi.stores.sqlite:SQLiteLogoutStore",
+        "sql": "clef_wsgi.stores.sql:SQLAlchemyLogoutStore",
+        "redis": "clef_wsgi.stores.redis:RedisLogoutStore",
     },
 }
-"""The short names of what the package has, and what each is called there."""
-CACHE = "CachedLogoutStore"
+"""The short names of the package's own plugs."""
+CACHE = "clef_wsgi.stores.cached:CachedLogoutStore"
 
 
 class Plug:
@@ -106,16 +110,14 @@ def _class_named(kind: str, name: str | None) -> Callable[..., Any]:
 
 
 def _named(known: Mapping[str, str]) -> str:
-    there = [name for name, class_name in known.items() if class_name in dir(importlib.import_module("clef_wsgi"))]
+    there = [name for name, reference in known.items() if find_spec(reference.partition(":")[0])]
     return f"{', '.join(there)}, or package.module:Class of your own"
 
 
-def _own_class(name: str, extra: str) -> Callable[..., Any]:
-    package = importlib.import_module("clef_wsgi")
-    if name not in dir(package):
-        raise ValueError(f"= {extra} is for a later release: it is not there yet")
+def _own_class(reference: str, extra: str) -> Callable[..., Any]:
+    module, _, name = reference.partition(":")
     try:
-        found: Callable[..., Any] = getattr(package, name)
-    except (ImportError, ClefError):
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except ImportError:
         raise ValueError(f'= {extra} needs an extra: pip install "clef_wsgi[{extra}]"') from None
     return found
