@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import html
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -12,6 +15,7 @@ from urllib.parse import urljoin
 
 import pytest
 import requests
+from support.app import SECRET
 from support.example_sites import (
     ANN,
     BO,
@@ -26,9 +30,11 @@ from support.example_sites import (
     served,
     shown,
 )
+from support.programs import python_path
 from support.services import require
 from webob import Request
 
+from clef_wsgi.demo.processes import find_example
 from clef_wsgi.testing import environ
 
 IN_PROCESS = ("plain_wsgi", "bottle_app", "pyramid_app", "flask_app")
@@ -245,3 +251,80 @@ class TestDjangoWhileTheStoreIsAway:
             browser.visit("/account", status=503)
         assert not browser.is_in
         assert shown(browser.log_in(BO))["Note"] == ""
+
+
+@pytest.fixture(scope="module")
+def staff(servers: dict[str, Site]) -> str:
+    """Somebody who has logged in once at the Django site, and whom the example's own command made staff."""
+    site = servers["django_app under waitress"]
+    site.browser().log_in("40:Stella")
+    assert make_staff(site, "41").stderr == "Nobody with the id 41 has logged in yet.\n"
+    assert make_staff(site, "40").returncode == 0
+    return "40:Stella"
+
+
+@pytest.mark.services
+class TestDjangosAdmin:
+    """The admin, with the messages and security middleware around it, and without a password anywhere."""
+
+    @pytest.fixture
+    def site(self, servers: dict[str, Site]) -> Site:
+        return servers["django_app under waitress"]
+
+    def test_who_is_no_staff(self, site: Site) -> None:
+        """A visitor is led to the login and back; a member who is no staff is told so, in place of a loop or a form."""
+        browser = site.browser()
+        browser.visit("/admin/login/", status=303)
+        assert path_of(browser.log_in("42:Mo")) == "/account"
+        refused = browser.visit("/admin/", status=302).follow(status=403)
+        assert "<form" not in refused
+
+    def test_no_password_can_be_typed_anywhere(self, site: Site, staff: str) -> None:
+        """Nothing asks for a password that could never work, nor makes a user who could never come in."""
+        browser = site.browser()
+        assert path_of(browser.log_in(staff, path="/admin/")) == "/admin/"
+        user = browser.visit("/admin/auth/user/").html.select_one("th.field-username a")["href"]
+        for page in (browser.visit("/admin/"), browser.get(user)):
+            assert "password" not in page.text.lower()
+        browser.visit("/admin/password_change/", status=404)
+        browser.get(user.replace("change/", "password/"), status=404)
+        browser.visit("/admin/auth/user/add/", status=403)
+        assert "css" in browser.get("/static/admin/css/base.css", status=200).content_type
+
+    def test_log_out_of_the_admin_is_a_logout(self, site: Site, staff: str) -> None:
+        """R9: the admin's "Log out" ends the login, in a copy of the cookie too; the next request signs nobody in."""
+        browser, copy = site.browser(), site.browser()
+        page = browser.log_in(staff, path="/admin/")
+        for name, value in browser.cookies.items():
+            copy.set_cookie(name, value)
+        assert copy.is_in
+        page.forms["logout-form"].submit(status=200)
+        assert (browser.is_in, copy.is_in) == (False, False)
+
+    def test_messages_go_with_the_login(self, site: Site, staff: str) -> None:
+        """R11: a message that nobody has read yet is not shown to the next person."""
+        browser = site.browser()
+        browser.log_in(staff, path="/admin/")
+        users = browser.visit("/admin/auth/user/")
+        form = browser.get(users.html.select_one("th.field-username a")["href"]).forms["user_form"]
+        form["last_name"] = "Oars"
+        form.submit("_save", status=302)
+        browser.notify(staff)
+        site.browser().log_in("43:Nell")
+        make_staff(site, "43")
+        assert "changed successfully" not in browser.log_in("43:Nell", path="/admin/")
+
+    def test_the_headers_of_its_security_middleware(self, site: Site) -> None:
+        """Its pages may not be framed; its Referrer-Policy leaves the sign-out form its origin."""
+        page = site.browser().visit("/")
+        assert page.headers["X-Frame-Options"] == "DENY"
+        assert page.headers["Referrer-Policy"] == "same-origin"
+
+
+def make_staff(site: Site, user_id: str) -> subprocess.CompletedProcess[str]:
+    """What an administrator types on the machine of the site."""
+    environ = {"DATA_DIR": str(site.data), "CLEF_WSGI_BASE_URL": SITE, "CLEF_WSGI_SESSION__SECRET": SECRET}
+    program = [sys.executable, "-W", "ignore", str(find_example().with_name("django_app.py")), "staff", user_id]
+    return subprocess.run(
+        program, capture_output=True, text=True, check=False, env={**os.environ, **environ, "PYTHONPATH": python_path()}
+    )

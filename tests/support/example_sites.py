@@ -76,7 +76,7 @@ def make_site(name: str, data: Path) -> WSGIApp:
 
 
 def make_example(name: str, data: Path, base_url: str) -> Any:
-    database = str(data / "site.db")
+    database = str(data / "members.db")
     accounts = {"database_url": f"sqlite:///{database}"} if name == "flask_app" else {"database": database}
     return load(name).create_app(
         provider=Provider(),
