@@ -24,7 +24,18 @@ import webtest
 from support import doc_runner
 from support.app import FakeProvider, browser
 from support.doc_runner import BLOCKS, BY_NAME, ROOT, Block, execute
-from support.docs_app import BASE_URL, DEPLOYED, SECRET, SERVER_URL, TEXTS, in_environ, my_app, settings, visitor
+from support.docs_app import (
+    BASE_URL,
+    DEPLOYED,
+    DJANGO_FILES,
+    SECRET,
+    SERVER_URL,
+    TEXTS,
+    in_environ,
+    my_app,
+    settings,
+    visitor,
+)
 from support.ports import await_listening, free_port
 
 import clef_wsgi
@@ -405,6 +416,12 @@ def _leads_to_the_provider(location: str) -> None:
     address = urlsplit(location)
     assert f"{address.scheme}://{address.netloc}{address.path}" == "https://login.example.com/iframes/qr"
     assert parse_qs(address.query)["redirect_url"] == ["https://www.example.com/clef/callback"]
+
+
+@then
+def is_a_file_of_the_django_site(block: Block) -> None:
+    """tests/test_docs_frameworks.py writes it to its file, and visits the site."""
+    assert block.name in DJANGO_FILES
 
 
 @then

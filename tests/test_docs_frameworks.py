@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import timedelta
@@ -15,7 +17,7 @@ import webtest
 from support import doc_runner
 from support.app import BASE_URL, SECRET, Browser, FakeProvider, browser
 from support.doc_runner import BY_NAME, ROOT
-from support.docs_app import my_app, settings
+from support.docs_app import DJANGO_FILES, my_app, settings
 from support.example_sites import load
 from werkzeug.security import generate_password_hash
 
@@ -162,8 +164,57 @@ def test_djangos_middleware_is_the_examples() -> None:
     example = Path(str(load("pyramid_app").__file__)).with_name("django_app.py").read_text(encoding="utf-8")
     assert _class(BY_NAME["django_middleware"].text) == _class(example)
     shown = doc_runner.execute(BY_NAME["django_settings"])
-    for path in (*shown["MIDDLEWARE"][1:], *shown["AUTHENTICATION_BACKENDS"]):
+    assert [path for path in shown["MIDDLEWARE"] if f'"{path}"' not in example] == [OWN_MIDDLEWARE]
+    for path in (*shown["AUTHENTICATION_BACKENDS"], *shown["INSTALLED_APPS"], shown["MESSAGE_STORAGE"]):
         assert f'"{path}"' in example
+
+
+OWN_MIDDLEWARE = "mysite.middleware.LoginSessionMiddleware"
+VISIT = """
+import django.core.management
+from django.core.management import call_command
+from webtest import TestApp
+import mysite.wsgi
+call_command("migrate", verbosity=0)
+call_command("check", deploy=True, fail_level="ERROR")
+call_command("collectstatic", interactive=False, verbosity=0)
+ann = TestApp(mysite.wsgi.application, extra_environ={"wsgi.url_scheme": "https", "HTTP_HOST": "www.example.com"})
+assert ann.get("/admin/", status=303).location == "https://www.example.com/clef/login?next=/admin/"
+sign_in(ann, "1085577321", remote_user="id")
+assert "<form" not in ann.get("/admin/", status=302).follow(status=403)
+exec(open("staff.py").read())
+page = ann.get("/admin/", status=200)
+users = ann.get("/admin/auth/user/", status=200)
+assert "password" not in page.text.lower()
+ann.get("/admin/password_change/", status=404)
+ann.get("/admin/auth/user/add/", status=403)
+form = ann.get("/admin/auth/user/1/change/", status=200).forms["user_form"]
+form["last_name"] = "Oars"
+form.submit("_save", headers={"Referer": "https://www.example.com/admin/"}, status=302)
+assert log_out_everywhere("1085577321") == 1
+ann.get("/admin/", status=303)
+sign_in(ann, "1085577321", remote_user="id")
+page = ann.get("/admin/", status=200)
+assert "changed successfully" not in page
+page.forms["logout-form"].submit(headers={"Referer": "https://www.example.com/admin/"}, status=200)
+ann.get("/admin/", status=303)
+"""
+
+
+def test_the_django_site_of_the_page() -> None:
+    """The four files as they stand there: admin, messages and security middleware, the first staff member, no password.
+
+    In a process of its own: Django's settings are the process's.
+    """
+    Path("mysite").mkdir()
+    for name, path in DJANGO_FILES.items():
+        Path(path).write_text(BY_NAME[name].text, encoding="utf-8")
+    provider = "from clef_wsgi.testing import FakeProvider, log_out_everywhere, sign_in\n"
+    settings_text = BY_NAME["settings"].text + "settings['provider'] = FakeProvider()\n"
+    Path("mysite/wsgi.py").write_text(provider + settings_text + BY_NAME["django_site"].text, encoding="utf-8")
+    program = [sys.executable, "-W", "ignore", "-c", provider + VISIT]
+    done = subprocess.run(program, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 class TestAccounts:

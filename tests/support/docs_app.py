@@ -18,6 +18,13 @@ SERVER_URL = "https://login.example.com"
 SECRET = "a secret for tests alone, 32 bytes or more"
 DEPLOYED = {"gunicorn": ["gunicorn"], "uwsgi": ["uwsgi", "--ini", "uwsgi.ini"], "wsgi_file": []}
 """The blocks of docs/deploying.md that are run as files, and the command that runs each."""
+DJANGO_FILES = {
+    "django_settings": "mysite/settings.py",
+    "django_middleware": "mysite/middleware.py",
+    "django_urls": "mysite/urls.py",
+    "django_staff": "staff.py",
+}
+"""The blocks of docs/frameworks.md that are the files of one Django site."""
 
 
 def my_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
