@@ -56,6 +56,7 @@ class ClefLogin:
     def __init__(self, gate: Gate, environ: dict[str, Any], headers: CacheHeaders, page: str | None = None) -> None:
         self._gate = gate
         self._environ = environ
+        self._path = environ.get("PATH_INFO", "")  # a router that mounts an app cuts it off (PEP 3333, SCRIPT_NAME)
         self._headers = headers
         self._page = page
 
@@ -140,7 +141,7 @@ class ClefLogin:
         if next is not None:
             return next
         if self._page is None and self._environ["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return urls.current_page(self._environ, self._gate.site)
+            return urls.page_address(self._path, self._environ.get("QUERY_STRING", ""), self._gate.site)
         return self._page or self._gate.site.prefix + "/"
 
 

@@ -179,6 +179,20 @@ def test_url_is_this_page_without_more(path: str, query: str, expected: str) -> 
     assert drawn(lambda login: login.url(), path, query=query) == LOGIN + expected
 
 
+def test_url_keeps_the_path_that_a_router_mounted_at() -> None:
+    """What a router moves from PATH_INFO into SCRIPT_NAME (PEP 3333) is a part of the page to come back to."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [environ["clef.login"].url().encode()]
+
+    def router(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        environ["SCRIPT_NAME"], environ["PATH_INFO"] = "/sub", environ["PATH_INFO"].removeprefix("/sub")
+        return app(environ, start_response)
+
+    assert browser(make_app(router)).get("/sub/page?x=1").text == f"{LOGIN}/sub/page%3Fx%3D1"
+
+
 def test_url_is_this_page_for_head_and_the_front_page_for_a_form() -> None:
     """``.url()``: what was posted can't be come back to."""
     seen: list[str] = []

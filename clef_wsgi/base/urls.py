@@ -89,8 +89,12 @@ def origin_of(url: str) -> str | None:
 
 def current_page(environ: Mapping[str, Any], site: Site) -> str:
     """Return the address that the browser shows: path with prefix, and query. It is not yet proven safe."""
-    path = quote(environ.get("PATH_INFO", "").encode("latin-1", "replace"), safe=_PATH_CHARACTERS)
-    query = environ.get("QUERY_STRING", "")
+    return page_address(environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""), site)
+
+
+def page_address(native_path: str, query: str, site: Site) -> str:
+    """Return a native path (PEP 3333) and a query as the browser shows them, prefix included. Not yet proven safe."""
+    path = quote(native_path.encode("latin-1", "replace"), safe=_PATH_CHARACTERS)
     return site.prefix + ("" if path.startswith("/") else "/") + path + ("?" + query if query else "")
 
 

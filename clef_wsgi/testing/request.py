@@ -49,7 +49,8 @@ def environ(user: str | Mapping[str, Any] | None = None, path: str = "/", **more
     """
     made: dict[str, Any] = {**Request.blank(path).environ, **clef_entries(user)}
     made.update(more)
-    made["clef.login"]._environ = made
+    login = made["clef.login"]
+    login._environ, login._path = made, made["PATH_INFO"]
     return made
 
 
