@@ -30,6 +30,7 @@ from .beaker.provider_state import ProviderStates
 from .beaker.sessions import Sessions
 from .beaker.started_logins import StartedLogins
 from .cache_headers import CacheHeaders
+from .challenge import with_challenge
 from .clef_login import ClefLogin, IgnoredLogin
 from .interfaces import IdentityProvider, LogoutStore
 from .login_flow import LoginFlow, Visit, fits_remote_user
@@ -84,6 +85,8 @@ class ClefMiddleware:
         public: Iterable[str] = (),
         # Path prefixes for which nothing is read, asked or marked.
         ignore: Iterable[str] = (),
+        # The app's own 401 leads a page to the login, as protect does.
+        challenge: bool = False,
         # After this long a login ends whatever happens (timedelta or seconds). A provider may have another default.
         max_login_age: timedelta | float = DEFAULT_LOGIN_AGE,
         # How long a started login stays usable (timedelta or seconds).
@@ -114,6 +117,7 @@ class ClefMiddleware:
         callback_path = faults.path("callback_path", callback_path)
         webhook_path = faults.path("webhook_path", webhook_path)
         self._rules = faults.path_rules(protect, public, ignore)
+        self._challenge = faults.switch("challenge", challenge)
         self.state_lifetime = faults.seconds("state_lifetime", state_lifetime)
         self._signed_in_cache = faults.choice("signed_in_cache", signed_in_cache, ("private", "no-store"))
         self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
@@ -250,6 +254,8 @@ class ClefMiddleware:
                     self._introduce(environ, record, login)
         if needs_login and environ["clef.user"] is None:
             return self._ask_to_log_in(environ)
+        if self._challenge and environ["clef.user"] is None and login.error is None and http.is_page(environ):
+            return with_challenge(self.app, functools.partial(_login_answer, login))
         return self.app
 
     def _introduce(self, environ: Environ, record: login_record.Record, login: ClefLogin) -> None:
@@ -367,6 +373,11 @@ class ClefMiddleware:
             reference=reference,
         )
         return reference
+
+
+def _login_answer(login: ClefLogin) -> WSGIApplication:
+    login.forbid_storing()
+    return http.redirect(login.url())
 
 
 def _malformed_path(visit: Visit) -> WSGIApplication:

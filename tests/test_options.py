@@ -507,6 +507,7 @@ FAULTS: list[tuple[str, Any, str]] = [
         for value in ("x", 7, [7])
     ),
     ("clock", 7, "clock must be a function, not int"),
+    *(("challenge", value, "challenge must be True or False") for value in (None, 1, "yes")),
     *(
         (option, value, f"{option} must be a name")
         for option in ("remote_user", "session_key")

@@ -30,7 +30,7 @@ FLOORS = (
     ("base",),
     ("interfaces", "events", "http", "cache_headers", "login_hints", "login_state", "webhook_limit"),
     ("beaker", "stores", "providers"),
-    ("clef_login", "login_required", "logout_rule", "return_addresses", "webhook"),
+    ("challenge", "clef_login", "login_required", "logout_rule", "return_addresses", "webhook"),
     ("login_flow",),
     ("logout_flow",),
     ("middleware",),

@@ -113,6 +113,11 @@ class Faults:
             self.add(f"{option} must be {' or '.join(map(repr, choices))}.")
         return str(value)
 
+    def switch(self, option: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            self.add(f"{option} must be True or False, not {_described(value)}.")
+        return value is True
+
     def function(self, option: str, value: Any) -> Any:
         if not callable(value):
             self.add(f"{option} must be a function, not {_described(value)}.")
