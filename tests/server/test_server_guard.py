@@ -178,6 +178,20 @@ def test_pages_answer_to_their_own_name_alone(server: Server, host: str) -> None
         assert "Location" not in answer.headers
 
 
+def test_the_wrong_host_and_the_right_one_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """On the page and in the log, there once for each host and for twenty of them; what is no host is not repeated."""
+    server = made(tmp_path)
+    for host, shown in (("clef.internal:8400", "clef.internal:8400"), ("<b>x</b>", "?"), ("{own}", "?")):
+        for _ in range(2):
+            answer = server.browser().web.get("/", headers={"Host": host}, expect_errors=True)
+            assert f"You asked for {shown}, and this server is login.example.com." in answer.text
+        assert f"asked for as {shown}, and the server is login.example.com" in caplog.text
+    assert len(caplog.records) == 2
+    for number in range(30):
+        server.browser().web.get("/", headers={"Host": f"x{number}.example"}, expect_errors=True)
+    assert len(caplog.records) == 20
+
+
 @each(
     "host",
     ["login.example.com", "login.example.com:443", "LOGIN.Example.com", "login.example.com.", "Login.example.com.:443"],

@@ -164,7 +164,8 @@ TEXTS = {
     "error.logged_out.title": "Du wurdest abgemeldet",
     "error.logged_out.text": "Du hast dich während dieser Anmeldung abgemeldet. Bitte melde dich neu an.",
     "error.other_host.title": "Dieser Server heißt anders",
-    "error.other_host.text": "Öffne ihn unter seiner eigenen Adresse. Ein Proxy davor muss Host weitergeben.",
+    "error.other_host.text": "Gefragt war {asked}, und dieser Server ist {own}. Öffne ihn dort. Ein Proxy davor "
+    "muss Host weitergeben.",
     "error.other_site.title": "Das kam nicht von hier",
     "error.other_site.text": "Das hat keine Seite dieses Servers gesendet. Es ist nichts geschehen.",
     "error.old_page.title": "Diese Seite ist zu alt",

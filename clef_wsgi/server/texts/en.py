@@ -146,7 +146,8 @@ TEXTS = {
     "error.logged_out.title": "You were logged out",
     "error.logged_out.text": "You logged out while this login was under way. Please sign in again.",
     "error.other_host.title": "This server goes by another name",
-    "error.other_host.text": "Open it under its own address. A proxy in front of it must pass on Host.",
+    "error.other_host.text": "You asked for {asked}, and this server is {own}. Open it there. "
+    "A proxy in front of it must pass on Host.",
     "error.other_site.title": "That did not come from here",
     "error.other_site.text": "This was not sent by a page of this server. Nothing was done.",
     "error.old_page.title": "This page is too old",

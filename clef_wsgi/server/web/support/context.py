@@ -25,7 +25,7 @@ Deliver = bool | Literal["elsewhere"]
 class ServerContext:
     """Shared by all requests. ``clock()`` is in microseconds; ``deliver`` says where logouts are delivered.
 
-    ``places`` limits the requests that wait for a site's confirmation.
+    ``places`` limits the requests that wait for a site's confirmation; ``other_hosts`` were logged already.
     """
 
     options: Options
@@ -36,6 +36,7 @@ class ServerContext:
     worker: Worker
     deliver: Deliver
     places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.MAX_WAITING))
+    other_hosts: set[str] = field(default_factory=set)
 
     def deliver_soon(self) -> None:
         """Wake the worker after the commit of a logout. Harmless where others deliver, or nobody."""

@@ -6,6 +6,7 @@ a page, as field ``token`` or header ``X-Clef-Token``.
 
 from __future__ import annotations
 
+import logging
 import re
 from urllib.parse import urlsplit
 
@@ -16,9 +17,13 @@ from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import request_address, server
 from clef_wsgi.server.web.support.pages import PageError
 
+_log = logging.getLogger(__name__)
 API = "/api/"
 _ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a name inside a network
 _SAFE = ("GET", "HEAD", "OPTIONS")
+_MAX_OTHER_HOSTS = 20
+"""How many hosts that are not the server's are logged: strangers choose them."""
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,120}")
 _PORT = re.compile(r":[0-9]{1,5}$")
 MAX_BODY = 64 * 1024
 """Bytes of a request; a passkey's response has a few KiB."""
@@ -49,8 +54,8 @@ def limit(kind: str) -> None:
 def _check() -> None:
     if request.path.startswith(_ANY_HOST):
         return
-    if not _is_own_host(request.headers.get("Host", "")):
-        raise PageError("other_host", 421)
+    if not _is_own_host(host := request.headers.get("Host", "")):
+        raise _other_host(host)
     if "\0" in request.path:  # no database of ours is asked for that: PostgreSQL would refuse it
         raise PageError("not_found", 404)
     if request.method in _SAFE:
@@ -71,6 +76,16 @@ def _is_own_host(host: str) -> bool:
     name = host.removesuffix(port[0]) if port else host
     given = name.lower().removesuffix("."), int(port[0][1:]) if port else usual
     return given == (parts.hostname, parts.port or usual)
+
+
+def _other_host(host: str) -> PageError:
+    """Name the host that was asked for and the server's own (RFC 9110, section 15.5.20); log each such host once."""
+    asked = host if _PLAIN_HOST.fullmatch(host) else "?"
+    own, logged = urlsplit(server().options.origin).netloc, server().other_hosts
+    if asked not in logged and len(logged) < _MAX_OTHER_HOSTS:
+        logged.add(asked)
+        _log.warning("asked for as %s, and the server is %s: a proxy in front must pass on Host", asked, own)
+    return PageError("other_host", 421, asked=asked, own=own)
 
 
 def _add_headers(response: Response) -> Response:

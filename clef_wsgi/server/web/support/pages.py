@@ -41,11 +41,12 @@ class _SeeOther(Response):
 
 
 class PageError(ServerError):
-    """A refusal with an error page: the texts ``error.KEY.title`` and ``error.KEY.text``."""
+    """A refusal with an error page: the texts ``error.KEY.title`` and, with ``values``, ``error.KEY.text``."""
 
-    def __init__(self, key: str, status: int = 400, *, retry_after: int | None = None) -> None:
-        super().__init__(text("en", f"error.{key}.text"))
+    def __init__(self, key: str, status: int = 400, *, retry_after: int | None = None, **values: str) -> None:
+        super().__init__(text("en", f"error.{key}.text", **values))
         self.key = key
+        self.values = values
         self.status = status
         self.retry_after = retry_after
 
@@ -107,7 +108,7 @@ def error_page(error: PageError, *, reference: str | None = None) -> Response:
     """Answer a refusal as a page, or as JSON for a script."""
     server().metrics.refused(error.key)
     t = texts()
-    title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text")
+    title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text", **error.values)
     if wants_json():
         response = jsonify(error=error.key, message=message, **({"reference": reference} if reference else {}))
         response.status_code = error.status
