@@ -160,6 +160,12 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "python": _python,
     "pip": _pip,
     "clef-wsgi": _clef_wsgi,
+def _compose(words: list[str]) -> None:
+    """tests/test_install.py holds compose.yaml, which names the variable."""
+    assert words[1:4] == ["docker", "compose", "up"]
+    assert words[0].partition("=")[0] in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
 }
 
 
@@ -167,13 +173,14 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
 def starts_the_server(block: Block) -> None:
     """The unit's command is one that the parser takes."""
     (program, *words) = doc_runner.parse(block)["Service"]["ExecStart"].split()
+    "CLEF_ORIGIN=https://login.example.com": _compose,
     _clef_wsgi([Path(program).name, *words])
 
 
 @then
-def starts_the_server_in_a_container(block: Block) -> None:
-    """The same for the container file."""
-    _clef_wsgi(json.loads(block.text.partition("\nCMD ")[2]))
+def makes_the_user_of_the_unit(block: Block) -> None:
+    """tests/test_install.py compares the lines with the unit."""
+    assert next(doc_runner.commands(block))[0] == "useradd"
 
 
 @then
