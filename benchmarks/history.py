@@ -13,7 +13,7 @@ could explain:
 
 Operations and seconds are for all runs together: each has its part of the seconds, and of the operations that are left,
 and ends when one of them is used up. The exit code is 1 where anything was found. ``--mutant`` gives the stores a
-fault, which has to be found. Needs the checkout with its tests, ``pip install "clef_wsgi[dev]"``, and the servers: the
+fault, which has to be found. Needs the checkout with its tests, ``pip install ".[dev]"``, and the servers: the
 databases get tables of their own, and Redis a key, which are removed at the end. A server that does not answer is left
 out, and named.
 """

@@ -75,7 +75,7 @@ def __getattr__(name: str) -> object:
     try:
         return getattr(import_module(module, __name__), name)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f'{name} needs {error.name}: pip install "clef_wsgi[{extra}]"') from None
+        raise ConfigurationError(f'{name} needs {error.name}: pip install ".[{extra}]" in its clone') from None
 
 
 def __dir__() -> list[str]:

@@ -47,7 +47,7 @@ def install(registry: CollectorRegistry | None = None) -> None:
     try:
         import prometheus_client  # here, since the extra is needed by nobody else
     except ModuleNotFoundError as error:
-        raise ConfigurationError('Counters need an extra: pip install "clef_wsgi[metrics]".') from error
+        raise ConfigurationError('Counters need an extra: pip install ".[metrics]" in its clone.') from error
     target = prometheus_client.REGISTRY if registry is None else registry
     if target not in _installed:
         events.observers.append(_Counters(target))

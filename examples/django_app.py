@@ -1,6 +1,7 @@
 """A small Django site: Django's own users, made at the first login, a page for members, and the admin.
 
-``python django_app.py`` runs it on this machine, with a login service that asks for no proof. With your own::
+``pip install django waitress``, then ``python django_app.py`` runs it on this machine, with a login service that
+asks for no proof. With your own::
 
     CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\

@@ -1,6 +1,7 @@
 """A small Flask site: a public page, a page for members, and accounts of its own.
 
-``python flask_app.py`` runs it on this machine, with a login service that asks for no proof. With your own::
+In the environment that ``make demo`` has made ``python flask_app.py`` runs it on this machine, with a login service
+that asks for no proof. With your own::
 
     CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\

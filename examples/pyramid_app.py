@@ -1,6 +1,7 @@
 """A small Pyramid site: a security policy, a public page, a page for members, and accounts of its own.
 
-``python pyramid_app.py`` runs it on this machine, with a login service that asks for no proof. With your own::
+``pip install pyramid waitress``, then ``python pyramid_app.py`` runs it on this machine, with a login service that
+asks for no proof. With your own::
 
     CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\

@@ -290,7 +290,7 @@ def test_the_walk_of_a_server_under_gunicorn(tmp_path: Path, capsys: pytest.Capt
 
     Nothing but ``create_app`` has run, and the commands know the server's address all the same.
     """
-    require("gunicorn", importlib.util.find_spec("gunicorn") is not None, 'pip install "clef_wsgi[dev]"')
+    require("gunicorn", importlib.util.find_spec("gunicorn") is not None, 'pip install ".[dev]" in its clone')
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         url = f"http://localhost:{listener.getsockname()[1]}"
@@ -489,7 +489,7 @@ def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """Without Flask the demo says what to install: exit code 1."""
     monkeypatch.setitem(sys.modules, "flask", None)
     assert main(["demo", "--check", "--port", "0"]) == 1
-    assert capsys.readouterr().err == 'clef-wsgi: The demo needs flask: pip install "clef_wsgi[server]"\n'
+    assert capsys.readouterr().err == 'clef-wsgi: The demo needs flask: pip install ".[server]" in its clone\n'
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def app(environ, start_response):
 def running(server: str, folder: Path, clef: LocalClef) -> Iterator[int]:
     """The page's files in ``folder``, with a port and paths of the test's own, run by the page's command."""
     program = Path(sys.executable).with_name(server)
-    require(server, program.is_file(), 'pip install "clef_wsgi[dev]"')
+    require(server, program.is_file(), 'pip install ".[dev]"')
     port = free_port()
     for name, block in (("wsgi.py", "wsgi_file"), (FILES[server], server)):
         text = BY_NAME[block].text.replace("8000", str(port)).replace("/var/lib/mysite", str(folder))

@@ -134,10 +134,17 @@ def _python(words: list[str]) -> None:
     assert len(done.stdout.strip()) >= 32, "all that is run so far makes a secret"
 
 
+FROM_HERE = re.compile(
+    r"\.(\[[\w, ]+\])?|clef_wsgi(\[[\w, ]+\])? @ git\+https://git\.example\.com/clef_wsgi\.git"
+    r"|dist/clef_wsgi-[\d.]+-py3-none-any\.whl(\[[\w, ]+\])?"
+)
+"""From a clone, a git address, a wheel: on an index somebody else could have the name."""
+
+
 def _pip(words: list[str]) -> None:
-    """The extras that it names exist: tests/test_package.py sees to that."""
+    """tests/test_install.py runs those of README. The extras exist: tests/test_package.py sees to that."""
     assert words[1] == "install"
-    assert all([word.startswith("clef_wsgi[") for word in words[2:]])
+    assert all([FROM_HERE.fullmatch(word) for word in words[2:]])
 
 
 def _clef_wsgi(words: list[str]) -> None:
@@ -153,6 +160,12 @@ def _deploys(words: list[str]) -> None:
     assert words in [*DEPLOYED.values()]
 
 
+def _compose(words: list[str]) -> None:
+    """tests/test_install.py holds compose.yaml, which names the variable."""
+    assert words[1:4] == ["docker", "compose", "up"]
+    assert words[0].partition("=")[0] in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "gunicorn": _deploys,
     "uwsgi": _deploys,
@@ -160,12 +173,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "python": _python,
     "pip": _pip,
     "clef-wsgi": _clef_wsgi,
-def _compose(words: list[str]) -> None:
-    """tests/test_install.py holds compose.yaml, which names the variable."""
-    assert words[1:4] == ["docker", "compose", "up"]
-    assert words[0].partition("=")[0] in (ROOT / "compose.yaml").read_text(encoding="utf-8")
-
-
+    "CLEF_ORIGIN=https://login.example.com": _compose,
 }
 
 
@@ -173,7 +181,6 @@ def _compose(words: list[str]) -> None:
 def starts_the_server(block: Block) -> None:
     """The unit's command is one that the parser takes."""
     (program, *words) = doc_runner.parse(block)["Service"]["ExecStart"].split()
-    "CLEF_ORIGIN=https://login.example.com": _compose,
     _clef_wsgi([Path(program).name, *words])
 
 
@@ -384,7 +391,8 @@ def running(text: str, *ports: int) -> Iterator[None]:
 def signs_in_over_http(block: Block) -> None:
     """README's first program, pasted and run: a stranger signs in, logs out at the service, and is out."""
     site_port, clef_port = free_port(), free_port()
-    text = block.text.replace("8000", str(site_port)).replace("8400", str(clef_port))
+    assert str(DEFAULT_PORT) not in block.text, "the demo's server has it"
+    text = block.text.replace("8000", str(site_port)).replace("8500", str(clef_port))
     with running(text, clef_port, site_port), requests.Session() as stranger:
         stranger.trust_env = False
         page = stranger.get(f"http://localhost:{site_port}/", timeout=5)
@@ -409,6 +417,16 @@ def login_leads_to_the_provider(block: Block) -> None:
     stranger = webtest.TestApp(getattr(app, "wsgi_app", app))
     assert stranger.get("/", status=200).json in (None, {"user": None})
     _leads_to_the_provider(stranger.get("/clef/login?next=/", status=303).location)
+
+
+@then
+def an_asgi_app_sees_who_is_there(block: Block) -> None:
+    """Behind the bridge an ASGI app is one like any other."""
+    namespace, _ = _with_fake_provider(block)
+    person = browser(namespace["app"])
+    assert person.get("/").text == "nobody"
+    person.sign_in("ann")
+    assert person.get("/").text == "ann"
 
 
 @then

@@ -272,8 +272,8 @@ def test_every_page_can_be_found() -> None:
 
 
 def test_readme_is_short() -> None:
-    """README has 50 to 140 lines, and its first program at most 12."""
-    assert 50 <= len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 140
+    """README has 50 to 120 lines, and its first program at most 12."""
+    assert 50 <= len(PAGES[0].read_text(encoding="utf-8").splitlines()) <= 120
     assert len(BY_NAME["hello"].text.splitlines()) <= 12
     assert BLOCKS.index(BY_NAME["hello"]) == min(n for n, block in enumerate(BLOCKS) if block.language == "python")
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
 import html
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +19,7 @@ from urllib.parse import urljoin
 import pytest
 import requests
 from support.app import SECRET
+from support.doc_runner import ROOT
 from support.example_sites import (
     ANN,
     BO,
@@ -30,6 +34,7 @@ from support.example_sites import (
     served,
     shown,
 )
+from support.ports import await_listening, free_port
 from support.programs import python_path
 from support.services import require
 from webob import Request
@@ -218,6 +223,51 @@ def test_each_runs_as_a_program(tmp_path: Path) -> None:
                 page = visitor.post(address, {"person": "Ann"}, headers=origin, timeout=5)
                 assert (page.url, page.status_code) == (f"{url}/account", 200)
                 assert "Hello, Ann." in visitor.get(url, timeout=5).text
+
+
+@pytest.mark.parametrize("name", [*IN_PROCESS, "django_app"])
+def test_the_first_line_says_what_to_install(name: str) -> None:
+    """Each runs with what ``make demo`` has installed, or says what else: nothing that it imports is a surprise."""
+    tree = ast.parse(find_example().with_name(f"{name}.py").read_text(encoding="utf-8"))
+    named = re.findall(r"``pip install ([^`]+)``", ast.get_docstring(tree) or "")
+    server = {re.split("[ >]", line)[0] for line in _extra("server")}
+    modules = {each.name for node in ast.walk(tree) if isinstance(node, ast.Import) for each in node.names}
+    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    needed = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names - {"clef_wsgi", "__future__"}
+    assert needed <= (set(named[0].split()) if named else server) | BROUGHT
+
+
+BROUGHT = {"jinja2", "werkzeug", "zope"}
+"""What Flask and Pyramid bring."""
+
+
+def _extra(name: str) -> list[str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    return config["options.extras_require"][name].split("\n")[1:]
+
+
+@pytest.mark.services
+def test_pyramids_file_runs_as_its_first_lines_say(tmp_path: Path) -> None:
+    """The commands of the comment, in a copy of the folder: the site answers, and leads to the login."""
+    for name in ("pyramid.ini", "pyramid_app.py"):
+        shutil.copy(find_example().with_name(name), tmp_path)
+    ini, port = tmp_path / "pyramid.ini", free_port()
+    text = ini.read_text(encoding="utf-8")
+    ini.write_text(text.replace("localhost:8000", f"localhost:{port}"), encoding="utf-8")
+    commands = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
+    assert commands[-1] == "pserve pyramid.ini"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = "\n".join([*commands[:-1], f"exec {commands[-1]}"])
+    with subprocess.Popen(
+        ["sh", "-ec", script], cwd=tmp_path, env={**os.environ, "PATH": path, "PYTHONWARNINGS": "ignore"}
+    ) as process:
+        try:
+            await_listening(port)
+            answer = requests.get(f"http://localhost:{port}/account", timeout=5, allow_redirects=False)
+            assert answer.headers["Location"] == "https://www.example.com/clef/login?next=/account"
+        finally:
+            process.terminate()
 
 
 @pytest.mark.services

@@ -1,4 +1,4 @@
-"""How the package comes onto a machine: the container file, compose.yaml and the systemd unit.
+"""How the package comes onto a machine: README's lines for pip, the container file, compose.yaml and the systemd unit.
 
 Each command is read out of its file and run in a new virtual environment with an empty HOME, as an ordinary user, in a
 folder that holds nothing but the clone.
@@ -13,10 +13,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,20 @@ def is_healthy(port: int) -> bool:
         return bool(json.load(answer)["status"] == "ok")
 
 
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, over HTTP."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
 def _here(machine: Machine, line: str) -> str:
     """A line of the container file, with the container's folders and user where this machine has its own."""
     for theirs, ours in (("/src", machine.clone), ("/data", machine.folder / "data"), ("10001", machine.user)):
@@ -157,6 +174,28 @@ class TestContainer:
         )
         assert done.returncode == 2
         assert b"origin" in done.stderr
+
+    @pytest.mark.parametrize("words", [*doc_runner.commands(BY_NAME["readme_install"])], ids=" ".join)
+    def test_readmes_lines_for_pip(self, machine: Machine, words: list[str]) -> None:
+        """From the clone, from a git address, from a wheel: after each, ``clef-wsgi`` is there and runs."""
+        venv = machine.folder / f"venv-{abs(hash(tuple(words)))}"
+        python = _an_interpreter()
+        assert python is not None
+        machine.run(python, "-m", "venv", str(venv))
+        what = words[2]
+        if "git+" in what:
+            git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+            for step in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "clone"]):
+                machine.run(*git, *step)
+            machine.run(*git, "update-server-info", cwd=machine.clone / ".git")
+            with served(machine.clone / ".git") as address:
+                what = re.sub(r"git\+https://\S+", f"git+{address}", what)
+                machine.run(str(venv / "bin" / "pip"), "install", "--quiet", what)
+        else:
+            if what.startswith("dist/"):
+                machine.run(str(venv / "bin" / "pip"), "wheel", "--quiet", "--no-deps", "--wheel-dir", "dist", ".")
+            machine.run(str(venv / "bin" / "pip"), "install", "--quiet", what)
+        assert "demo" in machine.run(str(venv / "bin" / "clef-wsgi"), "--help", cwd=machine.folder / "home")
 
 
 def test_compose_fits_the_container_file_and_the_docs() -> None:

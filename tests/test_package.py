@@ -289,13 +289,27 @@ def test_command_is_there() -> None:
 
 
 def test_extras_that_are_named_exist() -> None:
-    """A sentence that says ``pip install "clef_wsgi[server, redis]"`` names extras that are there."""
-    texts = [*MODULES.values(), ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-    brackets = [
-        found for path in texts for found in re.findall(r"clef_wsgi\[([\w, -]+)\]", path.read_text(encoding="utf-8"))
-    ]
+    """A sentence that says ``pip install ".[server, redis]"`` names extras that are there."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    texts = [path.read_text(encoding="utf-8") for path in (*MODULES.values(), *pages)]
+    brackets = re.findall(r"""["'](?:\.|clef_wsgi|dist/clef_wsgi-[\w.-]+)\[([\w, -]+)\]""", "\n".join(texts))
     named = {extra.strip() for bracket in brackets for extra in bracket.split(",")}
-    assert named <= set(_setup_cfg().options("options.extras_require"))
+    assert {"server", "postgresql", "redis"} <= named <= set(_setup_cfg().options("options.extras_require"))
+
+
+def test_nothing_installs_from_an_index() -> None:
+    """The package is on none, where somebody else could take the name: pip is given a clone, an address or a wheel."""
+    by_name = re.compile(r"""pip3? install (?:-\S+ )*["']?clef[_-]wsgi(?![\w, \[\]-]* @ )""")
+    assert by_name.search('pip install "clef_wsgi[server]"')
+    assert by_name.search("pip install --upgrade clef-wsgi")
+    found = [
+        path.name
+        for path in _text_files()
+        if path.suffix in (".md", ".py", ".cfg", ".toml", ".yaml", "")
+        and path != Path(__file__)
+        and by_name.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert found == []
 
 
 def _assigned(node: ast.AST) -> tuple[str, ast.expr | None]:

@@ -537,7 +537,7 @@ def test_a_missing_extra_is_named(name: str, package: str, extra: str) -> None:
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == f'{name} needs {package}: pip install "clef_wsgi[{extra}]"\n'
+    assert done.stdout == f'{name} needs {package}: pip install ".[{extra}]" in its clone\n'
 
 
 def test_no_other_name_is_made_up() -> None:

@@ -35,7 +35,7 @@ def records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Records]
 @pytest.fixture
 def database(tmp_path: Path) -> dict[str, Any]:
     """Beaker's options for sessions in a database, without lock files."""
-    require("SQLAlchemy", find_spec("sqlalchemy") is not None, 'pip install "clef_wsgi[sql]"')
+    require("SQLAlchemy", find_spec("sqlalchemy") is not None, 'pip install ".[sql]"')
     return {"type": "ext:database", "url": f"sqlite:///{tmp_path / 'sessions.db'}"}
 
 

@@ -23,7 +23,7 @@ MAX_STALENESS = 1.0
 
 @contextmanager
 def served(directory: Path, url: str, max_staleness: float | None) -> Iterator[Workers]:
-    require("gunicorn", find_spec("gunicorn") is not None, 'pip install "clef_wsgi[dev]"')
+    require("gunicorn", find_spec("gunicorn") is not None, 'pip install ".[dev]"')
     require_at(url)
     is_redis = url == REDIS_URL
     with redis_store() if is_redis else sql_store(url) as store:

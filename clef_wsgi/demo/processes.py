@@ -101,7 +101,7 @@ def _check_extras() -> None:
 
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
-        raise DemoError(f'The demo needs {" and ".join(missing)}: pip install "clef_wsgi[server]"')
+        raise DemoError(f'The demo needs {" and ".join(missing)}: pip install ".[server]" in its clone')
 
 
 @contextmanager

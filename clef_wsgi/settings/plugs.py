@@ -118,6 +118,6 @@ def _own_class(reference: str, extra: str) -> Callable[..., Any]:
     module, _, name = reference.partition(":")
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    except ImportError:
-        raise ValueError(f'= {extra} needs an extra: pip install "clef_wsgi[{extra}]"') from None
+    except (ImportError, ClefError):
+        raise ValueError(f'= {extra} needs an extra: pip install ".[{extra}]" in its clone') from None
     return found

@@ -69,7 +69,7 @@ _MYSQL = Database(
 DATABASES = {
     "postgresql": Database(
         driver="psycopg",
-        install='pip install "clef_wsgi[postgresql]"',
+        install='pip install ".[postgresql]" in its clone',
         digest_type="BYTEA",
         now="CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
         # CREATE TABLE IF NOT EXISTS fails when two do it at once. The number is "Clef" in ASCII.

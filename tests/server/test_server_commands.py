@@ -271,7 +271,7 @@ def test_a_missing_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setitem(sys.modules, name, None)
     said = type_command(capsys, "user", "list")
     assert (said.code, said.out) == (1, "")
-    assert said.err == f'clef-wsgi: The server needs {name}: pip install "clef_wsgi[server]"\n'
+    assert said.err == f'clef-wsgi: The server needs {name}: pip install ".[server]" in its clone\n'
 
 
 LATE = """

@@ -262,7 +262,7 @@ def write_private(path: Path, data: bytes) -> None:
 def postgresql() -> Iterator[str]:
     """The address of an empty PostgreSQL database of one's own (a schema), gone afterwards."""
     url = os.environ.get("CLEF_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/test")
-    require("psycopg", importlib.util.find_spec("psycopg") is not None, 'pip install "clef_wsgi[postgresql]"')
+    require("psycopg", importlib.util.find_spec("psycopg") is not None, 'pip install ".[postgresql]"')
     import psycopg
 
     try:

@@ -117,7 +117,7 @@ def chromium() -> Iterator[Chrome]:
     """A headless Chromium with a profile of its own."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     require("Chromium", bool(binary and driver), "install the packages chromium and chromium-driver.")
-    require("selenium", importlib.util.find_spec("selenium") is not None, 'pip install "clef_wsgi[dev]"')
+    require("selenium", importlib.util.find_spec("selenium") is not None, 'pip install ".[dev]"')
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

@@ -224,7 +224,7 @@ def _gunicorn(ports: list[int]) -> list[str]:
 
 def _uwsgi(ports: list[int]) -> list[str]:
     program = Path(sys.executable).with_name("uwsgi")
-    require("uwsgi", program.is_file(), 'pip install "clef_wsgi[dev]"')
+    require("uwsgi", program.is_file(), 'pip install ".[dev]"')
     http, own = ("--http-socket", f"127.0.0.1:{ports[0]}"), ("--socket", f"127.0.0.1:{ports[1]}")
     options = ["--module", "support.wsgi_servers:application", "--threads", "4", "--need-app", "--die-on-term"]
     return [str(program), *http, *own, *options, "--buffer-size", "16384", "--disable-logging"]

@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> int:
     """
     missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
     if missing:
-        return command_line.complain(1, f'The server needs {" and ".join(missing)}: pip install "clef_wsgi[server]"')
+        return command_line.complain(
+            1, f'The server needs {" and ".join(missing)}: pip install ".[server]" in its clone'
+        )
     from clef_wsgi.server.commands.parser import build_parser  # only now, since it loads the extra
 
     return command_line.run(build_parser(), argv, describe=_described)

@@ -214,7 +214,9 @@ def _postgresql(where: str) -> Engine:
             max_overflow=20,
         )
     except ModuleNotFoundError as error:
-        raise ConfigurationError('PostgreSQL needs an extra: pip install "clef_wsgi[server, postgresql]".') from error
+        raise ConfigurationError(
+            'PostgreSQL needs an extra: pip install ".[server, postgresql]" in its clone.'
+        ) from error
     event.listen(engine, "connect", _set_up_postgresql)
     return engine
 
