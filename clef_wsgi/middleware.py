@@ -45,9 +45,13 @@ if TYPE_CHECKING:
 
 Environ = dict[str, Any]
 Endpoint = Callable[[Visit], "WSGIApplication"]
+Verdict = tuple[Endpoint | None, bool, bool]
+"""Of a path: which answer of ours it gets, if any; is it ignored; does it need a login."""
 
 DEFAULT_LOGIN_AGE = timedelta(days=30)
 """Unless the provider has a ``default_login_age``. Told from an option of the same length by its identity."""
+_MAX_VERDICTS = 1024
+_MAX_REMEMBERED_LENGTH = 256
 _SECONDS_BETWEEN_LINES = 60
 _NESTED = (dict, list)
 _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
@@ -179,6 +183,7 @@ class ClefMiddleware:
         )
         self._reported = Webhook(provider, logout_store)
         self._ignored_login = IgnoredLogin(self)
+        self._verdicts: dict[str, Verdict] = {}
         self._prefix_logged = -math.inf, ""  # when, and the reference in the log
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -188,17 +193,35 @@ class ClefMiddleware:
         if self._remote_user is not None:
             environ.pop("REMOTE_USER", None)
             environ.pop("AUTH_TYPE", None)
-        endpoint = self._endpoints.get(path)
-        readings: tuple[str, ...] = ()
+        endpoint, needs_login = self._endpoints.get(path), False
         if endpoint is None:
-            readings = self._rules.readings(environ, path)
-            endpoint = self._astray(environ, path, readings)
-            if endpoint is None and self._rules.ignore(readings):
+            verdict = self._verdicts.get(path)
+            if verdict is None or not environ.keys().isdisjoint(paths.STEERING_HEADERS):
+                verdict = self._judge(environ, path)
+            endpoint, is_ignored, needs_login = verdict
+            if is_ignored:
                 environ["clef.login"] = self._ignored_login
                 return self.app(environ, start_response)
-        headers = CacheHeaders(start_response)
-        answer = self._others(environ, readings, headers) if endpoint is None else self._own(environ, endpoint, headers)
-        return answer(environ, headers.start_response)
+        headers = CacheHeaders()
+        if endpoint is None:
+            answer = self._others(environ, needs_login, headers)
+        else:
+            answer = self._own(environ, endpoint, headers)
+        return answer(environ, functools.partial(headers.pass_on, start_response))
+
+    def _judge(self, environ: Environ, path: str) -> Verdict:
+        """Decide by every reading of a path, and remember it of a plain path, whose only reading is itself."""
+        readings = self._rules.readings(environ, path)
+        endpoint = self._astray(environ, path, readings)
+        is_ignored = endpoint is None and self._rules.ignore(readings)
+        verdict = endpoint, is_ignored, self._rules.need_login(readings)
+        # What the mount prefix means for a path is decided for each request, by its SCRIPT_NAME.
+        is_lasting = readings == (path,) and paths.is_plain(path) and not path.startswith(self.site.prefix or "\0")
+        if is_lasting and len(path) <= _MAX_REMEMBERED_LENGTH:
+            if len(self._verdicts) >= _MAX_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[path] = verdict
+        return verdict
 
     # -- requests for nobody ----------------------------------------------------------------------------------
 
@@ -235,11 +258,10 @@ class ClefMiddleware:
 
     # -- requests for the app ---------------------------------------------------------------------------------
 
-    def _others(self, environ: Environ, readings: Collection[str], headers: CacheHeaders) -> WSGIApplication:
-        needs_login = self._rules.need_login(readings)
+    def _others(self, environ: Environ, needs_login: bool, headers: CacheHeaders) -> WSGIApplication:
         login = environ["clef.login"] = ClefLogin(self, environ, headers)
-        headers.document_cache = "no-store" if needs_login else self._signed_in_cache
         if self._sessions.carried_by(environ):
+            headers.document_cache = "no-store" if needs_login else self._signed_in_cache
             try:
                 record = self._logins.active(self._sessions.of(environ))
             except StoreUnavailable as error:

@@ -22,12 +22,8 @@ class SessionCookie:
     """
 
     def __init__(self, name: str, secrets: tuple[str, ...]) -> None:
-        self._start = name + "="
+        self.start = name + "="
         self._keys = tuple(hmac.new(secret.encode(), digestmod="sha1") for secret in secrets)
-
-    def may_be_in(self, header: str) -> bool:
-        """Return False where the header has no cookie of this name, at the cost of one search."""
-        return self._start in header
 
     def verify(self, header: str, before: object = None) -> Verified:
         """Verify the cookie, once in a request.
@@ -43,7 +39,7 @@ class SessionCookie:
 
         The header is that of RFC 6265, section 4.2.
         """
-        start = self._start
+        start = self.start
         if not header or start not in header:
             return None
         for part in reversed(header.split(";")):

@@ -48,10 +48,8 @@ def entry_name(base_url: str, issuer: str | None) -> str:
     return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, issuer]).encode()).hexdigest()[:32]
 
 
-def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str | None) -> bool:
+def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str) -> bool:
     """Verify the request's session cookie, once: the session takes the id from here when it is loaded."""
-    if not header or not cookie.may_be_in(header):
-        return False
     options = private.options_of(session)
     options["verified"] = verified = cookie.verify(header, options.get("verified"))
     return verified.session_id is not None

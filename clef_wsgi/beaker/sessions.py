@@ -53,7 +53,10 @@ class Sessions:
     def carried_by(self, environ: dict[str, Any]) -> bool:
         """Return whether a session comes with this request: a forged cookie, or another's, is as none."""
         cookie = self._cookie or self.check(environ)
-        return login_record.carries_cookie(environ[self._key], cookie, environ.get("HTTP_COOKIE"))
+        header = environ.get("HTTP_COOKIE")
+        if not header or cookie.start not in header:
+            return False
+        return login_record.carries_cookie(environ[self._key], cookie, header)
 
     def check(self, environ: dict[str, Any]) -> SessionCookie:
         """Check Beaker's options in force, at the first request, and return the reader of the session cookie.
