@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property, lru_cache
 from typing import Any
 
 from beaker.container import (
     DBMNamespaceManager,
     FileNamespaceManager,
     MemoryNamespaceManager,
+    OpenResourceNamespaceManager,
 )
 from beaker.exceptions import MissingCacheParameter
 from beaker.ext.redisnm import RedisNamespaceManager
@@ -27,6 +29,7 @@ from beaker.ext.redisnm import RedisNamespaceManager
 from . import private
 
 _OWNER_ALONE = 0o600
+_CHUNK = 64 * 1024
 
 
 class MemoryPlace(MemoryNamespaceManager):  # type: ignore[misc]  # Beaker ships no types
@@ -90,13 +93,26 @@ class FilePlace(FileNamespaceManager):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self.file_dir, self.lock_dir = directories(data_dir, file_dir, lock_dir)
-        super(FileNamespaceManager, self).__init__(namespace)
+        # Beaker's two constructors above this one look into directories, and make a lock: a reader needs neither.
+        super(OpenResourceNamespaceManager, self).__init__(namespace)
+        self.openers, self.mutex = 0, threading.Lock()
         self.file = _path(self.file_dir, namespace, ".cache")
         self.hash: dict[str, Any] = {}
         self.flags: str | None = None
 
     def get_access_lock(self) -> private.LockFile:
         return PrivateLock.of(self.namespace, self.lock_dir)
+
+    @cached_property
+    def access_lock(self) -> FileSynchronizer:
+        """The lock for writers, made when the first of them comes."""
+        return self.get_access_lock()
+
+    def do_open(self, flags: str, replace: bool) -> None:
+        content = None if replace else _content(self.file)
+        if content is not None:
+            self.hash = pickle.loads(content)  # noqa: S301 - Beaker's format
+        self.flags = flags
 
     def acquire_read_lock(self) -> None:
         self.open("r", checkcount=True)
@@ -153,6 +169,7 @@ class PrivateLock(private.LockFile):
         return os.open(self.filename, mode | os.O_CLOEXEC, _OWNER_ALONE)
 
 
+@lru_cache(maxsize=64)
 def directories(
     data_dir: str | None, own_dir: str | None, lock_dir: str | None, *, kind: str = "file"
 ) -> tuple[str, str]:
@@ -180,6 +197,21 @@ def _path(root: str, name: str, extension: str) -> str:
     """As Beaker lays files out. A name is an id or a digest; what else a cookie holds leads nowhere else."""
     name = os.path.basename(name).replace(".", "")
     return os.path.join(root, name[:1], name[:2], name + extension)
+
+
+def _content(path: str) -> bytes | None:
+    """Read a file in three calls of the system, or four; None where there is none for us, as in Beaker."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):
+        return None
+    try:
+        content = os.read(descriptor, _CHUNK)
+        while chunk := os.read(descriptor, _CHUNK):
+            content += chunk
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: str, content: bytes) -> None:
