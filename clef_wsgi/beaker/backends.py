@@ -104,7 +104,7 @@ class FilePlace(FileNamespaceManager):  # type: ignore[misc]
         return PrivateLock.of(self.namespace, self.lock_dir)
 
     @cached_property
-    def access_lock(self) -> FileSynchronizer:
+    def access_lock(self) -> private.LockFile:
         """The lock for writers, made when the first of them comes."""
         return self.get_access_lock()
 
