@@ -307,7 +307,7 @@ def test_nothing_installs_from_an_index() -> None:
         path.name
         for path in _text_files()
         if path.suffix in (".md", ".py", ".cfg", ".toml", ".yaml", "")
-        and path != Path(__file__)
+        and path not in (Path(__file__), ROOT / "RELEASING.md")  # the recipe's last step: then it is on one
         and by_name.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert found == []
