@@ -13,7 +13,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "support.on_both"]
 
 # Thousands of tests are made and none is thrown away: the garbage collector has nothing to find until they run.
 gc.disable()

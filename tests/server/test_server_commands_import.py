@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from support.cases import each
 from support.commands import Desk, Said
-from support.login_server import ORIGIN, postgresql
+from support.login_server import ORIGIN
 from support.passkeys import enrolled
 
 from clef_wsgi.server.clock import DAY, HOUR, system_clock
@@ -37,15 +37,10 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
         yield desk
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def either(request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
+@pytest.fixture
+def either(where: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
     """A desk on each database, with a site."""
-    if request.param == "sqlite":
-        with closing(Desk(str(tmp_path / "clef.db"), capsys)) as desk:
-            desk.add_site("Wiki")
-            yield desk
-        return
-    with postgresql() as url, closing(Desk(url, capsys)) as desk:
+    with closing(Desk(where, capsys)) as desk:
         desk.add_site("Wiki")
         yield desk
 

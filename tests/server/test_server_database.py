@@ -22,7 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from sqlalchemy import Connection, delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
-from support import login_server
+from support import login_server, on_both
 from support.cases import each
 from support.delivery import QUICK, eventually, working
 from support.login_server import NOON, SAME_ORIGIN, FakeClock, Server, postgresql, sent_back_to, token_of
@@ -40,19 +40,14 @@ make_server = partial(login_server.make_server, copied=False)
 """Here the server makes its database itself."""
 
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-ON_BOTH = pytest.mark.parametrize(
-    "url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)], indirect=True
-)
+ON_BOTH = pytest.mark.parametrize("url", on_both.ON_BOTH, indirect=True)
 
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an empty database is."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "clef.db")
-    else:
-        with postgresql() as found:
-            yield found
+    with on_both.empty_database(request.param, tmp_path) as found:
+        yield found
 
 
 @contextlib.contextmanager

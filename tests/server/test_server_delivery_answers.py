@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 from support.delivery import QUICK, eventually, log_out, working
-from support.login_server import NOON, Server, Site, make_server, postgresql
+from support.login_server import NOON, Server, Site, make_server
+from support.on_both import ON_BOTH, empty_database
 
 from clef_wsgi.server.clock import DAY, MINUTE, SECOND
 from clef_wsgi.server.database.schema import deliveries
@@ -31,13 +32,10 @@ ONCE = 3 * QUICK.poll_seconds
 """Time for a worker to do what it must not do."""
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+@pytest.fixture(scope="module", params=ON_BOTH)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path_factory.mktemp("server") / "clef.db")
-    else:
-        with postgresql() as url:
-            yield url
+    with empty_database(request.param, tmp_path_factory.mktemp("server")) as where:
+        yield where
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ import pytest
 import waitress
 from sqlalchemy import insert, update
 from support.delivery import eventually
-from support.login_server import Server, Site, make_server, postgresql
+from support.login_server import Server, Site, make_server
 from support.peers import Peer, hangs
 from support.ports import free_port
 
@@ -38,15 +38,6 @@ from clef_wsgi.server.records import clef_ids, confirmations, logouts, people, s
 
 ROOT = Path(clef_wsgi.__file__).parents[1]
 FORM = "application/x-www-form-urlencoded"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path / "clef.db")
-    else:
-        with postgresql() as url:
-            yield url
 
 
 class Crowd:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ from support.login_server import (
     Server,
     Site,
     make_server,
-    postgresql,
     sent_back_to,
 )
 
@@ -37,15 +35,6 @@ from clef_wsgi.server.records.people import Person
 
 SILENT = replace(QUICK, calls=0)
 """Of a worker that writes its rows, and calls nobody."""
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield str(tmp_path / "clef.db")
-    else:
-        with postgresql() as url:
-            yield url
 
 
 @pytest.fixture

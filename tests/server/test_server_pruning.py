@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
 from support.delivery import QUICK, eventually, working
-from support.login_server import NOON, Server, Site, make_server, postgresql
+from support.login_server import NOON, Server, Site, make_server
 from support.passkeys import Visitor, enrolled
 
 from clef_wsgi.server import tokens
@@ -26,17 +25,11 @@ from clef_wsgi.server.records.sessions import MOST
 ALWAYS = replace(QUICK, prune_seconds=0.05)
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    if request.param == "sqlite":
-        server = make_server(tmp_path / "clef.db")
-        yield server
-        server.close()
-    else:
-        with postgresql() as url:
-            server = make_server(url)
-            yield server
-            server.close()
+@pytest.fixture
+def server(where: str) -> Iterator[Server]:
+    server = make_server(where)
+    yield server
+    server.close()
 
 
 def dead_logins(server: Server, site: Site, person: Person, number: int) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import webtest
 from sqlalchemy import Engine, event, update
-from support.login_server import HOOK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server, postgresql
+from support.login_server import HOOK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server
+from support.on_both import ON_BOTH, empty_database
 
 from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.database.schema import deliveries, receipt_sites, receipts, sessions, site_logins
@@ -22,15 +23,10 @@ from clef_wsgi.server.records.audit import read
 from clef_wsgi.server.records.people import Person
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
+@pytest.fixture(scope="module", params=ON_BOTH)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    if request.param == "postgresql":
-        with postgresql() as url:
-            server = make_server(url, limits=Limits(account=100_000))
-            yield server
-            server.close()
-    else:
-        server = make_server(tmp_path_factory.mktemp("server") / "clef.db", limits=Limits(account=100_000))
+    with empty_database(request.param, tmp_path_factory.mktemp("server")) as where:
+        server = make_server(where, limits=Limits(account=100_000))
         yield server
         server.close()
 

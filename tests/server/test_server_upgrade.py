@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
-from support.login_server import NOON, Browser, Server, Site, make_server, postgresql
+from support.login_server import NOON, Browser, Server, Site, make_server
 
 from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database import schema
@@ -34,20 +34,18 @@ def old_token(number: int) -> str:
     return padded(f"old-token-number-{number}-which-has-43-characters"[:43])
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])
-def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture
+def old(where: str) -> str:
     """Where a database of version 1 is."""
-    if request.param == "sqlite":
-        with closing(sqlite3.connect(tmp_path / "clef.db")) as connection:
+    if "://" not in where:
+        with closing(sqlite3.connect(where)) as connection:
             connection.executescript((FIXTURES / "server-v1.sqlite.sql").read_text(encoding="utf-8"))
-        yield str(tmp_path / "clef.db")
-        return
-    with postgresql() as url:
-        import psycopg
+        return where
+    import psycopg
 
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute((FIXTURES / "server-v1.postgresql.sql").read_bytes())
-        yield url
+    with psycopg.connect(where, autocommit=True) as connection:
+        connection.execute((FIXTURES / "server-v1.postgresql.sql").read_bytes())
+    return where
 
 
 @pytest.fixture
