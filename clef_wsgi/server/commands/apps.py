@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, func, select
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import access, snippets, webhook_trial
@@ -153,7 +153,7 @@ def _change(connection: Connection, app: App, arguments: argparse.Namespace) -> 
     if arguments.ids:
         apps.give_ids_as_text(connection, app.id, arguments.ids == TEXT)
     if arguments.allow_private:
-        connection.execute(update(schema.apps).where(schema.apps.c.id == app.id).values(allow_private=True))
+        apps.allow_private(connection, app.id)
     if not apps.get(connection, app.id).redirects:
         raise Refused("That is the last address to go back to: add another with --redirect.")
     changes = {"redirects": arguments.redirect, "hooks": arguments.hook, "dropped": arguments.drop}

@@ -81,19 +81,19 @@ def change(arguments: argparse.Namespace) -> None:
 
 
 def disable(arguments: argparse.Namespace) -> None:
-    person = _act(arguments, "user.disable", _disable)
+    person = _act(arguments, "user.disable", deactivation.disable, now=system_clock())
     say(f"{_called(person)} can't sign in any more, and is logged out.")
 
 
 def enable(arguments: argparse.Namespace) -> None:
-    person = _act(arguments, "user.enable", lambda connection, person: deactivation.enable(connection, person.id))
+    person = _act(arguments, "user.enable", deactivation.enable)
     say(f"{_called(person)} can sign in again.")
 
 
 def remove(arguments: argparse.Namespace) -> None:
     if not arguments.yes:
         raise ConfigurationError("A person who is removed can't be brought back, and is new to every site: add --yes.")
-    person = _act(arguments, "user.remove", _remove)
+    person = _act(arguments, "user.remove", deactivation.remove, now=system_clock())
     say(f"{_called(person)} is removed, and logged out.")
 
 
@@ -116,20 +116,12 @@ def recover(arguments: argparse.Namespace) -> None:
     )
 
 
-def _act(arguments: argparse.Namespace, action: str, act: Callable[[Connection, Person], None]) -> Person:
+def _act(arguments: argparse.Namespace, action: str, act: Callable[..., None], **more: int) -> Person:
     with opened(arguments) as database, database.writing() as connection:
         person = find_person(connection, arguments.person)
-        act(connection, person)
+        act(connection, person.id, **more)
         note(connection, action, f"person:{person.id}")
     return person
-
-
-def _disable(connection: Connection, person: Person) -> None:
-    deactivation.disable(connection, person.id, now=system_clock())
-
-
-def _remove(connection: Connection, person: Person) -> None:
-    deactivation.remove(connection, person.id, now=system_clock())
 
 
 def _called(person: Person) -> str:

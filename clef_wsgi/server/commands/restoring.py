@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, delete, select, update
 
 from clef_wsgi.server.database import settings
-from clef_wsgi.server.database.backup import copy_sqlite
+from clef_wsgi.server.database.backup import copy_beside, copy_sqlite
 from clef_wsgi.server.database.schema import app_webhooks, challenges, clef_ids, enrolments
 from clef_wsgi.server.errors import Refused, ServerError
 from clef_wsgi.server.records import logouts, outbox, people
@@ -67,7 +67,7 @@ def put_in_place(draft: Path, path: Path) -> None:
     try:
         if _rp_id(draft) != _rp_id(path):
             raise Refused("The backup is of a server with another --rp-id.")
-        copy_sqlite(path, _free_name(path))
+        copy_beside(path, "before-restore")
         with closing(sqlite3.connect(draft)) as new, closing(sqlite3.connect(path)) as old:
             new.backup(old)
     except sqlite3.DatabaseError as error:
@@ -87,10 +87,3 @@ def _rp_id(path: Path) -> str | None:
     with closing(sqlite3.connect(path)) as connection:
         row = connection.execute(_RP_ID).fetchone()
     return row[0] if row else None
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    while (name := path.with_name(f"{path.name}.before-restore.{number}")).exists():
-        number += 1
-    return name

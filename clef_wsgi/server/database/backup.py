@@ -22,3 +22,12 @@ def copy_sqlite(source: Path, target: Path) -> None:
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def copy_beside(path: Path, kind: str) -> Path:
+    """Copy a database to the first free name of ``PATH.KIND.1``, ``PATH.KIND.2`` ..., and return it."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.{kind}.{number}")).exists():
+        number += 1
+    copy_sqlite(path, target)
+    return target

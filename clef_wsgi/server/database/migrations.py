@@ -14,7 +14,7 @@ import sqlalchemy
 from sqlalchemy import Connection, insert, select, text, update
 
 from clef_wsgi.server.database import schema
-from clef_wsgi.server.database.backup import copy_sqlite
+from clef_wsgi.server.database.backup import copy_beside
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.steps import STEPS, Step
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
@@ -97,10 +97,7 @@ def _save_copy(database: Database, found: int) -> None:
     if database.path is None:
         _log.warning("The database changes from version %d; PostgreSQL is not copied first, use pg_dump.", found)
         return
-    number = 1
-    while (target := database.path.with_name(f"{database.path.name}.version-{found}.{number}")).exists():
-        number += 1
-    copy_sqlite(database.path, target)
+    target = copy_beside(database.path, f"version-{found}")
     _log.info("The database was copied to %s before it changes.", target)
 
 

@@ -97,22 +97,16 @@ app_secrets = Table(
     UniqueConstraint("app_id", "hash"),
 )
 
-app_redirects = Table(
-    "app_redirects",
-    metadata,
-    _id(),
-    _of("app_id", "apps.id", index=False),
-    Column("url", Text, nullable=False),
-    UniqueConstraint("app_id", "url"),
-)
-
-app_webhooks = Table(
-    "app_webhooks",
-    metadata,
-    _id(),
-    _of("app_id", "apps.id", index=False),
-    Column("url", Text, nullable=False),
-    UniqueConstraint("app_id", "url"),
+app_redirects, app_webhooks = (
+    Table(
+        name,
+        metadata,
+        _id(),
+        _of("app_id", "apps.id", index=False),
+        Column("url", Text, nullable=False),
+        UniqueConstraint("app_id", "url"),
+    )
+    for name in ("app_redirects", "app_webhooks")
 )
 
 app_members = Table(

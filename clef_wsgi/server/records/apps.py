@@ -78,7 +78,7 @@ def add(
         raise Refused("There is an app of that name or id already.")
     row = {"id": app_id, "name": name, "created_at": now, "allow_private": allow_private, "open_to_all": open_to_all}
     connection.execute(insert(apps).values(**row, ids_as_text=ids_as_text))
-    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
+    _add_secret(connection, app_id, secret, now)
     for url in redirect_urls:
         add_redirect(connection, app_id, url)
     for url in webhooks:
@@ -158,29 +158,28 @@ def remove_address(connection: Connection, app_id: str, url: str) -> None:
 
 def rotate_secret(connection: Connection, app_id: str, *, now: int) -> str:
     """Return a new secret. The newest one so far goes on working; older ones do not."""
-    own = app_secrets.c.app_id == get(connection, app_id).id
-    newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(LIVE_SECRETS - 1)
-    connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
-    secret = tokens.new_token()
-    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
-    return secret
+    _keep_newest_secrets(connection, app_id, LIVE_SECRETS - 1)
+    return _add_secret(connection, app_id, tokens.new_token(), now)
 
 
 def end_rotation(connection: Connection, app_id: str) -> None:
     """Delete all secrets but the newest."""
-    own = app_secrets.c.app_id == get(connection, app_id).id
-    newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(1)
-    connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
+    _keep_newest_secrets(connection, app_id, 1)
 
 
 def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
     """Set whether everybody may use an app, or its members alone."""
-    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(open_to_all=everybody))
+    _set(connection, app_id, open_to_all=everybody)
 
 
 def give_ids_as_text(connection: Connection, app_id: str, as_text: bool) -> None:
     """Set whether an app gets pairwise ids as text, or as numbers."""
-    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(ids_as_text=as_text))
+    _set(connection, app_id, ids_as_text=as_text)
+
+
+def allow_private(connection: Connection, app_id: str) -> None:
+    """Let an app's webhooks be in a private network."""
+    _set(connection, app_id, allow_private=True)
 
 
 def allow(connection: Connection, app_id: str, person_id: int) -> None:
@@ -204,6 +203,21 @@ def home_url() -> ScalarSelect[str]:
     """Return the first redirect URL as a column beside those of ``apps``; NULL where there is none."""
     own = select(app_redirects.c.url).where(app_redirects.c.app_id == apps.c.id)
     return own.order_by(app_redirects.c.id).limit(1).correlate(apps).scalar_subquery()
+
+
+def _add_secret(connection: Connection, app_id: str, secret: str, now: int) -> str:
+    connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
+    return secret
+
+
+def _keep_newest_secrets(connection: Connection, app_id: str, number: int) -> None:
+    own = app_secrets.c.app_id == get(connection, app_id).id
+    newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(number)
+    connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
+
+
+def _set(connection: Connection, app_id: str, **values: bool) -> None:
+    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(**values))
 
 
 def _is_id(app_id: str) -> bool:

@@ -80,11 +80,11 @@ def exchange(
     :raises InvalidCode: unknown, used, expired, revoked, of another app, or with the wrong PKCE verifier.
     """
     with database.writing() as connection:
-        row = _spent(connection, app.id, code, now)
+        row = _consume(connection, app.id, code, now)
         token = None
         if row is not None and is_proven(row.code_challenge, code_verifier):
             token = _log_in(connection, row, webhook_url, now)
-    if token is None:  # raised after the commit: what was spent or revoked stays so
+    if token is None:  # raised after the commit: what was consumed or revoked stays so
         raise InvalidCode
     return token
 
@@ -104,7 +104,7 @@ def info(connection: Connection, access_token: str, *, now: int) -> Info:
     return Info(person, clef_ids.clef_id(connection, row.app_id, row.person_id), row.ids_as_text)
 
 
-def _spent(connection: Connection, app_id: str, code: str, now: int) -> Row[Any] | None:
+def _consume(connection: Connection, app_id: str, code: str, now: int) -> Row[Any] | None:
     """Consume a code and return its row; ``None`` where it can't be used."""
     query = select(codes).where(codes.c.code_hash == tokens.digest(code), codes.c.app_id == app_id)
     found = connection.execute(query).one_or_none()
@@ -114,7 +114,7 @@ def _spent(connection: Connection, app_id: str, code: str, now: int) -> Row[Any]
         people.lock(connection, found.person_id)
     except Unknown:  # removed just now
         return None
-    row = connection.execute(query).one_or_none()  # again, behind the lock: what was read before it is hearsay
+    row = connection.execute(query).one_or_none()  # again, behind the lock: what was read before it may have changed
     if row is None:
         return None
     if row.used_at is not None:
