@@ -156,7 +156,11 @@ class SmallSite:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("strangers", [0, 2])
+@pytest.mark.parametrize(
+    ("where", "strangers"),
+    [("sqlite", 2), pytest.param("postgresql", 0, marks=pytest.mark.services)],
+    indirect=["where"],
+)
 def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> None:
     """Row 110: one site of four threads: all have confirmed within ten seconds, and none is ever marked failed.
 

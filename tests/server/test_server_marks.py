@@ -305,15 +305,15 @@ def test_little_is_done_at_once(server: Server, ann: Person) -> None:
 
 @pytest.mark.slow
 def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) -> None:
-    """600 logins with hooks of their own, and 1,200 of one: a hook is told with the last of its logins."""
+    """120 logins with hooks of their own, and 1,200 of one: a hook is told with the last of its logins."""
     site, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
     browser = server.browser(signed_in=ann)
     crowd(server, ann, 1_200)
-    logins(server, ann, site, hooks(600))
+    logins(server, ann, site, hooks(120))
     logins(server, ann, wiki, [None] * 1_200)
     press(browser)
-    assert (server.count(deliveries), untold(server)) == (0, 1_800)
-    before, rows = 1_800, 0
+    assert (server.count(deliveries), untold(server)) == (0, 1_320)
+    before, rows = 1_320, 0
     while unsettled(server):
         wiki_left = server.count(site_logins, site_logins.c.app_id == wiki.app_id, site_logins.c.ended_at.is_(None))
         assert global_logout.next_step(server.database, now=server.clock())
@@ -324,7 +324,7 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
         assert not (is_told and wiki_left > global_logout.ROWS_AT_ONCE)
         assert receipt(browser)["summary"] == "0 of 2 confirmed"
     assert set(told(server).values()) == {1}
-    assert len(told(server)) == 601
+    assert len(told(server)) == 121
     assert server.count(sessions, sessions.c.ended_at.is_(None)) == 0
 
 
