@@ -29,6 +29,7 @@ from .stores.memory import MemoryLogoutStore
 from .stores.sqlite import SQLiteLogoutStore
 
 if TYPE_CHECKING:
+    from .providers.oidc import OIDCProvider as OIDCProvider
     from .stores.redis import RedisLogoutStore as RedisLogoutStore
     from .stores.sql import SQLAlchemyLogoutStore as SQLAlchemyLogoutStore
 
@@ -63,6 +64,7 @@ __all__ = [
 
 # Public too, and not in __all__: a star import shall work without the extras.
 _EXTRAS = {
+    "OIDCProvider": (".providers.oidc", "oidc"),
     "RedisLogoutStore": (".stores.redis", "redis"),
     "SQLAlchemyLogoutStore": (".stores.sql", "sql"),
 }

@@ -21,16 +21,21 @@ if TYPE_CHECKING:
 
 _LOGGING_IN = (
     "state_mismatch state_expired cookies_blocked malformed_callback access_denied provider_error code_rejected "
-    "claim_rejected logged_out_meanwhile login_refused on_login_failed wrong_callback_address"
+    "claim_rejected logged_out_meanwhile login_refused on_login_failed wrong_callback_address login_required "
+    "interaction_required consent_required wrong_issuer not_allowed claims_elsewhere userinfo_subject"
 )
 _LOGGING_OUT = (
     "logout_refused token_not_signed cross_origin not_a_form malformed_form form_too_long length_required wrong_address"
 )
+_TOKENS = (
+    "token_malformed token_algorithm token_header token_type token_signature token_issuer token_audience token_expired "
+    "token_issued_at token_subject token_nonce token_at_hash token_auth_time token_event token_jti"
+)
 _NOT_THERE = (
     "webhook_busy provider_unavailable provider_timeout provider_tls provider_refused_app provider_answer "
-    "session_unavailable store_unavailable"
+    "session_unavailable store_unavailable issuer_mismatch provider_metadata provider_keys userinfo_signed"
 )
-REASONS = frozenset(f"{_LOGGING_IN} {_LOGGING_OUT} {_NOT_THERE}".split())
+REASONS = frozenset(f"{_LOGGING_IN} {_LOGGING_OUT} {_TOKENS} {_NOT_THERE}".split())
 """The reasons that are labels of their own: those of docs/errors.md. An app's own ones count as ``other``."""
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600)

@@ -189,6 +189,24 @@ def test_address_is_checked_again_before_each_exchange(url: str) -> None:
 # ------------------------------------------------------------------------------------------ what is sent
 
 
+@each("date", ["", "yesterday", "Mon, 99 Nov 2026 10:00:00 GMT", "Thu, 01 Jan 99999999999 00:00:00 GMT"])
+def test_a_date_that_is_none(date: str) -> None:
+    """A ``Date`` that can't be read is as none."""
+    with Peer(says(json_answer({}, Date=date))) as peer:
+        assert client().get_json(peer.url).date is None
+
+
+def test_what_an_answer_says_of_itself() -> None:
+    """The media type without its parameters, and the date; a JWT is not read."""
+    date = "Mon, 30 Nov 2026 10:00:00 GMT"
+    with Peer(
+        says(json_answer({"a": 1}, Date=date)), says(answer(b"e30.e30.x", Content_Type="application/JWT; x=y"))
+    ) as peer:
+        first, second = client().get_json(peer.url), client().get_json(peer.url)
+    assert (first.media_type, first.date, first.document) == ("application/json", 1796032800.0, {"a": 1})
+    assert (second.media_type, second.document) == ("application/jwt", {})
+
+
 def test_what_is_sent() -> None:
     """One POST: our user agent, no coding but identity, the form, and nothing else that names anyone."""
     with Peer(GOOD) as peer:

@@ -522,7 +522,11 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
-    [("RedisLogoutStore", "redis", "redis"), ("SQLAlchemyLogoutStore", "sqlalchemy", "sql")],
+    [
+        ("OIDCProvider", "joserfc", "oidc"),
+        ("RedisLogoutStore", "redis", "redis"),
+        ("SQLAlchemyLogoutStore", "sqlalchemy", "sql"),
+    ],
 )
 def test_a_missing_extra_is_named(name: str, package: str, extra: str) -> None:
     """A public name whose extra is missing says what to install; a star import works without it."""

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,10 +44,16 @@ _SENTENCES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A peer's answer: the HTTP status, and the JSON object that was its body."""
+    """A peer's answer: the HTTP status, and the JSON object that was its body.
+
+    ``date`` is its ``Date`` in seconds since the epoch. A JWT (``application/jwt``) is not read: ``document`` is empty
+    then.
+    """
 
     status: int
     document: Mapping[str, Any] = field(repr=False)
+    media_type: str = ""
+    date: float | None = None
 
 
 class HttpClient:
@@ -184,13 +191,24 @@ def _read(response: requests.Response) -> Answer:
         raise unavailable(http_status=status, retry_after=response.headers.get("Retry-After"))
     if status < 200 or 300 <= status < 400:
         raise unavailable("provider_answer", http_status=status)
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type == "application/jwt":
+        return Answer(status, {}, media_type)
     body = response.raw.read(MAX_BODY_BYTES + 1, decode_content=False)
     is_cut_off = bool(response.raw.length_remaining)  # fewer bytes than its Content-Length says; or far too many
     content = None if is_cut_off else _decoded(body, response.headers.get("Content-Encoding", ""))
-    document = _json_object(content) if content is not None and len(content) <= MAX_BODY_BYTES else None
+    document = json_object(content) if content is not None and len(content) <= MAX_BODY_BYTES else None
     if document is None:
         raise unavailable("provider_answer", http_status=status)
-    return Answer(status, document)
+    return Answer(status, document, media_type, _seconds(response.headers.get("Date", "")))
+
+
+def _seconds(date: str) -> float | None:
+    """Seconds since the epoch of an HTTP date (RFC 9110, section 5.6.7), or None."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _decoded(body: bytes, coding: str) -> bytes | None:
@@ -212,7 +230,7 @@ def _decoded(body: bytes, coding: str) -> bytes | None:
     return content if unpacking.eof and not unpacking.unused_data else None
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def json_object(body: bytes) -> dict[str, Any] | None:
     """The object, or None where the body is anything else than one object of I-JSON (RFC 7493).
 
     A byte order mark in front is ignored, as RFC 8259, section 8.1, allows.
