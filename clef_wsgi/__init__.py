@@ -77,7 +77,8 @@ def __getattr__(name: str) -> object:
     try:
         return getattr(import_module(module, __name__), name)
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f'{name} needs {error.name}: pip install ".[{extra}]" in its clone') from None
+        library = str(error.name).partition(".")[0]
+        raise ConfigurationError(f'{name} needs {library}: pip install ".[{extra}]" in its clone') from None
 
 
 def __dir__() -> list[str]:

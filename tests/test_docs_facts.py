@@ -144,14 +144,14 @@ def _assigns_reason(line: ast.stmt) -> bool:
 def test_reasons_are_those_of_the_code() -> None:
     """docs/errors.md lists each reason that the code can give, with its status, and no other."""
     listed = {
-        _code(row[0]): set(map(int, row[1].split(", "))) for n in range(4) for row in _table(ERRORS, "Reasons", n)
+        _code(row[0]): set(map(int, row[1].split(", "))) for n in range(5) for row in _table(ERRORS, "Reasons", n)
     }
     assert listed == _reasons()
 
 
 def test_json_answers_that_are_no_errors_are_listed() -> None:
     """docs/errors.md lists the other words that a JSON answer's ``error`` can hold, with their status."""
-    for word, status, _ in _table(ERRORS, "Reasons", 4):
+    for word, status, _ in _table(ERRORS, "Reasons", 5):
         site = visitor(protect=["/"])
         script = {"Sec-Fetch-Mode": "cors"}
         path = {"405": "/clef/webhook", "400": "/%00"}.get(status, "/")
@@ -164,7 +164,7 @@ def test_json_answers_that_are_no_errors_are_listed() -> None:
         for key, value in zip(node.keys, node.values, strict=True)
         if isinstance(key, ast.Constant) and key.value == "error" and isinstance(value, ast.Constant)
     }
-    assert answers == {_code(row[0]) for row in _table(ERRORS, "Reasons", 4)}
+    assert answers == {_code(row[0]) for row in _table(ERRORS, "Reasons", 5)}
 
 
 def test_error_classes_are_those_of_the_package() -> None:

@@ -29,7 +29,7 @@ from .code_flow import CodeFlow, authentication_request, check_response_issuer, 
 from .keys import ProviderKeys
 from .logout_keys import LogoutKeys
 from .metadata import Discovery, Metadata
-from .tokens import BadToken, Reader, Token
+from .tokens import BadToken, Reader, Token, bad_token
 
 LONGEST_KEPT_TOKEN = 3000
 SECONDS_AT_LOGOUT = 1.0
@@ -120,7 +120,7 @@ class OIDCProvider:
         except ConfigurationError as error:
             faults += error.faults
         if faults:
-            raise ConfigurationError(faults=tuple(faults))
+            raise ConfigurationError(*faults)
         self.issuer, self.client_id = issuer, client_id
         self._http, self._seconds, self._clock = http, timeout_seconds, clock
         self._login_params, self._fixed_params = dict(params), {"client_id": client_id, "scope": " ".join(scopes)}
@@ -254,7 +254,7 @@ class OIDCProvider:
 
     def _check_signature(self, token: Token, *, is_of_stranger: bool) -> None:
         if not self._keys.verify(token.verifies, is_of_stranger=is_of_stranger):
-            raise BadToken("The token is not signed with a key of the login service.", reason="token_signature")
+            raise bad_token("token_signature")
 
     def _identity(self, claims: Mapping[str, Any], text: str, user: dict[str, Any]) -> Identity:
         auth_time = claims.get("auth_time")

@@ -25,7 +25,7 @@ _SUBJECT = re.compile(r"[\x20-\x7e]{1,255}")
 _FOREIGN_KEYS = ("crit", "b64", "jwk", "jku", "x5u", "x5c", "enc", "zip")
 _ID_TOKEN_TYPES = ("jwt",)
 _LOGOUT_TOKEN_TYPES = ("jwt", "logout+jwt")
-_SENTENCES = {
+_REFUSALS = {
     "token_malformed": "The token is no signed JWT of three parts and at most 16 KiB.",
     "token_algorithm": "The token is signed with an algorithm that is not among `algorithms`.",
     "token_header": "The token's header names a key of its own or an extension.",
@@ -48,8 +48,13 @@ class BadToken(ClefError):
     """A token can't be believed. The provider turns it into ``LoginRefused`` or ``LogoutRefused``."""
 
 
-def _refuse(*, reason: str) -> NoReturn:
-    raise BadToken(_SENTENCES[reason], reason=reason)
+def bad_token(reason: str) -> BadToken:
+    """Return the error for a reason, with its sentence."""
+    return BadToken(_REFUSALS[reason], reason=reason)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise bad_token(reason)
 
 
 @dataclass(frozen=True)
@@ -107,13 +112,13 @@ class Reader:
         self._check_times(claims, claims["iat"] + LIFETIME_WITHOUT_EXP, LONGEST_LOGOUT_LIFETIME)
         events = claims.get("events")
         if not isinstance(events, Mapping) or not isinstance(events.get(LOGOUT_EVENT), Mapping):
-            _refuse(reason="token_event")
+            _refuse("token_event")
         if "nonce" in claims:
-            _refuse(reason="token_nonce")
+            _refuse("token_nonce")
         if not isinstance(claims.get("jti"), str) or not claims["jti"]:
-            _refuse(reason="token_jti")
+            _refuse("token_jti")
         if not {"sub", "sid"} & claims.keys() or not _is_subject(claims.get("sub", "-")):
-            _refuse(reason="token_subject")
+            _refuse("token_subject")
         _check_session_id(claims)
         return token
 
@@ -128,52 +133,52 @@ class Reader:
         self._check_azp(claims)
         self._check_times(claims, None)
         if not _is_subject(claims.get("sub")):
-            _refuse(reason="token_subject")
+            _refuse("token_subject")
         _check_session_id(claims)
         if not _equal(claims.get("nonce"), nonce):
-            _refuse(reason="token_nonce")
+            _refuse("token_nonce")
         if "at_hash" in claims and not _equal(claims["at_hash"], _at_hash(token.algorithm, access_token)):
-            _refuse(reason="token_at_hash")
+            _refuse("token_at_hash")
         if not self._is_recent(claims.get("auth_time"), not_before):
-            _refuse(reason="token_auth_time")
+            _refuse("token_auth_time")
 
     def _read(self, text: object, types: tuple[str, ...]) -> Token:
         parts = text.split(".", 3) if isinstance(text, str) and len(text) <= MAX_TOKEN_LENGTH else []
         if len(parts) != 3 or not all(map(_SEGMENT.fullmatch, parts[:2])):
-            _refuse(reason="token_malformed")
+            _refuse("token_malformed")
         header, claims = (json_object(_decoded(part)) for part in parts[:2])
         if header is None or claims is None:
-            _refuse(reason="token_malformed")
+            _refuse("token_malformed")
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in self.algorithms:
-            _refuse(reason="token_algorithm")
+            _refuse("token_algorithm")
         if any(name in header for name in _FOREIGN_KEYS) or not isinstance(header.get("kid", ""), str):
-            _refuse(reason="token_header")
+            _refuse("token_header")
         if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in types:
-            _refuse(reason="token_type")
+            _refuse("token_type")
         return Token(header, claims, f"{parts[0]}.{parts[1]}".encode(), _decoded(parts[2]))
 
     def _check_origin(self, claims: Mapping[str, Any]) -> None:
         if claims.get("iss") != self.issuer:
-            _refuse(reason="token_issuer")
+            _refuse("token_issuer")
         if self.client_id not in _audiences(claims):
-            _refuse(reason="token_audience")
+            _refuse("token_audience")
         if not _is_number(claims.get("iat")) or claims["iat"] > self.clock() + self.leeway:
-            _refuse(reason="token_issued_at")
+            _refuse("token_issued_at")
 
     def _check_azp(self, claims: Mapping[str, Any]) -> None:
         needs_azp = "azp" in claims or len(_audiences(claims)) > 1
         if needs_azp and claims.get("azp") != self.client_id:
-            _refuse(reason="token_audience")
+            _refuse("token_audience")
 
     def _check_times(self, claims: Mapping[str, Any], default: float | None, longest: float | None = None) -> None:
         issued_at, end = claims["iat"], claims.get("exp", default)
         if not _is_number(end) or end <= issued_at:
-            _refuse(reason="token_expired")
+            _refuse("token_expired")
         if longest is not None:
             end = min(end, issued_at + longest)
         if self.clock() - self.leeway >= end:  # compared alone: an int may be too great to be added to a float
-            _refuse(reason="token_expired")
+            _refuse("token_expired")
 
     def _is_recent(self, auth_time: object, not_before: float | None) -> bool:
         if not_before is None:
@@ -204,7 +209,7 @@ def _is_subject(value: object) -> bool:
 def _check_session_id(claims: Mapping[str, Any]) -> None:
     session_id = claims.get("sid", "-")
     if not isinstance(session_id, str) or not session_id.isprintable() or not 0 < len(session_id) <= 255:
-        _refuse(reason="token_subject")
+        _refuse("token_subject")
 
 
 def _equal(found: object, expected: str | None) -> bool:
