@@ -19,6 +19,7 @@ from support.app import FakeProvider
 from support.cases import each
 from support.certificates import Certificate, self_signed
 from support.databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
+from support.fake_oidc import CLIENT_ID, PLAIN_SECRET, FakeOIDC
 from support.https_proxy import deployed, links_home
 
 import clef_wsgi
@@ -370,6 +371,22 @@ def test_a_secret_that_is_over(settings: Settings, clef: LocalClef) -> None:
         assert only(told, "refuses 1 of the 2 secrets").severity == WARNING
     [finding] = found({**settings, "provider.app_secret": "another\nand another"}, "provider")
     assert (finding.severity, finding.sentence) == (ERROR, WRONG_APP)
+
+
+def test_an_openid_provider(settings: Settings) -> None:
+    """Its addresses to register are printed; its troubles have remedies of their own."""
+    others = {name: text for name, text in settings.items() if not name.startswith("provider")}
+    with FakeOIDC() as op:
+        site = {"provider": "oidc", "provider.issuer": op.issuer, "provider.client_id": CLIENT_ID}
+        told = found({**others, **site, "provider.client_secret": PLAIN_SECRET}, "provider")
+        base_url = settings["base_url"]
+        for path in ("/clef/callback", "/clef/webhook", "/clef/logout"):
+            assert only(told, f"{base_url}{path}$").severity == OK
+        told = found({**others, **site, "provider.client_secret": "wrong"}, "provider")
+        assert only(told, "does not accept this site's client_id").severity == ERROR
+        op.metadata = {"issuer": op.issuer + "/"}
+        told = found({**others, **site, "provider.client_secret": PLAIN_SECRET}, "provider")
+        assert only(told, "ends with a slash").remedy.startswith("Write provider.issuer")
 
 
 def test_a_callback_that_is_not_registered(settings: Settings) -> None:

@@ -24,15 +24,21 @@ _REMEDIES = {
     "provider_refused_app": "Copy both again from the login service; look for spaces around them.",
     "provider_timeout": "See that this machine reaches it, through provider.proxy_url if there is a proxy.",
     "provider_tls": "Mend its certificate, or name yours in provider.ca_file.",
-    "provider_answer": "Let provider.server_url be its own address, with nothing in front that redirects.",
+    "provider_answer": "Let its address in the settings be its own, with nothing in front that redirects.",
+    "issuer_mismatch": "Write provider.issuer as its metadata has it; a slash at its end counts.",
+    "provider_metadata": "Open provider.issuer + /.well-known/openid-configuration in a browser.",
+    "provider_keys": "Let it publish RSA keys of 2,048 bits or more, P-256 or Ed25519 at its jwks_uri.",
 }
 
 
 def findings(deployment: Deployment) -> Iterator[Finding]:
     """Yield what there is to say of the login service."""
-    redirect_url = parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, "callback_path")))
+    redirect_url, webhook, logout = (
+        parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, option)))
+        for option in ("callback_path", "webhook_path", "logout_path")
+    )
     if hasattr(deployment.provider, "end_login"):
-        logout = parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, "logout_path")))
+        yield PROVIDER.ok(f"To be registered at the provider as the address for back-channel logout: {webhook}")
         yield PROVIDER.ok(f"To be registered at the provider as the address to come back to after a logout: {logout}")
     look = _checked if hasattr(deployment.provider, "check_peer") else _unproven
     try:
