@@ -44,6 +44,7 @@ from clef_wsgi.check import command
 from clef_wsgi.server.commands.parser import build_parser
 from clef_wsgi.server.commands.run import DEFAULT_PORT
 from clef_wsgi.server.records import backlog
+from clef_wsgi.settings import load as from_texts
 from clef_wsgi.testing import LocalClef
 
 
@@ -117,6 +118,57 @@ def test_no_check_and_no_name_is_left_over() -> None:
     """Each check is named by a block, and each block's name is its own."""
     assert {block.then for block in BLOCKS} - {None} == CHECKS.keys()
     assert len(BY_NAME) == sum(1 for block in BLOCKS if block.name)
+
+
+# -- OpenID Connect ---------------------------------------------------------------------------------------
+
+
+def _texts(block: Block) -> dict[str, str]:
+    section = dict(doc_runner.parse(block)["filter:clef"])
+    return {name: text for name, text in section.items() if name != "use"}
+
+
+@then
+def makes_an_oidc_provider(block: Block) -> None:
+    """The settings make a site whose provider is the page's; its secrets are in files, which a reader has."""
+    texts = {**(_texts(BY_NAME[block.after]) if block.after else {}), **_texts(block)}
+    for name in [name for name in texts if name.endswith("secret_file")]:
+        Path("secret").write_text(SECRET)
+        texts[name] = str(Path("secret").resolve())
+    texts |= {"store.path": "logouts.db", "session.data_dir": "sessions"}
+    assert isinstance(from_texts(texts).provider, clef_wsgi.OIDCProvider)
+
+
+@then
+def is_an_oidc_provider(block: Block) -> None:
+    """The block makes one."""
+    assert execute(block)["provider"].issuer.startswith("https://login.example.com")
+
+
+@then
+def maps_each_person_once(block: Block) -> None:
+    """The old id finds the account, once; afterwards the new one does; nobody else has an account."""
+    site = execute(block)
+    users = [{"id": "https://login.example.com#4711", "old_id": "12345"}, {"id": "https://login.example.com#4711"}]
+    for user in users:
+        site["on_login"]({}, user)
+        assert site["accounts"] == {"https://login.example.com#4711": {"name": "Ann"}}
+        assert "old_id" not in user
+    for stranger in ({"id": "x#4712", "old_id": "12345"}, {"id": "x#4713"}):
+        with pytest.raises(clef_wsgi.LoginRefused):
+            site["on_login"]({}, stranger)
+
+
+@then
+def an_asgi_app_sees_who_is_signed_in(block: Block) -> None:
+    """Nobody, then whoever logged in."""
+    namespace = execute(BY_NAME["settings"])
+    namespace["settings"]["provider"] = FakeProvider()
+    doc_runner.run(block, namespace)
+    ann = browser(namespace["app"])
+    assert ann.get("/").text == "nobody"
+    ann.sign_in("ann")
+    assert ann.get("/").text == "ann"
 
 
 # -- shell ------------------------------------------------------------------------------------------------

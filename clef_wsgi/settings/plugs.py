@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from inspect import Parameter
 from typing import Any
 
@@ -110,8 +109,7 @@ def _class_named(kind: str, name: str | None) -> Callable[..., Any]:
 
 
 def _named(known: Mapping[str, str]) -> str:
-    there = [name for name, reference in known.items() if find_spec(reference.partition(":")[0])]
-    return f"{', '.join(there)}, or package.module:Class of your own"
+    return f"{', '.join(known)}, or package.module:Class of your own"
 
 
 def _own_class(reference: str, extra: str) -> Callable[..., Any]:
