@@ -180,8 +180,9 @@ def test_row_76_in_redis_too() -> None:
         for number in range(100):
             ask(app, "/clef/login", query=f"next={incompressible(2048, number)}")
         made = set(client.scan_iter("beaker_cache:*", count=1000)) - before
-        assert len(made) >= 100
-        assert sum(client.memory_usage(key) for key in made) < 100 * 3072
+        sizes = [size for size in map(client.memory_usage, made) if size is not None]  # others' keys come and go
+        assert len(sizes) >= 100
+        assert sum(sizes) < len(sizes) * 3072
 
 
 def test_row_76_one_session_has_twenty(tmp_path: Path) -> None:
