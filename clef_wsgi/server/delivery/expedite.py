@@ -24,57 +24,52 @@ REST_US = 5 * SECOND
 _LOOK_SECONDS = 0.05
 
 
-def wait_until_confirmed(
-    database: Database,
-    person_id: int,
-    app_id: str,
-    *,
-    clock: Clock,
-    wake: Callable[[], None],
-    places: threading.Semaphore,
-    seconds: float = WAIT_SECONDS,
-) -> bool:
-    """Return whether a site has confirmed all logouts of a person, waiting briefly if few others do.
+class Expediter:
+    """Expedites the notifications of one server.
 
     :param wake: wakes the worker.
     """
-    if not _has_unconfirmed(database, person_id, app_id):
-        return True
-    if not places.acquire(blocking=False):
+
+    def __init__(self, database: Database, clock: Clock, wake: Callable[[], None]) -> None:
+        self._database = database
+        self._clock = clock
+        self._wake = wake
+        self._waiting = threading.Semaphore(MAX_WAITING)
+
+    def wait_until_confirmed(self, person_id: int, app_id: str, *, seconds: float = WAIT_SECONDS) -> bool:
+        """Return whether a site has confirmed all logouts of a person, waiting briefly if few others do."""
+        if not self._has_unconfirmed(person_id, app_id):
+            return True
+        if not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            self._expedite(person_id, app_id)
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                threading.Event().wait(_LOOK_SECONDS)
+                if not self._has_unconfirmed(person_id, app_id):
+                    return True
+            return False
+        finally:
+            self._waiting.release()
+
+    def is_confirmed(self, person_id: int, app_id: str) -> bool:
+        """Return the same without waiting, for a page that polls; expedites the notification now and then."""
+        if not self._has_unconfirmed(person_id, app_id):
+            return True
+        self._expedite(person_id, app_id, rest_us=REST_US)
         return False
-    try:
-        _expedite(database, person_id, app_id, clock, wake)
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            threading.Event().wait(_LOOK_SECONDS)
-            if not _has_unconfirmed(database, person_id, app_id):
-                return True
-        return False
-    finally:
-        places.release()
 
+    def _expedite(self, person_id: int, app_id: str, rest_us: int = 0) -> None:
+        """Write only where that changes anything: many may press at once."""
+        now = self._clock()
+        with self._database.reading() as connection:
+            if not outbox.can_expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us):
+                return
+        with self._database.writing() as connection:
+            outbox.expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us)
+        self._wake()
 
-def is_confirmed(database: Database, person_id: int, app_id: str, *, clock: Clock, wake: Callable[[], None]) -> bool:
-    """Return the same without waiting, for a page that polls; expedites the notification now and then."""
-    if not _has_unconfirmed(database, person_id, app_id):
-        return True
-    _expedite(database, person_id, app_id, clock, wake, rest_us=REST_US)
-    return False
-
-
-def _expedite(
-    database: Database, person_id: int, app_id: str, clock: Clock, wake: Callable[[], None], rest_us: int = 0
-) -> None:
-    """Write only where that changes anything: many may press at once."""
-    now = clock()
-    with database.reading() as connection:
-        if not outbox.can_expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us):
-            return
-    with database.writing() as connection:
-        outbox.expedite(connection, person_id, app_id, now=now, tried_before=now - rest_us)
-    wake()
-
-
-def _has_unconfirmed(database: Database, person_id: int, app_id: str) -> bool:
-    with database.reading() as connection:
-        return outbox.has_unconfirmed(connection, person_id, app_id)
+    def _has_unconfirmed(self, person_id: int, app_id: str) -> bool:
+        with self._database.reading() as connection:
+            return outbox.has_unconfirmed(connection, person_id, app_id)

@@ -17,29 +17,25 @@ DeliveryEvent = tuple[str, float]
 
 
 def save(
-    connection: Connection, notification: Notification, outcome: AttemptResult, *, now: int, wait_us: int
+    connection: Connection, notification: Notification, result: AttemptResult, *, now: int, wait_us: int
 ) -> DeliveryEvent | None:
     """Record how a call ended.
 
     :returns: the event to observe, if anything changed; an answer without an exchange is none yet.
     """
-    if outcome.is_answered:
-        became = confirmations.record_answer(
-            connection, notification, status=outcome.status or 200, now=now, wait_us=wait_us
-        )
+    if result.is_answered:
+        status = result.status or 200
+        became = confirmations.record_answer(connection, notification, status=status, now=now, wait_us=wait_us)
         return _event(became, notification, now) if became == outbox.CONFIRMED else None
-    if outcome.is_busy:
+    if result.is_busy:
         next_at = backoff.next_try_of_busy(now=now, first_tried_at=notification.first_tried_at)
         if next_at is not None:
-            return (
-                _event("busy", notification, now)
-                if confirmations.record_busy(connection, notification, next_at=next_at)
-                else None
-            )
-    next_at = _next_try(notification, now, outcome.retry_after)
-    failure, status = outcome.failure or failures.ANSWER, outcome.status
+            is_news = confirmations.record_busy(connection, notification, next_at=next_at)
+            return _event("busy", notification, now) if is_news else None
+    next_at = _next_try(notification, now, result.retry_after)
+    failure = result.failure or failures.ANSWER
     is_news = confirmations.record_failure(
-        connection, notification, failure=failure, status=status, next_at=next_at, now=now
+        connection, notification, failure=failure, status=result.status, next_at=next_at, now=now
     )
     return _event(_failed(next_at), notification, now) if is_news else None
 

@@ -40,6 +40,10 @@ class Person:
     def may_sign_in(self) -> bool:
         return self.disabled_at is None and self.removed_at is None
 
+    def session_expiry(self, now: int) -> int | None:
+        """Return when a session ends that begins now; ``None``: with the logout."""
+        return None if self.session_lifetime_us is None else now + self.session_lifetime_us
+
     @property
     def display_name(self) -> str:
         """Return what pages call them."""
@@ -67,14 +71,6 @@ def get(connection: Connection, person_id: int) -> Person:
     :raises Unknown: there is no such person, or there was one.
     """
     return _one(connection, people.c.id == person_id)
-
-
-def by_handle(connection: Connection, handle: bytes) -> Person:
-    """Return the person with a WebAuthn user handle.
-
-    :raises Unknown: nobody has it.
-    """
-    return _one(connection, people.c.handle == handle)
 
 
 def lock(connection: Connection, person_id: int) -> Person:

@@ -67,7 +67,7 @@ def start(
         "passkey_id": passkey_id,
         "created_at": now,
         "seen_at": now,
-        "expires_at": None if person.session_lifetime_us is None else now + person.session_lifetime_us,
+        "expires_at": person.session_expiry(now),
         "logouts": person.logouts,
         "address": address,
         "user_agent": "".join(sign for sign in user_agent if sign.isprintable())[:MAX_USER_AGENT],
@@ -102,9 +102,9 @@ def renew(connection: Connection, session_id: int, *, passkey_id: int | None, no
     person = people.lock(connection, row.person_id)
     check_active(connection, session_id, now=now)
     token = tokens.new_token()
-    values = {"token_hash": tokens.digest(token), "passkey_id": passkey_id, "seen_at": now}
-    expires_at = None if person.session_lifetime_us is None else now + person.session_lifetime_us
-    connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values, expires_at=expires_at))
+    values = {"passkey_id": passkey_id, "seen_at": now, "expires_at": person.session_expiry(now)}
+    own = update(sessions).where(sessions.c.id == session_id)
+    connection.execute(own.values(**values, token_hash=tokens.digest(token)))
     return token
 
 

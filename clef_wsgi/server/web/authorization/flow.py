@@ -12,7 +12,6 @@ from flask import request
 from sqlalchemy import Connection
 
 from clef_wsgi.base import authorization_request, redirect_rules
-from clef_wsgi.server.delivery import expedite
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, codes
 from clef_wsgi.server.records.apps import App
@@ -88,24 +87,14 @@ def next_url(session: Session, login: CheckedRequest) -> str:
 
 def is_late(session: Session, login: CheckedRequest) -> bool:
     """Return whether a logout of this person is unconfirmed at the site, even after it was sent once more."""
-    shared = server()
-    if shared.deliver is False:
+    if server().deliver is False:
         return False
-    return not expedite.wait_until_confirmed(
-        shared.database,
-        session.person.id,
-        login.app.id,
-        clock=shared.clock,
-        wake=shared.deliver_soon,
-        places=shared.places,
-    )
+    return not server().expediter.wait_until_confirmed(session.person.id, login.app.id)
 
 
 def is_logout_confirmed(session: Session, login: CheckedRequest) -> bool:
     """Return whether the site has confirmed all logouts of this person, without waiting for it."""
-    shared = server()
-    person_id, app_id = session.person.id, login.app.id
-    return expedite.is_confirmed(shared.database, person_id, app_id, clock=shared.clock, wake=shared.deliver_soon)
+    return server().expediter.is_confirmed(session.person.id, login.app.id)
 
 
 def late_url(login: CheckedRequest) -> str:

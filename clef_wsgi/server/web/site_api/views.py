@@ -7,7 +7,6 @@ redirects.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -56,19 +55,47 @@ _WORDS = {
 @blueprint.post("/v1/authorize", provide_automatic_options=False)
 def authorize() -> Response:
     """Exchange a code for an access token (section 2)."""
-    return _answer(_authorize)
+    webhook_url = _optional("logout_hook")
+    with server().database.reading() as connection:
+        app = _app(connection)
+    if webhook_url is not None:
+        app.check_webhook(webhook_url)
+    token = codes.exchange(
+        server().database,
+        app=app,
+        code=_field("code"),
+        now=server().clock(),
+        webhook_url=webhook_url,
+        code_verifier=_optional("code_verifier"),
+    )
+    server().metrics.logged_in()
+    return jsonify(success=True, access_token=token, **_oauth_fields())
 
 
 @blueprint.get("/v1/info", provide_automatic_options=False)
 def info() -> Response:
     """Return the person behind an access token (section 3)."""
-    return _answer(_info)
+    token = _only(request.args.getlist("access_token")) or _bearer()
+    with server().database.reading() as connection:
+        try:
+            known = codes.info(connection, token, now=server().clock())
+        except Unknown:  # removed just now
+            raise InvalidToken from None
+    return jsonify(success=True, info={"id": _id(known.clef_id, known.as_text), **_profile(known.person)})
 
 
 @blueprint.post("/v1/logout", provide_automatic_options=False)
 def logout() -> Response:
-    """Exchange a logout token for the pairwise id of who logged out (section 4)."""
-    return _answer(_logout)
+    """Exchange a logout token for the pairwise id of who logged out (section 4).
+
+    That confirms the delivery, if the site answers the notification too.
+    """
+    with server().database.reading() as connection:
+        app = _app(connection)
+    found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
+    if found.confirmed_after_us is not None:
+        server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)
+    return jsonify(success=True, clef_id=_id(found.clef_id, app.ids_as_text))
 
 
 def error(status: int, retry_after: int | None = None) -> Response:
@@ -93,15 +120,12 @@ def http_error(problem: HTTPException) -> Response:
     return response
 
 
-def _answer(call: Callable[[], dict[str, Any]]) -> Response:
-    try:
-        return jsonify(success=True, **call())
-    except DatabaseUnavailable as down:
-        return error(503, down.retry_after)
-    except Refused as refused:
-        return _refused(refused)
+@blueprint.errorhandler(DatabaseUnavailable)
+def _unavailable(down: DatabaseUnavailable) -> Response:
+    return error(503, down.retry_after)
 
 
+@blueprint.errorhandler(Refused)
 def _refused(refused: Refused) -> Response:
     """Count a refusal and answer it. Only refusals count toward the rate limit, and only they are turned away by it.
 
@@ -122,44 +146,6 @@ def _refusal(text: str, status: int) -> Response:
     response = jsonify(success=False, error=text)
     response.status_code = status
     return response
-
-
-def _authorize() -> dict[str, Any]:
-    webhook_url = _optional("logout_hook")
-    with server().database.reading() as connection:
-        app = _app(connection)
-    if webhook_url is not None:
-        app.check_webhook(webhook_url)
-    token = codes.exchange(
-        server().database,
-        app=app,
-        code=_field("code"),
-        now=server().clock(),
-        webhook_url=webhook_url,
-        code_verifier=_optional("code_verifier"),
-    )
-    server().metrics.logged_in()
-    return {"access_token": token, **_oauth_fields()}
-
-
-def _info() -> dict[str, Any]:
-    token = _only(request.args.getlist("access_token")) or _bearer()
-    with server().database.reading() as connection:
-        try:
-            known = codes.info(connection, token, now=server().clock())
-        except Unknown:  # removed just now
-            raise InvalidToken from None
-    return {"info": {"id": _id(known.clef_id, known.as_text), **_profile(known.person)}}
-
-
-def _logout() -> dict[str, Any]:
-    """Exchange a logout token. That confirms the delivery, if the site answers the notification too."""
-    with server().database.reading() as connection:
-        app = _app(connection)
-    found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
-    if found.confirmed_after_us is not None:
-        server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)
-    return {"clef_id": _id(found.clef_id, app.ids_as_text)}
 
 
 def _id(number: int, as_text: bool) -> int | str:

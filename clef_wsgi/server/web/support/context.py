@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -10,7 +9,7 @@ from flask import current_app, request
 
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
-from clef_wsgi.server.delivery import expedite
+from clef_wsgi.server.delivery.expedite import Expediter
 from clef_wsgi.server.delivery.worker import Worker
 from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.options import Options
@@ -25,7 +24,7 @@ Deliver = bool | Literal["elsewhere"]
 class ServerContext:
     """Shared by all requests. ``clock()`` is in microseconds; ``deliver`` says where logouts are delivered.
 
-    ``places`` limits the requests that wait for a site's confirmation; ``other_hosts`` were logged already.
+    ``other_hosts`` were logged already.
     """
 
     options: Options
@@ -35,8 +34,11 @@ class ServerContext:
     metrics: Metrics
     worker: Worker
     deliver: Deliver
-    places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(expedite.MAX_WAITING))
     other_hosts: set[str] = field(default_factory=set)
+    expediter: Expediter = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "expediter", Expediter(self.database, self.clock, self.deliver_soon))
 
     def deliver_soon(self) -> None:
         """Wake the worker after the commit of a logout. Harmless where others deliver, or nobody."""
