@@ -44,7 +44,7 @@ def backup(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database:
         if database.path is None:
             raise ConfigurationError(_USE_PG_DUMP)
-        with database.writing() as connection:  # first, so that the copy knows of itself
+        with database.writing() as connection:  # first, so that it stands in the copy, too
             note(connection, "backup", "database")
         try:
             copy_sqlite(database.path, arguments.file)

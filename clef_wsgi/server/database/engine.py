@@ -172,7 +172,7 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     deadline = time.monotonic() + BUSY_SECONDS
     while not _has_wal(cursor, deadline):
-        time.sleep(0.01)  # SQLite tells nobody when it is free
+        time.sleep(0.01)  # SQLite has no event for a lock that is free
     cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()

@@ -182,7 +182,9 @@ sessions = Table(
     _at("seen_at"),
     _at("expires_at", nullable=True),
     _at("ended_at", nullable=True),
-    Column("logouts", Integer, nullable=False, server_default="0"),  # its person's; once theirs is higher, it has ended
+    Column(
+        "logouts", Integer, nullable=False, server_default="0"
+    ),  # the person's at sign-in; once theirs is higher, the session has ended
     Column("address", Text, nullable=False),
     Column("user_agent", Text, nullable=False),
     Index("sessions_by_expiry", "ended_at", "expires_at"),
@@ -239,7 +241,7 @@ deliveries = Table(
     Column("token", Text),
     _hash("token_hash"),
     Column("state", String(16), nullable=False),  # pending, confirmed, given_up; test: of "app test", sent by it alone
-    Column("attempts", Integer, nullable=False),  # those that count for the schedule
+    Column("attempts", Integer, nullable=False),  # those that count for the back-off
     _at("created_at"),
     _at("next_at"),
     Column("claimed_by", Text),
@@ -249,11 +251,11 @@ deliveries = Table(
     Column("status", Integer),
     Column("failure", Text),
     _at("done_at", nullable=True),
-    Column("calls", Integer, nullable=False, server_default="0"),  # all that were begun; none is numbered twice
-    Column("asked_call", Integer),  # the latest call that had begun when the site last asked who logged out
+    Column("calls", Integer, nullable=False, server_default="0"),  # calls begun; each has a number of its own
+    Column("asked_call", Integer),  # the latest call begun when the site last exchanged the token
     Column("answered_call", Integer),  # the latest call that was answered 2xx or 3xx
-    _at("waits_until", nullable=True),  # answered: so long it may ask, and is sent nothing
-    _at("expedited_at", nullable=True),  # somebody waits: to be sent out of turn
+    _at("waits_until", nullable=True),  # answered: deadline for the exchange; no attempt meanwhile
+    _at("expedited_at", nullable=True),  # to be attempted out of turn: somebody waits
     Index("deliveries_due", "state", "next_at"),
 )
 
@@ -264,7 +266,7 @@ receipts = Table(
     _of("person_id", "people.id"),
     _hash("token_hash"),
     Column("scope", String(16), nullable=False),  # everywhere, site, browser
-    Column("logouts", Integer),  # everywhere: the person's from then on; what sessions of less began is listed
+    Column("logouts", Integer),  # everywhere: the mark; logins of sessions with a lower one are listed
     _at("created_at"),
     _at("expires_at"),
 )

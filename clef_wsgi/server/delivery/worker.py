@@ -195,7 +195,7 @@ class Worker:
                 events = self._record(connection, run)
                 claimed = [] if run.stopping.is_set() else self._claim(connection, run)
         except BaseException:
-            run.in_flight = before  # nothing of it was committed, or nobody knows: then the leases run out
+            run.in_flight = before  # not committed, or unknown: then the leases run out
             raise
         run.unsaved.clear()
         for notification in claimed:

@@ -77,7 +77,7 @@ def first_step(connection: Connection, person_id: int, *, now: int) -> None:
 def next_step(database: Database, *, now: int) -> bool:
     """Write some rows of somebody, and return whether there may be more. Takes no lock if there are none."""
     waiting = select(people_table.c.id).where(people_table.c.notifying_since.is_not(None))
-    anybody = waiting.order_by(func.random()).limit(1)  # in no order: one with much to end holds up none of the others
+    anybody = waiting.order_by(func.random()).limit(1)  # random: one with much to end delays none of the others
     with database.reading() as connection:
         person_id = connection.execute(anybody).scalar()
         if person_id is None:

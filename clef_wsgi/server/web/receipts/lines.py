@@ -38,7 +38,7 @@ class ReceiptLine:
             return cls(*about, "bad", t("receipts.given_up"), *_why(status, t))
         if status.waits_until is not None:
             return cls(*about, "busy", t("receipts.asking"))
-        if status.failure is None:  # nobody has tried, or the first try is under way
+        if status.failure is None:  # no attempt yet, or the first is in flight
             return cls(*about, "busy", t("receipts.telling"))
         return cls(*about, "busy", _next_try(status, now, t), *_why(status, t))
 
