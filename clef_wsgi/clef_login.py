@@ -15,7 +15,7 @@ _IGNORED = "On a path of `ignore` no login can begin or end: take the path out, 
 
 
 class Gate(Protocol):
-    """What the middleware does for an app."""
+    """The middleware, as an app's calls need it."""
 
     site: urls.Site
     login_path: str

@@ -1,7 +1,6 @@
-"""The command ``clef-wsgi``: reads arguments, hands over, and turns what went wrong into one sentence.
+"""Parse the arguments of the command ``clef-wsgi``, and hand over.
 
-Exit codes: 0 done, 1 the thing asked about is not well, 2 wrong usage or settings. Knows nothing of what a command
-does.
+Exit codes: 0 done, 1 the thing asked about is not well, 2 wrong usage or settings.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ DEFAULT_PORT = 8400
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     :param argv: the arguments, those of the process if not given.
     :returns: the exit code.
@@ -69,7 +68,7 @@ def _server(words: Sequence[str]) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All that can be written, but for what follows ``server``."""
+    """Build the parser of all commands, but for what follows ``server``."""
     parser = argparse.ArgumentParser(prog="clef-wsgi", description="Login and single logout for any WSGI app.")
     parser.add_argument("--version", action="version", version=f"clef-wsgi {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,8 +1,7 @@
-"""What the middleware tells whoever watches: each thing that happened is told once, to the log and to counters.
+"""Emit events: each is written once, to the log and to counters.
 
 The events are a closed list, and so is what each carries (docs/operating.md shows both). Nobody's data goes
-out in the clear: people and logins are told by digests of their logout keys. Knows nothing of WSGI, sessions,
-stores, or what counts the events.
+out in the clear: people and logins appear as digests of their logout keys.
 """
 
 from __future__ import annotations
@@ -64,5 +63,5 @@ def _notify(observer: Observer, content: Mapping[str, Any]) -> None:
 
 
 def digests(keys: Iterable[str]) -> list[str]:
-    """What stands in an event for logout keys: the first half of each key's SHA-256, in hexadecimal."""
+    """Return what stands in an event for logout keys: the first half of each key's SHA-256, in hexadecimal."""
     return [hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:32] for key in keys]

@@ -1,6 +1,6 @@
-"""Requests in, answers out: capped forms, queries, redirects, the built-in pages and their JSON twins.
+"""Read requests and make answers: capped forms, queries, redirects, the built-in pages and their JSON twins.
 
-WebOb lives here and nowhere else. This file knows nothing of sessions, stores or providers.
+The only module that uses WebOb.
 """
 
 from __future__ import annotations
@@ -91,12 +91,12 @@ def post_form(url: str, label: str, **fields: str) -> Html:
 
 
 def read_query(environ: Mapping[str, Any]) -> dict[str, list[str]] | None:
-    """The query, every value of a name in order; None when it is not UTF-8 or has too many fields."""
+    """Return the query, every value of a name in order; None when it is not UTF-8 or has too many fields."""
     return _fields(environ.get("QUERY_STRING", ""))
 
 
 def read_form(environ: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The form that was posted, read up to :data:`MAX_FORM_LENGTH` bytes.
+    """Read the posted form, up to :data:`MAX_FORM_LENGTH` bytes.
 
     :raises LogoutRefused: with status 411 (no length, and no server that says where the input ends), 400 (length or
         fields make no sense, body cut off), 413 (too long) or 415 (something else than a form).
@@ -210,7 +210,7 @@ def _prefers_json(environ: Mapping[str, Any]) -> bool:
 
 
 def redirect(url: str) -> WSGIApplication:
-    """303, never 307: the browser must not send a form again (RFC 9700, section 4.12)."""
+    """Redirect with 303, never 307: the browser must not send a form again (RFC 9700, section 4.12)."""
     return _answer(303, "text/plain", "", {"Location": url})
 
 
@@ -233,7 +233,7 @@ def page(
     footer: str = "",
     headers: Mapping[str, str],
 ) -> WSGIApplication:
-    """A small page; ``title`` and ``text`` are plain text, ``actions`` and ``footer`` are HTML."""
+    """Make a small page; ``title`` and ``text`` are plain text, ``actions`` and ``footer`` are HTML."""
     body = _PAGE.substitute(title=escape(title), text=escape(text), actions=actions, footer=footer)
     # With no-referrer the form would say "Origin: null" (Fetch, "append a request Origin header"), and be refused.
     policy = {"Referrer-Policy": "same-origin"} if "<form" in actions else {}
@@ -266,7 +266,7 @@ def error_json(error: ClefError, reference: str) -> WSGIApplication:
 
 
 def error_answer(environ: Mapping[str, Any], error: ClefError, reference: str, actions: str) -> WSGIApplication:
-    """What happened, a way on, and the reference that stands in the log: as JSON for those who prefer it."""
+    """Make an error page, with a way on and the reference that stands in the log; JSON for clients that prefer it."""
     if _prefers_json(environ):
         return error_json(error, reference)
     title = _TITLES.get(error.status, "Something went wrong")

@@ -1,7 +1,6 @@
-"""The two plugs, as contracts in words, and the small values that pass through them.
+"""Contracts of the two plugs, identity provider and logout store, and the values that pass through them.
 
-A plug is an instance, made once, and shared by all threads of a process. This file knows nothing of WSGI,
-sessions, HTTP or databases.
+A plug is an instance, made once, and shared by all threads of a process.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ MAX_USER_ID_LENGTH = 512
 
 @dataclass(frozen=True)
 class LoginStart:
-    """Where to send the browser, and what the provider wants back at the end.
+    """The beginning of a login: where to send the browser, and what the provider wants back at the end.
 
     ``url`` is absolute. ``provider_state`` is a small dict of JSON values that waits in the session.
     """
@@ -30,7 +29,7 @@ class LoginStart:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who signed in.
+    """The person who logged in.
 
     ``user`` holds ``id`` (a non-empty ``str`` of at most 512 characters, case-sensitive) and, where known,
     ``email``, ``first_name``, ``last_name``, ``phone_number`` (``str``), and ``authenticated_at``, when the provider
@@ -59,7 +58,9 @@ class Logout:
 
 @runtime_checkable
 class IdentityProvider(Protocol):
-    """Knows who people are. No method may block longer than the provider's own deadline.
+    """Authenticate people (OpenID Connect: OP; OAuth: authorization server).
+
+    No method may block longer than the provider's own deadline.
 
     ``issuer`` (``str``), an attribute or property beside the methods, says who answers for the identities: two
     instances have the same one just when the same people have the same ids at both, and it is the same in every
@@ -89,7 +90,7 @@ class IdentityProvider(Protocol):
     """
 
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
-        """Says where a login begins.
+        """Return where a login begins: the authorization request (RFC 6749, section 4.1.1).
 
         :param state: opaque ASCII text that has to come back unchanged.
         :param redirect_url: this site's absolute callback URL.
@@ -97,7 +98,7 @@ class IdentityProvider(Protocol):
         """
 
     def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
-        """Turns the callback into an identity.
+        """Turn the callback into an identity: the authorization response and the token request (RFC 6749, section 4.1).
 
         :param query: the callback's query; ``code`` and ``state`` are there, once each, and the state has
             been matched and spent already.
@@ -108,20 +109,20 @@ class IdentityProvider(Protocol):
         """
 
     def read_logout(self, form: Mapping[str, str]) -> Logout:
-        """Proves a logout notice.
+        """Verify a back-channel logout request, and return whom it logs out.
 
-        :param form: the notice's form; ``logout_token`` is there, once, and not empty.
-        :raises LogoutRefused: the notice is not genuine.
+        :param form: the request's form; ``logout_token`` is there, once, and not empty.
+        :raises LogoutRefused: the request is not genuine.
         :raises ProviderUnavailable: it can't be told, or the provider makes no sense.
         """
 
     def user_key(self, user_id: str) -> str:
-        """The logout key of a person: names provider, application and id, since sites may share a store."""
+        """Return the logout key of a person: it names provider, application and id, since sites may share a store."""
 
 
 @runtime_checkable
 class LogoutStore(Protocol):
-    """Stamps logins and logouts with one clock that never goes back.
+    """Stamp logins and logouts with one hybrid logical clock, which never goes back.
 
     A stamp is an ``int`` of microseconds: the store's own time, or one more than the greatest stamp it ever
     gave out for anything, whichever is greater. Keys are opaque text. A store is born with a record for
@@ -132,20 +133,20 @@ class LogoutStore(Protocol):
     """
 
     def tick(self) -> int:
-        """A new stamp, greater than all before it."""
+        """Return a new stamp in microseconds, greater than all before it."""
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Stamps all ``keys`` with one new stamp, in one transaction, durably.
+        """Record a logout of all ``keys`` under one new stamp, in one transaction, durably.
 
         :param idempotency_key: a digest; when the store knows it already, nothing is done.
         :returns: True when recorded, False when ``idempotency_key`` was known.
         """
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp among ``keys`` and :data:`EVERYONE`, in one round trip."""
+        """Return the newest stamp among ``keys`` and :data:`EVERYONE`, in one round trip."""
 
     def prune(self, older_than: float) -> int:
-        """Drops records older than ``older_than`` seconds, and raises :data:`EVERYONE` to that moment.
+        """Drop records older than ``older_than`` seconds, and raise :data:`EVERYONE` to that moment.
 
         Nothing that was pruned can come back to life: a login of before the cut is dead by ``everyone``.
 

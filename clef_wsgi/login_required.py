@@ -1,4 +1,4 @@
-"""How a request that needs a login is answered: shared by ``protect``, ``challenge`` and each ``login_required``."""
+"""Answer a request that needs a login: shared by ``protect``, ``challenge`` and each ``login_required``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ``state`` of a login: unguessable text that may carry the return address (RFC 6749, section 10.12).
+"""Make and read the ``state`` of a login: unguessable text that may carry the return address (RFC 6749, 10.12).
 
 A browser that opens several protected pages at once may keep the cookie of one answer alone; the return address then
 comes back in the state. It chooses a page of this site and nothing else: whether a login goes on is decided by the

@@ -1,10 +1,8 @@
-"""The rule of logout, and nothing else.
+"""Apply the rule of logout: begin, check and end logins.
 
-The store stamps logins and logouts with one clock that never goes back. A login is dead once any of its keys
-has a logout newer than its stamp. Deleting a login from the session is a courtesy, never the mechanism: a slow
-request that loaded the session before writes it back when it ends.
-
-Knows nothing of WSGI, URLs or providers.
+The store stamps logins and logouts with one hybrid logical clock. A login has ended once any of its keys has a logout
+newer than its stamp. Deleting a login from the session is a courtesy, never the mechanism: a slow request that loaded
+the session before writes it back when it ends.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from .interfaces import LogoutStore
 
 
 class Logins:
-    """Begins, checks and ends the logins of one site.
+    """Begin, check and end the logins of one site.
 
     :param store: stamps logins and logouts.
     :param entry: the name of this site's login in a session.
@@ -52,7 +50,7 @@ class Logins:
         self._states = states
 
     def active(self, session: Any) -> Record | None:
-        """The login that nothing has ended. What a dead one left in the session is emptied out.
+        """Return the login that nothing has ended. Of one that has ended the session is emptied.
 
         :raises StoreUnavailable: the session or the store can't be asked.
         """
@@ -69,7 +67,7 @@ class Logins:
         return None
 
     def is_active(self, record: Record) -> bool:
-        """Ask the store alone whether a login that was read before is still living.
+        """Ask the store alone whether a login that was read before is still active.
 
         :raises StoreUnavailable: the store can't be asked.
         """
@@ -86,7 +84,7 @@ class Logins:
         self._store.newest_logout(())
 
     def tick(self) -> int:
-        """The stamp of a login that is about to happen: to be taken before the provider is asked."""
+        """Return the stamp of a login that is about to happen, to be taken before the provider is asked."""
         return self._store.tick()
 
     def begin(
@@ -97,7 +95,7 @@ class Logins:
         started: int,
         provider_state: Mapping[str, Any],
     ) -> None:
-        """Writes a login under a new session id, and ends the one that it replaces.
+        """Write a login under a new session id (session fixation), and end the one that it replaces.
 
         :param keys: the person's logout key, and the provider's others.
         :param started: what :meth:`tick` gave before the provider was asked.
@@ -130,9 +128,9 @@ class Logins:
         return {} if self._states is None else self._states.read(session)
 
     def end(self, session: Any) -> None:
-        """Records the end of this browser's login, then empties its session.
+        """Record the end of this browser's login, then empty its session.
 
-        :raises StoreUnavailable: the end could not be recorded; the login lives on.
+        :raises StoreUnavailable: the end could not be recorded; the login goes on.
         """
         record = login_record.read(session, self._entry)
         if record is not None:
@@ -141,7 +139,7 @@ class Logins:
         self._empty(session)
 
     def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
-        """Empties the session of a dead login. ``since`` is the logout's stamp, in the store's microseconds."""
+        """Empty the session of an ended login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
         keys = events.digests(record["keys"] if record else ())
         events.emit("sign_out_noticed", "a login was found ended", reason=reason, keys=keys, seconds=seconds)
@@ -153,7 +151,7 @@ class Logins:
         login_record.empty(session, self._entry)
 
     def _end_previous(self, session: Any, user_id: str) -> bool:
-        """Whether the session's content may stay: it is an anonymous visitor's, or this very person's."""
+        """End the login that is replaced. Return whether the session's content may stay: nobody's, or this person's."""
         previous = login_record.read(session, self._entry)
         if previous is None:
             return not login_record.holds_anything_of_a_login(session, self._entry)

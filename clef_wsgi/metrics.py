@@ -1,11 +1,11 @@
-"""Counters for Prometheus, fed by the very events that stand in the log (docs/operating.md lists both).
+"""Count events for Prometheus, the same that stand in the log (docs/operating.md lists both).
 
     from clef_wsgi import metrics
 
     metrics.install()
 
 Needs the extra ``metrics``. Every label comes from a closed list, so that no visitor can make new series.
-Knows nothing of how the figures are served: that is the site's choice.
+The site serves the figures as it likes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _installed: list[Any] = []
 
 
 def install(registry: CollectorRegistry | None = None) -> None:
-    """Counts what all middlewares of this process tell from now on. A second call for one registry does nothing.
+    """Count the events of all middlewares of this process from now on. A second call for one registry does nothing.
 
     :param registry: Prometheus' own default one, if not given.
     :raises ConfigurationError: the extra is missing.
@@ -60,7 +60,7 @@ def install(registry: CollectorRegistry | None = None) -> None:
 
 
 class _Counters:
-    """An observer of events that counts them."""
+    """Count events, as one of their observers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Histogram
@@ -79,7 +79,7 @@ class _Counters:
         )
 
     def __call__(self, told: Mapping[str, Any]) -> None:
-        """Counts one event."""
+        """Count one event."""
         event = told["event"]
         if event == "login":
             self._logins.inc()

@@ -58,9 +58,9 @@ _TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_err
 
 
 class ClefMiddleware:
-    """Login and single logout for any WSGI app, inside Beaker's ``SessionMiddleware``.
+    """Log people in and out of any WSGI app (relying party), inside Beaker's ``SessionMiddleware``.
 
-    Puts ``clef.user`` (a plain ``dict``, or ``None``) and ``clef.login`` (a ``ClefLogin``) into environ.
+    Put ``clef.user`` (a plain ``dict``, or ``None``) and ``clef.login`` (a ``ClefLogin``) into environ.
 
     :raises ConfigurationError: with every fault, each saying what to write instead. At the first request: when
         there is no Beaker session in environ, or its options in force are unsafe.
@@ -417,7 +417,7 @@ def wrap(
     session: Mapping[str, Any],
     **options: Any,
 ) -> WSGIApplication:
-    """Wraps an app in both layers: Beaker's sessions outside, :class:`ClefMiddleware` inside.
+    """Wrap an app in both layers: Beaker's sessions outside, :class:`ClefMiddleware` inside.
 
     :param session: Beaker's options, without prefix; ``secret`` (32 bytes or more) is required. See
         :func:`session_options` for the rest and their defaults.
@@ -442,7 +442,7 @@ def wrap(
 
 
 def _with_cookie_age(session: Any, inner: ClefMiddleware | None) -> dict[str, Any]:
-    """Beaker's options, with records and a cookie that live as long as a login can."""
+    """Return Beaker's options, with records and a cookie that last as long as a login can."""
     if not isinstance(session, Mapping):
         raise ConfigurationError('session must be a dict of Beaker\'s options, such as {"secret": "..."}.')
     ages = {"max_login_age": inner.max_login_age, "state_lifetime": inner.state_lifetime} if inner else {}

@@ -1,7 +1,4 @@
-"""The two entry points of PasteDeploy: ``use = egg:clef_wsgi`` in a ``[filter:...]`` or ``[filter-app:...]`` section.
-
-Knows nothing of what a setting means.
-"""
+"""Entry points of PasteDeploy: ``use = egg:clef_wsgi`` in a ``[filter:...]`` or ``[filter-app:...]`` section."""
 
 from __future__ import annotations
 
@@ -15,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def filter_app_factory(app: WSGIApplication, global_conf: Mapping[str, str], **settings: str) -> WSGIApplication:
-    """``paste.filter_app_factory``: wraps the app as :func:`~clef_wsgi.from_settings` does."""
+    """``paste.filter_app_factory``: wrap the app as :func:`~clef_wsgi.from_settings` does."""
     return from_settings(_inside(app), settings)
 
 
 def filter_factory(global_conf: Mapping[str, str], **settings: str) -> Callable[[WSGIApplication], WSGIApplication]:
-    """``paste.filter_factory``: what wraps an app. The settings are checked at once."""
+    """``paste.filter_factory``: check the settings immediately, and return what wraps an app."""
     site = load(settings)
     return lambda app: site.wrap(_inside(app))
 

@@ -1,7 +1,4 @@
-"""``clef-wsgi prune`` and ``clef-wsgi sign-out``, on a deployment's own settings.
-
-Knows nothing of the command line, and nothing of any single store.
-"""
+"""Run ``clef-wsgi prune`` and ``clef-wsgi sign-out`` on a deployment's own settings."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ Say = Callable[[str], object]
 
 
 def prune(settings: Mapping[str, str], say: Say) -> None:
-    """Drops what no living login can need: old records of logouts, and session records that have ended.
+    """Drop what no active login can need: old records of logouts, and session records that have ended.
 
     :raises ConfigurationError: the settings are faulty.
     :raises StoreUnavailable: the store, or the sessions' back-end, can't be asked.
@@ -58,7 +55,7 @@ def _prune_sessions(session: Mapping[str, Any], ages: Ages, say: Say) -> None:
 
 
 def sign_out(settings: Mapping[str, str], user_id: str | None, say: Say) -> None:
-    """Ends the logins of one person, or with ``None`` of everyone.
+    """End the logins of one person, or with ``None`` of everyone.
 
     :param user_id: as in ``clef.user["id"]``, which is text whatever the provider sent.
     :raises ConfigurationError: the settings are faulty, the id is none, or the store is in another process.
@@ -76,7 +73,7 @@ def sign_out(settings: Mapping[str, str], user_id: str | None, say: Say) -> None
 
 @contextlib.contextmanager
 def closing_store(deployment: Deployment) -> Iterator[Deployment]:
-    """A deployment whose store's connections are closed at the end, where it has any."""
+    """Close the store's connections at the end, where it has any."""
     try:
         yield deployment
     finally:

@@ -1,4 +1,4 @@
-"""Answer back-channel logout requests: prove each by the provider, and record it once (idempotency key)."""
+"""Answer back-channel logout requests: let the provider verify each, and record it once (idempotency key)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Bound the exchanges that logout notices cause: two under way in a process, one waiting, all others refused.
+"""Rate-limit the exchanges of back-channel logout requests: two under way in a process, one waiting, others refused.
 
-Anybody can post to a webhook, and each notice may hold a thread for as long as the login service is silent. The
+Anybody can post to a webhook, and each request may hold a thread for as long as the login service is silent. The
 bound is the process's, and shared by all its middlewares, since the threads are.
 """
 
@@ -27,7 +27,7 @@ class ExchangeLimit:
     def place(self) -> Iterator[None]:
         """Hold a place while the login service is asked.
 
-        :raises ProviderUnavailable: there is none, and another notice waits already or the wait was in vain.
+        :raises ProviderUnavailable: there is none, and another request waits already or the wait was in vain.
         """
         if self._pid != os.getpid():  # a place that was held when the process forked is given back to the parent alone
             self._free_all()
@@ -42,7 +42,7 @@ class ExchangeLimit:
             places.release()
 
     def _acquire_in_time(self, places: threading.Semaphore) -> bool:
-        """Wait for a place, unless somebody waits already: whoever waits holds a thread."""
+        """Wait for a place, unless another thread waits already."""
         line = self._line
         if not line.acquire(blocking=False):
             return False

@@ -1,1 +1,1 @@
-"""The ground floor: what the middleware and the server both stand on. It knows no session, plug or server."""
+"""The ground floor of the middleware and the server: errors, options, URLs, redirect rules, deadlines, commands."""

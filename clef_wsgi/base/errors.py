@@ -1,8 +1,8 @@
-"""Every error of the package, as one tree by meaning.
+"""Define every error of the package, as one tree by meaning.
 
 Data stands on attributes (``reason``, ``status`` and the details of a class), so that nobody parses a
 message. A message is a sentence for people: it never holds a secret, a token, or text that came from a
-peer. This file knows nothing of WSGI, sessions or the network.
+peer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class ClefError(Exception):
-    """The root.
+    """The root of the tree.
 
     :param message: a sentence for people; without it the class's own.
     :param reason: a short code for machines (docs/errors.md lists them all); without it the class's own.
@@ -48,7 +48,7 @@ class LoginRefused(ClefError):
 
 
 class StateMismatch(LoginRefused):
-    """The answer belongs to no login that this browser started (RFC 6749, section 10.12)."""
+    """The answer belongs to no login that this browser started: login CSRF (RFC 6749, section 10.12)."""
 
     reason = "state_mismatch"
     message = "This login was not started here, or it was already used."
@@ -69,7 +69,7 @@ class CodeRejected(LoginRefused):
 
 
 class ClaimRejected(LoginRefused):
-    """What the provider says about the person can't be believed or used."""
+    """The provider's claims about the person can't be believed or used."""
 
     reason = "claim_rejected"
     message = "The login service's answer about you could not be used."
@@ -83,7 +83,7 @@ class LoggedOutMeanwhile(LoginRefused):
 
 
 class LogoutRefused(ClefError):
-    """A logout notice, or a request to sign out, is not genuine or not well-formed."""
+    """A back-channel logout request, or a request to log out, is not genuine or not well-formed."""
 
     reason = "logout_refused"
     status = 400

@@ -1,7 +1,4 @@
-"""Checks of constructor options: every fault is gathered, and raised as one sentence each.
-
-Knows nothing of what the options mean later.
-"""
+"""Check constructor options: gather every fault, and raise them together, one sentence each."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from .path_rules import PathRules, Prefixes
 
 
 class Faults:
-    """What is wrong with a set of options. Each check returns the value to go on with, or notes a fault."""
+    """Gather the faults of a set of options. Each check returns the value to go on with, or notes a fault."""
 
     def __init__(self) -> None:
         self._sentences: list[str] = []
@@ -154,7 +151,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 def check_url(
     url: object, name: str, *, allow_http_hosts: Collection[str] = (), allow_query: bool = False
 ) -> tuple[str, ...]:
-    """What is wrong with the URL that the option ``name`` holds, one sentence for each fault."""
+    """Return the faults of the URL that the option ``name`` holds, one sentence each."""
     parts = _split(url)
     if parts is None:
         return (f"{name} must be an absolute URL in printable ASCII, as https://login.example.com.",)
@@ -174,14 +171,14 @@ def check_url(
 
 
 def timeout_faults(seconds: object) -> tuple[str, ...]:
-    """Faults of ``timeout_seconds``."""
+    """Return the faults of ``timeout_seconds``."""
     if isinstance(seconds, (int, float)) and seconds is not True and 0 < seconds <= MAX_TIMEOUT_SECONDS:
         return ()
     return (f"timeout_seconds must be a number above 0 and at most {MAX_TIMEOUT_SECONDS}, as 5.0.",)
 
 
 def ca_file_faults(ca_file: object) -> tuple[str, ...]:
-    """Faults of ``ca_file``, which is read once to find them."""
+    """Return the faults of ``ca_file``, which is read once to find them."""
     if ca_file is None:
         return ()
     try:
@@ -194,14 +191,14 @@ def ca_file_faults(ca_file: object) -> tuple[str, ...]:
 
 
 def proxy_faults(proxy_url: object) -> tuple[str, ...]:
-    """Faults of ``proxy_url``, which may hold a user name and password."""
+    """Return the faults of ``proxy_url``, which may hold a user name and password."""
     if proxy_url is None or _split(proxy_url):
         return ()
     return ("proxy_url must be an http:// or https:// URL with a host, as http://proxy.example.com:3128.",)
 
 
 def host_faults(hosts: object) -> tuple[str, ...]:
-    """Faults of ``allow_http_hosts``."""
+    """Return the faults of ``allow_http_hosts``."""
     fault = 'allow_http_hosts must be a list of host names without scheme or port, as ["clef.internal"].'
     if not isinstance(hosts, Collection) or isinstance(hosts, (str, bytes)):
         return (fault,)

@@ -1,4 +1,4 @@
-"""Where session records are kept: three of Beaker's back-ends, so that records end and files are closed to others.
+"""Keep session records: four of Beaker's back-ends, changed so that records expire and files are closed to others.
 
 A namespace manager of Beaker's is one record. Beaker's other back-ends are used as they are.
 """
@@ -194,7 +194,7 @@ def make_private(directory: str) -> None:
 
 
 def _path(root: str, name: str, extension: str) -> str:
-    """As Beaker lays files out. A name is an id or a digest; what else a cookie holds leads nowhere else."""
+    """Return a file's place, as Beaker lays files out. A name is an id or a digest; nothing in it leads elsewhere."""
     name = os.path.basename(name).replace(".", "")
     return os.path.join(root, name[:1], name[:2], name + extension)
 
@@ -215,7 +215,7 @@ def _content(path: str) -> bytes | None:
 
 
 def _replace(path: str, content: bytes) -> None:
-    """Writes the file under another name first, so that readers see the old content or the new. The lock is held."""
+    """Write the file under another name first, so that readers see the old content or the new. The lock is held."""
     draft = f"{path}.temp"
     with suppress(FileNotFoundError):
         os.remove(draft)  # of a process that was killed

@@ -1,4 +1,4 @@
-"""The session cookie: find it in a Cookie header and verify its signature.
+"""Find the session cookie in a Cookie header and verify its signature.
 
 The format is Beaker's ``SignedCookie``: 40 hex digits of HMAC-SHA1 (RFC 2104), then the session id. Python's own
 parser is not used: it stops at the first cookie of somebody else that it finds odd, and with it the rest is lost.

@@ -1,9 +1,8 @@
-"""The Beaker session: the only file that knows its keys and Beaker's ways of reading and writing.
+"""Read and write the login in a Beaker session.
 
 Each middleware has one entry of its own in a session, as JSON: its login. The entry's name ends in a digest of site
 and provider, so that two sites, or two providers of one site, never take each other's login for theirs (mix-up,
-RFC 9700, section 4.4). This file knows nothing of stores, providers or answers; every trouble of the session's
-back-end leaves it as :class:`StoreUnavailable`.
+RFC 9700, section 4.4). Every error of the session's back-end leaves here as :class:`StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .cookie import SessionCookie, session_cookie
 from .session_class import BACK_END, EARLIER, ENTRY_PREFIX
 
 _OLD_RECORD = "clef.record"
-"""A login of before 0.2, which named no site and no provider: it is over."""
+"""The entry of logins before 0.2, which named no site and no provider: they have ended."""
 LOGIN_KEY_PREFIX = "login:"
 _CLOCK_SLACK = 2 * 24 * 3600
 """Seconds that the clock may have been set back since a login: more than a day, since a day happens."""
@@ -64,7 +63,7 @@ def cookie(options: Mapping[str, Any]) -> SessionCookie:
 
 
 def read(session: SessionObject, entry: str) -> Record | None:
-    """The login in this session, dead or alive, or None: a record that is not exactly of the shape is no login."""
+    """Return the login in this session, ended or not, or None: a record not exactly of the shape is no login."""
     with BACK_END:
         record = session.get(entry)
     return record if record is not None and _is_record(record) else None
@@ -76,7 +75,7 @@ def holds_anything_of_a_login(session: SessionObject, entry: str) -> bool:
 
 
 def is_in_time(record: Record, now: float, max_login_age: float) -> bool:
-    """Whether the login is young enough, by a clock that may have been set back a little since."""
+    """Return whether the login is young enough, by a clock that may have been set back a little since."""
     begun = record["logged_in_at"]
     return 0 < begun <= now + _CLOCK_SLACK and now < begun + max_login_age and now < record["expires_at"]
 
@@ -100,7 +99,7 @@ def _is_record(record: Any) -> bool:
 
 
 def replace(session: SessionObject, entry: str, record: Record, *, keep: bool, more: Mapping[str, Any]) -> None:
-    """Write a login under a new session id, and leave nothing under the old one.
+    """Write a login under a new session id, and leave nothing under the old one (session fixation).
 
     ``regenerate_id`` leaves the old record in the store with its old content, for whoever knows the old id. Only
     where another middleware has a login in it, that and what the apps keep stay: the cookie is theirs as well.
@@ -127,7 +126,7 @@ def _leave(session: SessionObject, entry: str, others: Mapping[str, Any], *, kee
 
 
 def empty(session: SessionObject, entry: str) -> bool:
-    """Empty the whole session but for other middlewares' logins: the next person here sees nothing of the last.
+    """Empty the session, all but other middlewares' logins: the next person here sees nothing of the last.
 
     A courtesy, never the mechanism: a slow request that loaded the session before writes the old content back
     when it ends. The cookie is sent once more, since Chromium keeps pages for Back, those with ``no-store`` too, until
@@ -158,7 +157,7 @@ def _clear(session: SessionObject, rest: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _written(session: SessionObject) -> Iterator[None]:
-    """Writes the session at once: Beaker would in ``start_response``, where a failure can't be answered."""
+    """Write the session immediately: Beaker would in ``start_response``, where a failure can't be answered."""
     try:
         with BACK_END:
             yield

@@ -1,6 +1,6 @@
-"""Beaker's options: the defaults that a login can stand on, each with its reason, and a check of those in force.
+"""Set Beaker's options to safe defaults, each with its reason, and check those in force.
 
-Knows nothing of logins, stores or providers. What was measured here was measured on Beaker 1.14.
+What was measured here was measured on Beaker 1.14.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def session_options(
     state_lifetime: timedelta | float = timedelta(hours=1),
     **beaker: Any,
 ) -> dict[str, Any]:
-    """Beaker's options for ``SessionMiddleware``, with defaults that are safe for a login.
+    """Return Beaker's options for ``SessionMiddleware``, with defaults that are safe for a login.
 
     :param base_url: the site's public origin and mount prefix, as for ``ClefMiddleware``.
     :param max_login_age: as for ``ClefMiddleware``: so long a session is kept, and a day.
@@ -91,7 +91,7 @@ def _defaults(site: Site, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def option_parameters(kind: str) -> dict[str, Parameter]:
-    """What Beaker takes for a session of a type, each with its type; a default is there unless it is required.
+    """Return the options of a session of this kind, each with its type; one without a default is required.
 
     :raises ValueError: Beaker knows no such type; the message goes on after the option's name.
     """
@@ -107,7 +107,7 @@ def option_parameters(kind: str) -> dict[str, Parameter]:
 
 
 def _annotation(parameter: Parameter) -> Any:
-    """Beaker has no annotations: the default tells. ``secret`` may be several here."""
+    """Return an option's type by its default, since Beaker has no annotations. ``secret`` may be several here."""
     if parameter.name == "secret":
         return str | Sequence[str]
     if parameter.name in ("timeout", "cookie_expires"):
@@ -116,7 +116,7 @@ def _annotation(parameter: Parameter) -> Any:
 
 
 def cookie_name(site: Site, *, host_only: bool = True) -> str:
-    """A name of this site's own, since cookies ignore ports, and paths are no wall between two applications.
+    """Return a cookie name of this site's own: cookies ignore ports, and paths don't part two applications.
 
     ``__Host-`` makes browsers refuse a cookie that another host of the domain set (RFC 6265bis, section 4.1.3).
     """
@@ -132,7 +132,7 @@ def _slug(text: str) -> str:
 
 
 def unsafe_options(options: Mapping[str, Any], site: Site, *, must_be_shared: bool = False) -> list[str]:
-    """One sentence for each option in force, by its name without prefix, that a login can't stand on."""
+    """Return one sentence for each option in force, by its name without prefix, that is not safe for a login."""
     if options.get("type") == "cookie":
         return [
             "A session of type 'cookie' can be replayed after a logout: keep it on the server (file, ext:redis ...)."

@@ -102,7 +102,7 @@ class _NoClasses(pickle.Unpickler):
 
 
 def _content_of(data: bytes) -> Any:
-    """What a record holds: None where that needs a class, which no session's does; GARBAGE where it is no pickle."""
+    """Unpickle a record without loading classes: None where it needs one, as no session does; GARBAGE for no pickle."""
     try:
         return _NoClasses(io.BytesIO(data)).load()
     except _NeedsClass:
@@ -112,7 +112,7 @@ def _content_of(data: bytes) -> Any:
 
 
 def _unpacked(packed: str | bytes) -> Any:
-    """A session's content, or None where that can't be read: it may be encrypted."""
+    """Return a session's content, or None where that can't be read: it may be encrypted."""
     try:
         return json.loads(zlib.decompress(base64.b64decode(packed)))
     except Exception:  # noqa: BLE001  as in _content_of
@@ -124,7 +124,7 @@ def _holds_content(session: Any) -> bool:
 
 
 def _may_live(session: Any, own: str) -> bool:
-    """Whether a login of another site in the same place has time left there."""
+    """Return whether a login of another site in the same session has time left."""
     if not isinstance(session, dict):
         return False
     return max(ages_of_logins({name: value for name, value in session.items() if name != own})) > 0
@@ -148,7 +148,7 @@ def prune_files(session: Mapping[str, Any], ages: Ages) -> Removed:
 
 
 def _prune_locks(files: Path, locks: Path, ages: Ages) -> None:
-    """A lock is as old as the first request of its session: it goes when the session is gone.
+    """Remove locks whose session is gone. A lock is as old as the first request of its session.
 
     Which locks are those of a ``beaker.cache`` in the same folder can't be told: there all stay.
     """
@@ -168,7 +168,7 @@ def _lock_of(file: Path, locks: Path) -> Path:
 
 
 def _old(folder: Path, name: re.Pattern[str], age: float) -> Iterator[Path]:
-    """Plain files, two folders deep, as Beaker lays them; nothing else is touched, and no link followed."""
+    """Yield plain files, two folders deep, as Beaker lays them; nothing else is touched, and no link followed."""
     for path in folder.glob("?/??/*"):
         is_link = path.parent.is_symlink() or path.parent.parent.is_symlink()
         if name.fullmatch(path.name) and not is_link and _age(path) > age:
@@ -176,7 +176,7 @@ def _old(folder: Path, name: re.Pattern[str], age: float) -> Iterator[Path]:
 
 
 def _age(path: Path) -> float:
-    """Seconds since it was written; what is no plain file is never old."""
+    """Return the seconds since it was written; what is no plain file is never old."""
     try:
         found = path.lstat()
     except OSError:
@@ -185,7 +185,7 @@ def _age(path: Path) -> float:
 
 
 def _remove(file: Path, lock: Path, ages: Ages) -> str:
-    """Removes a record with its lock, which is held meanwhile as Beaker holds it, so that no request writes it."""
+    """Remove a record with its lock, which is held meanwhile as Beaker holds it, so that no request writes it."""
     try:
         with _held(lock):
             ended = _ended(_content_of(file.read_bytes()), _age(file), ages)
@@ -198,7 +198,7 @@ def _remove(file: Path, lock: Path, ages: Ages) -> str:
 
 
 def _ended(content: Any, age: float, ages: Ages) -> str:
-    """A file of this name that was cut off, or emptied, is a session's, too."""
+    """Say what has ended. A file of this name that was cut off, or emptied, is a session's, too."""
     is_garbage = content is GARBAGE and age > ages.session
     return SESSION if is_garbage else ages.ended(content, age)
 
@@ -240,7 +240,7 @@ def prune_table(session: Mapping[str, Any], ages: Ages) -> Removed:
 
 
 def _table(name: str, schema: str | None) -> Any:
-    """As Beaker makes it, but with the bytes of ``data``: nothing here unpickles them as Beaker does."""
+    """Describe Beaker's table, but with the bytes of ``data``: nothing here unpickles them as Beaker does."""
     import sqlalchemy as sa
 
     columns = (
@@ -253,7 +253,7 @@ def _table(name: str, schema: str | None) -> Any:
 
 
 def _steps(engine: Any, table: Any, ages: Ages) -> Iterator[list[tuple[str, Any]]]:
-    """Rows that have ended, some at a time. Beaker writes local time without a zone: the margin is a day."""
+    """Yield rows that have ended, some at a time. Beaker writes local time without a zone: the margin is a day."""
     now, last, row = datetime.now(tz=None), -1, table.c  # noqa: DTZ005
     old = row.accessed < now - timedelta(seconds=min(ages.started, ages.session))
     while True:
@@ -272,7 +272,7 @@ def _row_ended(row: Any, age: float, ages: Ages) -> str:
 
 
 def _deleted(engine: Any, table: Any, rows: list[tuple[str, Any]]) -> list[str]:
-    """Deletes each row unless it was written since."""
+    """Delete each row unless it was written since."""
     with engine.begin() as connection:
         return [
             ended

@@ -1,4 +1,4 @@
-"""The session class: Beaker's, with the session cookie read by :mod:`.cookie`."""
+"""Beaker's session class, with the session cookie read by :mod:`.cookie`, and records that expire."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class TolerantSession(Session):  # type: ignore[misc]  # Beaker ships no types
             self.invalidate()
 
     def save(self, accessed_only: bool = False) -> None:
-        """Save the session, and tell a back-end that can end records when this one ends."""
+        """Save the session, with its time to live for back-ends that expire records."""
         self.namespace_args["timeout"] = int(self._seconds())
         if hasattr(self, "namespace"):
             self.namespace.timeout = self.namespace_args["timeout"]
@@ -141,7 +141,7 @@ def ages_of_logins(session: Mapping[str, Any]) -> Iterator[float]:
 
 
 class _BackEnd:
-    """Every trouble of a session's back-end leaves as :class:`StoreUnavailable`: each raises errors of its own."""
+    """Turn every error of a session's back-end, each has its own, into :class:`StoreUnavailable`."""
 
     def __enter__(self) -> None:
         pass

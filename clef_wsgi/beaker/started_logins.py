@@ -1,4 +1,4 @@
-"""Started logins: each is a record of its own in the session's back-end, and is consumed once.
+"""Keep started logins, each a record of its own in the session's back-end, and consume each once (login CSRF).
 
 The record's name is a digest of session id, site and state, so that no start rewrites what another tab or the app
 writes. A list beside them, one for each session and site, bounds their number and the room that return addresses take.
@@ -21,7 +21,7 @@ from .side_records import digest, packed, reading, remove, unpacked, writing
 
 MAX_STARTED = 20
 MAX_NEXT_LENGTH = 2048
-"""What the return addresses of one session may take together."""
+"""The characters that the return addresses of one session may take together."""
 _CLOCK_SLACK = 2 * 24 * 3600
 _LOGIN, _NEXT, _LIST = _KEYS = "login", "next", "started"
 _FIRST = ""
@@ -70,7 +70,7 @@ class StartedLogins:
         session.request["set_cookie"] = True
 
     def consume(self, session: SessionObject, state: str) -> Pending | None:
-        """Take a started login out, before anybody speaks to the network. Return None where it is unknown, or spent.
+        """Consume a started login, before any network call. Return None where it is unknown, or consumed already.
 
         :raises StoreUnavailable: the back-end can't be asked.
         """
@@ -91,7 +91,7 @@ class StartedLogins:
         return {EARLIER: [[digest(session.id), until], *map(list, self._earlier(session).items())][:MAX_STARTED]}
 
     def _earlier(self, session: SessionObject) -> dict[str, float]:
-        """Digests of the ids that the session had, the newest first, with the time that each counts to."""
+        """Return digests of the ids that the session had, the newest first, with the time until which each counts."""
         found, now = session.get(EARLIER), self._clock()
         pairs = [pair for pair in found if _is_pair(pair, str, float)] if isinstance(found, list) else []
         return {owner: until for owner, until in pairs if now < until}
@@ -105,7 +105,7 @@ class StartedLogins:
         return session.beside(name, self._lifetime + MARGIN_SECONDS)
 
     def _taken(self, session: SessionObject, owner: str, state: str) -> Pending | None:
-        """At most one thread gets it; of several processes the provider's single-use code decides."""
+        """Take one record: at most one thread gets it; of several processes the provider's single-use code decides."""
         return self._taken_as(session, owner, state, state) or self._taken_as(session, owner, state, _FIRST)
 
     def _taken_as(self, session: SessionObject, owner: str, state: str, name_state: str) -> Pending | None:
@@ -163,7 +163,7 @@ class StartedLogins:
         return known
 
     def _first(self, session: SessionObject, owner: str) -> Known:
-        """What there is where there is no list: at most the start with which the session began."""
+        """Return the entries where there is no list: at most the start with which the session began."""
         name = self._name(owner, _FIRST)
         with suppress(*UNDECODABLE), reading(self._place(session, name)) as place:
             return [(name, len(unpacked(session, place[_NEXT])) if _NEXT in place else 0)] if _LOGIN in place else []
@@ -179,7 +179,7 @@ def _content(session: SessionObject, place: NamespaceManager, state: str) -> Pen
 
 
 def _bounded(known: Known) -> Known:
-    """The newest of them; beyond the room for them, older return addresses go."""
+    """Keep the newest entries, and the return addresses of as many as there is room for."""
     kept: Known = []
     total = 0
     for name, length in reversed(known[-MAX_STARTED:]):

@@ -1,7 +1,4 @@
-"""What ``clef-wsgi check`` proves of a deployment: one file for each thing that is looked at.
-
-Each file gives findings: a sentence with a severity and a remedy. Knows nothing of the command line.
-"""
+"""Check a deployment, one file for each part of it. Each yields findings: a sentence with severity and remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from clef_wsgi.upkeep import closing_store
 
 
 def findings(settings: Mapping[str, str], *, is_live: bool, ca_file: str | None = None) -> Iterator[Finding]:
-    """What there is to say of a deployment, as it is found.
+    """Yield the findings about a deployment, as they are made.
 
     :param settings: texts, as for :func:`clef_wsgi.from_settings`.
     :param is_live: asks the deployed site too, and believes the certificates in ``ca_file`` if there is one.

@@ -1,7 +1,4 @@
-"""``clef-wsgi check``: prints the findings, for people or for programs.
-
-Knows nothing of what is looked at.
-"""
+"""Print the findings of ``clef-wsgi check``, for people or for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def run(
     say: Callable[[str], object],
     ca_file: str | None = None,
 ) -> int:
-    """Prints the findings.
+    """Print the findings.
 
     :param say: takes each line.
     :returns: the exit code: 1 when there is an error among the findings; warnings alone are 0.

@@ -1,4 +1,4 @@
-"""A finding: what one look at a deployment has shown. Knows nothing of what was looked at."""
+"""Findings of ``clef-wsgi check``: severity, sentence, remedy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ OK, WARNING, ERROR = "ok", "warning", "error"
 
 @dataclass(frozen=True)
 class Finding:
-    """``sentence`` says what is so, and what it may cost; ``remedy`` what to do. Neither holds a secret."""
+    """A finding: ``sentence`` says what is so and what it may cost, ``remedy`` what to do. Neither holds a secret."""
 
     about: str
     severity: str
@@ -19,7 +19,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class About:
-    """Makes the findings about one thing."""
+    """Make findings about one part of a deployment."""
 
     name: str
 

@@ -1,7 +1,4 @@
-"""Questions to the deployed site over HTTP, as a stranger without cookies asks them.
-
-Nothing is followed, nothing kept, and little of an answer is read. Knows nothing of what the answers mean.
-"""
+"""Send requests to the deployed site, without cookies, and read little of each answer. No redirect is followed."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ class SilenceError(ClefError):
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back. ``headers`` have lower-case names."""
+    """A response. ``headers`` have lower-case names."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +32,7 @@ class Reply:
 
     @property
     def content(self) -> dict[str, Any]:
-        """The JSON object in the body, empty where there is none."""
+        """Return the JSON object in the body, empty where there is none."""
         try:
             found = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -48,7 +45,7 @@ class Reply:
 
 
 class Stranger:
-    """Asks as somebody who was never here: without cookies, and of every request its own connection.
+    """An HTTP client without cookies, with a new connection for each request.
 
     :param ca_file: PEM file with the certificates to trust, instead of the usual authorities.
     """
@@ -57,7 +54,7 @@ class Stranger:
         self._verify = ca_file or True
 
     def ask(self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> Reply:
-        """Asks once.
+        """Send one request.
 
         :raises SilenceError: there was no answer in time.
         """

@@ -1,7 +1,4 @@
-"""The deployed site, asked from outside: whether requests come through to the middleware as they were sent.
-
-Knows nothing of what stands in front of the site but what it does to a request.
-"""
+"""Check the deployed site from outside: requests have to reach the middleware as they were sent."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ class _Place:
 
 
 def findings(deployment: Deployment, ca_file: str | None = None) -> Iterator[Finding]:
-    """What there is to say of the deployed site.
+    """Yield the findings about the deployed site.
 
     :param ca_file: PEM file with the certificates to trust, instead of the usual authorities.
     """
@@ -76,7 +73,7 @@ def _is_ours(reply: Reply) -> bool:
 
 
 def _mount(place: _Place) -> Iterator[Finding]:
-    """The path of ``base_url``, which has to be taken off once: nothing of the site may answer below it twice."""
+    """Check the mount prefix, which has to be stripped once: nothing of the site may answer below it twice."""
     prefix = place.site.prefix
     if not prefix or not _is_ours(place.stranger.ask("GET", place.webhook, AS_SCRIPT)):
         return
@@ -91,7 +88,7 @@ def _mount(place: _Place) -> Iterator[Finding]:
 
 
 def _notice(place: _Place) -> Iterator[Finding]:
-    """A notice as the login service sends it: a POST from elsewhere, without cookie and CSRF token."""
+    """Send a back-channel logout request as the provider does: from elsewhere, without cookie and CSRF token."""
     reply = place.stranger.ask("POST", place.webhook, FOREIGN, {"logout_token": ""})
     if reply.status == 400 and reply.content.get("error") == "malformed_form":
         yield SITE.ok("A POST from another place reaches the webhook without a CSRF token.")
@@ -159,7 +156,7 @@ def _cookie(place: _Place, reply: Reply) -> Finding:
 
 
 def _home(place: _Place) -> Iterator[Finding]:
-    """The addresses that the app itself builds."""
+    """Check the addresses that the app itself builds."""
     reply = place.stranger.ask("GET", place.site.home, AS_PAGE)
     host = re.escape(place.site.origin.partition("://")[2])
     if not place.site.is_https:
@@ -176,7 +173,7 @@ def _home(place: _Place) -> Iterator[Finding]:
 
 
 def _plain_http(place: _Place) -> Iterator[Finding]:
-    """What the same name answers without TLS; nobody has to."""
+    """Check the answer of the same name without TLS; there need be none."""
     if not place.site.is_https or urlsplit(place.site.origin).port:
         return
     try:
@@ -194,7 +191,7 @@ def _plain_http(place: _Place) -> Iterator[Finding]:
 
 
 def _stranger(url: str, reply: Reply) -> Finding:
-    """Somebody else answers where the middleware should."""
+    """Find that something else answers where the middleware should."""
     if reply.status in _REDIRECTS:
         origin = origin_of(reply.location) or "another path"
         sentence = f"Something in front redirects {url} ({reply.status}, to {origin})."

@@ -1,4 +1,4 @@
-"""The login service: whether it answers, and takes this site for the one it knows.
+"""Check the provider: it has to answer, and to know this site.
 
 Only a provider can prove that, by its ``check_peer``: a refused code says nothing of the site's own secret.
 """
@@ -32,7 +32,7 @@ _REMEDIES = {
 
 
 def findings(deployment: Deployment) -> Iterator[Finding]:
-    """Yield what there is to say of the login service."""
+    """Yield the findings about the provider."""
     redirect_url, webhook, logout = (
         parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, option)))
         for option in ("callback_path", "webhook_path", "logout_path")

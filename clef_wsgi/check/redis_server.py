@@ -1,7 +1,4 @@
-"""What a Redis server may lose: by its own configuration, as INFO and CONFIG GET tell it.
-
-Knows nothing of what is kept in it.
-"""
+"""Check how durable a Redis server is, by INFO and CONFIG GET."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ RED_BUTTON = "after a crash run clef-wsgi sign-out --everyone"
 
 
 def findings(url: str) -> Iterator[Finding]:
-    """What there is to say of the server behind a URL, asked through a connection of its own."""
+    """Yield the findings about the server behind a URL, through a connection of its own."""
     import redis  # an extra, which the store needs too
 
     client: Any = redis.Redis.from_url(

@@ -1,7 +1,4 @@
-"""Beaker's sessions: the options in force, as Beaker has them, and whether the back-end keeps what it is given.
-
-Knows nothing of logins.
-"""
+"""Check Beaker's sessions: the options in force, and a record written and read back."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ PATIENCE_SECONDS = 10.0
 def findings(
     settings: Mapping[str, str], deployment: Deployment, *, timeout_seconds: float = PATIENCE_SECONDS
 ) -> Iterator[Finding]:
-    """What there is to say of the sessions. Beaker's back-ends wait for ever unless they are told otherwise."""
+    """Yield the findings about the sessions. Beaker's back-ends wait for ever unless they are told otherwise."""
     if deployment.session is None:
         yield SESSION.warning(
             "The settings say nothing of sessions: somebody else puts Beaker around the app, unseen here.",
@@ -48,7 +45,7 @@ def findings(
 
 
 def _session_of(deployment: Deployment) -> SessionObject:
-    """A new session, as a request gets it."""
+    """Return a new session, as a request gets it."""
     environ: dict[str, Any] = {"PATH_INFO": to_native(deployment.options.get("webhook_path", "/clef/webhook"))}
     setup_testing_defaults(environ)  # a GET, which the webhook answers without asking anybody
     for _ in deployment.wrap(no_content())(environ, lambda status, headers, exc_info=None: lambda body: None):

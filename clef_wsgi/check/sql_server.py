@@ -1,7 +1,4 @@
-"""What a database may lose: by its own settings, as PostgreSQL, MariaDB and MySQL tell them.
-
-Knows nothing of what is kept in it.
-"""
+"""Check how durable a database is, by the settings of PostgreSQL, MariaDB and MySQL."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ REMEDY = "Turn it on for this database; until then, after a crash run clef-wsgi 
 
 
 def findings(url: str) -> Iterator[Finding]:
-    """What there is to say of the database behind a URL, asked through a connection of its own."""
+    """Yield the findings about the database behind a URL, through a connection of its own."""
     from sqlalchemy.exc import SQLAlchemyError  # an extra, which the store needs too
 
     from clef_wsgi.stores.sql_databases import engines_of

@@ -1,7 +1,4 @@
-"""What a SQLite file may lose, and to whom it is open: its mode, its place, its journal.
-
-Knows nothing of what is kept in it.
-"""
+"""Check how durable a SQLite file is, and who may open it: its mode, its file system, its journal."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _PASSING = ("tmpfs", "ramfs")
 
 
 def findings(path: str, *, journal_mode: str = "wal", mounts: Path = MOUNTS) -> Iterator[Finding]:
-    """What there is to say of a file.
+    """Yield the findings about a file.
 
     :param journal_mode: what its journal has to be; empty when any will do.
     :param mounts: the table of mounted file systems, as Linux has it.

@@ -1,7 +1,4 @@
-"""The logout store: it takes a record, gives it back to somebody else, and has the right time.
-
-What it may lose is looked at in the file of its kind. Knows nothing of any single store beyond its name.
-"""
+"""Check the logout store: a record has to be seen through a second connection, and its clock has to be right."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
 
 
 def findings(settings: Mapping[str, str], store: LogoutStore, other: LogoutStore) -> Iterator[Finding]:
-    """What there is to say of a store.
+    """Yield the findings about a store.
 
     :param other: a second instance of the same settings, with connections of its own.
     """
@@ -39,7 +36,7 @@ def findings(settings: Mapping[str, str], store: LogoutStore, other: LogoutStore
 
 
 def unavailable(error: StoreUnavailable) -> Finding:
-    """The store can't be asked, with the kind of what stood in the way."""
+    """Find that the store can't be asked, with the kind of error."""
     cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
     return STORE.error(
         f"The store can't be asked{cause}: requests that carry a login get 503.",

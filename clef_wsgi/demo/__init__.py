@@ -1,6 +1,6 @@
-"""``clef-wsgi demo``: a login server and a site on this machine, to be tried by hand or walked through by itself.
+"""Run ``clef-wsgi demo``: a login server and a site on this machine, to try by hand or to walk through by itself.
 
-How the two run is in processes.py, what a walk proves is in walk.py. Knows nothing of argument parsing.
+processes.py starts the two, walk.py is the walk.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def run(
     say: Callable[[str], object] = say,
     command: Callable[[str], list[str]] = child_command,
 ) -> int:
-    """Runs the demo until it is interrupted; with ``check`` walks the loop once instead.
+    """Run the demo until it is interrupted; with ``check`` walk the loop once instead.
 
     :param port: the server's; the site has the next one. 0 picks two free ones.
     :param say: takes each line.

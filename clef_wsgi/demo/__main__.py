@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def server() -> None:
-    """The server, which knows the one site."""
+    """Serve the login server, which knows the one site."""
     from clef_wsgi.demo.server import make_demo_server  # what it needs is an extra
 
     with _folder() as folder:
@@ -44,7 +44,7 @@ def server() -> None:
 
 
 def site() -> None:
-    """The Flask example."""
+    """Serve the Flask example."""
     with _folder() as folder:
         os.environ["DATA_DIR"] = str(folder)
         _serve(_load(find_example()).app_from_environ(), "ready")
@@ -52,13 +52,13 @@ def site() -> None:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """For the files of one process, which go when it goes."""
+    """Make a folder for the files of one process, removed at its end."""
     with tempfile.TemporaryDirectory(prefix="clef-wsgi-demo-") as name:
         yield Path(name)
 
 
 def _serve(app: Flask, ready: str) -> None:
-    """Serves at the socket that the demo handed over, until standard input ends."""
+    """Serve at the socket that the demo handed over, until standard input ends."""
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]  # an extra
 
     # a browser asks for several things at once, and each that waits for a moment would be a warning

@@ -1,6 +1,6 @@
 """A browser of a walk: cookies, redirects, ``Refresh``, and the buttons of a page.
 
-Whatever comes instead is ``Unexpected``. Knows nothing of steps, nor of who is to be signed in when.
+Whatever comes instead is ``Unexpected``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def expect(holds: bool, expected: str, came: str) -> None:
 
 
 class Browser:
-    """Somebody's browser, at the site of that address."""
+    """A browser with cookies, at the site of that address."""
 
     def __init__(self, site_url: str) -> None:
         self.site_url = site_url
@@ -43,14 +43,14 @@ class Browser:
         return self._send("GET", url, {})
 
     def press(self, page: requests.Response, action: str) -> requests.Response:
-        """Sends the form of ``page`` whose address begins with ``action``, as it stands there."""
+        """Send the form of ``page`` whose address begins with ``action``, as it stands there."""
         found = form_for(page, action)
         expect(found is not None, f"a form for {action}", "the page has none")
         address, fields = found or ("", {})
         return self._send("POST", urljoin(page.url, address), fields)
 
     def user(self) -> dict[str, Any] | None:
-        """What the site has in ``clef.user`` for this browser."""
+        """Return the site's ``clef.user`` for this browser."""
         answer = self.get(f"{self.site_url}/whoami")
         expect(answer.status_code == 200, "status 200 from /whoami", f"it was {answer.status_code}")
         try:
@@ -61,7 +61,7 @@ class Browser:
         return user  # type: ignore[no-any-return]
 
     def log_in(self) -> None:
-        """From the page for members to the server, and back to that page."""
+        """Log in: from the page for members to the server, and back to that page."""
         page = self.get(f"{self.site_url}/account")
         expect("/iframes/" in page.url, "to be sent to the login server", "the site answered itself")
         back = self.press(page, BUTTON)
@@ -88,14 +88,14 @@ class Browser:
 
 
 def form_for(page: requests.Response, action: str) -> tuple[str, dict[str, str]] | None:
-    """The address and the hidden fields of the page's first form whose address begins with ``action``."""
+    """Return address and hidden fields of the page's first form whose address begins with ``action``."""
     reader = _Forms()
     reader.feed(page.text)
     return next((found for found in reader.found if found[0].startswith(action)), None)
 
 
 class _Forms(HTMLParser):
-    """Each form's address and hidden fields."""
+    """Collect each form's address and hidden fields."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The demo's own button, on the server's sign-in page: it signs the demo person in, without a passkey.
+"""Add the demo's own button to the server's sign-in page: it signs the demo person in, without a passkey.
 
 It is here and not in the server, so that no setting of a server can bring it up; and it is refused for an
 address that is not this machine's own. Beside it the page offers the invitation, as long as it works.
@@ -48,7 +48,7 @@ SIGN_IN = """{% extends "server/sign_in.html" %}
 
 
 def add_button(app: Flask, *, person_id: int, secret: str) -> None:
-    """Puts the button on the sign-in page of a server that is on this machine alone.
+    """Put the button on the sign-in page of a server that is on this machine alone.
 
     :param app: what ``clef_wsgi.server.create_app`` made.
     :param person_id: whom it signs in.
@@ -74,7 +74,7 @@ def check_place(app: Flask) -> None:
 
 
 def _put_in_front(app: Flask, templates: dict[str, str]) -> None:
-    """What these replace, they find as ``server/NAME``."""
+    """Templates that replace the server's own, which stay available as ``server/NAME``."""
     server: BaseLoader = app.jinja_loader or DictLoader({})
     app.jinja_loader = ChoiceLoader([DictLoader(templates), PrefixLoader({"server": server}), server])
 

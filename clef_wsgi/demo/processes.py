@@ -1,7 +1,4 @@
-"""The demo's two processes: checked before, started, watched, and ended together.
-
-Knows nothing of what they do: that is in __main__.py.
-"""
+"""Start, watch and end the demo's two processes together. What they run is in __main__.py."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ class Running:
 
 
 def child_command(name: str) -> list[str]:
-    """What runs the ``server`` or the ``site``."""
+    """Return the command that runs the ``server`` or the ``site``."""
     return [sys.executable, "-m", "clef_wsgi.demo", name]
 
 
@@ -57,7 +54,7 @@ def running(
     *,
     end_timeout_seconds: float = 3.0,
 ) -> Iterator[Running]:
-    """Both processes, for as long as the block runs.
+    """Run both processes for as long as the block runs.
 
     :param port: the server's; the site has the next one. 0 picks two free ones.
     :param command: what to run for each name. It serves at the socket that :data:`LISTENER` names, says
@@ -86,7 +83,7 @@ def running(
 
 
 def find_example() -> Path:
-    """The example site: inside an installed package, or beside the package in a checkout.
+    """Find the example site: inside an installed package, or beside the package in a checkout.
 
     :raises DemoError: it is in neither place.
     """
@@ -106,7 +103,7 @@ def _check_extras() -> None:
 
 @contextmanager
 def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
-    """A listening socket for each of the two, so that nobody takes a port between a look at it and its use."""
+    """Open a listening socket for each of the two, so that nobody takes a port between a look at it and its use."""
     with ExitStack() as stack:
         listeners = {}
         for name, number in (("server", port), ("site", port + 1 if port else 0)):
@@ -128,7 +125,7 @@ def _listening(port: int) -> Iterator[dict[str, socket.socket]]:
 def _child(
     command: list[str], settings: dict[str, str], listener: socket.socket, end_timeout_seconds: float
 ) -> Iterator[subprocess.Popen[str]]:
-    """One of the two, with its end of ``listener`` under a number that :data:`LISTENER` tells."""
+    """Start one of the two, with ``listener`` under the number that :data:`LISTENER` gives."""
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
     with subprocess.Popen(  # noqa: S603  # the command is ours
         command,
@@ -146,7 +143,7 @@ def _child(
 
 
 def _await_ready(name: str, child: subprocess.Popen[str]) -> str:
-    """What it says after ``ready``."""
+    """Wait for ``ready``, and return what follows it."""
     word, _, rest = (child.stdout.readline() if child.stdout else "").rstrip("\n").partition(" ")
     if word != "ready":
         raise DemoError(f"The {name} did not start.")

@@ -1,6 +1,6 @@
-"""The demo's server: the real one, on a new database, with one site, one invited person, and the demo's button.
+"""Make the demo's server: the real one, on a new database, with one site, one invited person, and the demo's button.
 
-Knows nothing of processes, nor of how it is served.
+demo/__main__.py serves it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class DemoServer:
     invitation: str = field(repr=False)
 
     def close(self) -> None:
-        """Ends what delivers logouts, and lets go of the database."""
+        """Stop the delivery worker, and close the database."""
         shared = self.app.extensions[KEY]
         shared.worker.stop()
         shared.database.close()
 
 
 def make_demo_server(*, origin: str, site_url: str, app_id: str, app_secret: str, database: Path) -> DemoServer:
-    """A server for this machine alone.
+    """Make a server for this machine alone.
 
     :param origin: its address, such as ``http://localhost:8400``.
     :param site_url: the one site's; it is told of logouts.

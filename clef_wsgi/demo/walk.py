@@ -1,6 +1,6 @@
-"""The loop, step by step, over real HTTP: what a person with two browsers would try, and must see.
+"""Walk the whole loop over real HTTP, as a person with two browsers would try it.
 
-Knows nothing of processes: it is told two addresses, of the demo's server and of the example site.
+It takes two addresses, of the demo's server and of the example site.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def walk(
     *,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> int:
-    """Takes every step and says how each went, and how long it took.
+    """Take every step, and say how each went, and how long it took.
 
     :param server_url: of the demo's server, without a trailing slash.
     :param site_url: of the example site.
@@ -49,7 +49,7 @@ def _step_went_well(visit: _Visit, sentence: str, step: Callable[[_Visit], None]
 
 
 class _Visit:
-    """The steps, in order; each builds on those before."""
+    """Yield the steps, in order; each builds on those before."""
 
     def __init__(self, server_url: str, site_url: str, patience_seconds: float) -> None:
         self.front_page = f"{server_url}/"

@@ -1,1 +1,1 @@
-"""The providers: each file is one wire protocol, and none knows another."""
+"""The identity providers: one wire protocol each, and no imports between them."""

@@ -1,6 +1,6 @@
-"""The Clef wire protocol, as its first sites spoke it: an address to send people to, three calls, one webhook.
+"""Speak the Clef wire protocol: authorization by redirect, three API calls, one back-channel logout request.
 
-This file knows nothing of WSGI, sessions or stores; what may go wrong on the network is ``_http``'s.
+What may go wrong on the network is ``http_client``'s.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _WRONG_APP = ("Invalid App ID.", _WRONG_SECRET, "Invalid App.")
 
 
 class ClefProvider:
-    """Signs people in with Clef, or with any server that speaks its protocol (version 1).
+    """Log people in with Clef, or with any server that speaks its protocol (version 1).
 
     :param app_id: the application's public id, as the server gave it.
     :param app_secret: its secret; while a secret is being changed, a list with the newest first. The next one
@@ -108,12 +108,12 @@ class ClefProvider:
         return _canonical_json(self.server_url, self.app_id)
 
     def start_login(self, state: str, redirect_url: str) -> LoginStart:
-        """The plain address of a login, which needs no JavaScript. Nothing has to be kept for its end."""
+        """Return the authorization request, an address that needs no JavaScript. Nothing has to be kept for its end."""
         query = {"app_id": self.app_id, "redirect_url": redirect_url, "state": state}
         return LoginStart(f"{self.server_url}/iframes/qr?{urlencode(query, quote_via=quote, safe='')}")
 
     def button_tag(self, state: str, redirect_url: str) -> str:
-        """The original button: a script tag, as HTML, that marks the place where the button is drawn."""
+        """Draw the original button: a script tag, as HTML, that marks the place where the button is drawn."""
         attributes = {
             "type": "text/javascript",
             "class": "clef-button",
@@ -125,7 +125,7 @@ class ClefProvider:
         return "<script {}></script>".format(" ".join(f'{k}="{escape(v)}"' for k, v in attributes.items()))
 
     def finish_login(self, query: Mapping[str, str], provider_state: Mapping[str, Any], redirect_url: str) -> Identity:
-        """Changes the code for a token, and the token for a person, both before one deadline.
+        """Exchange the code for a token, and the token for a person, both before one deadline.
 
         :raises LoginRefused: the query tells of an error.
         :raises CodeRejected: there is no such code, or the server does not accept it.
@@ -142,7 +142,7 @@ class ClefProvider:
         return Identity(self._user(token, until))
 
     def read_logout(self, form: Mapping[str, str]) -> Logout:
-        """Asks the server whose logout this is.
+        """Ask the server whose logout this is: its token means nothing by itself.
 
         :raises LogoutRefused: there is no such token, it is not signed as it should be, or the server does not know it.
         :raises ProviderUnavailable: as in :meth:`finish_login`; also where the id can't be used.
@@ -193,7 +193,7 @@ class ClefProvider:
         raise _nonsense(answer)  # a token for a code that nobody gave
 
     def _leads_back_to(self, redirect_url: str) -> bool:
-        """Whether a login may begin: its page is no JSON, and so the status tells."""
+        """Return whether a login may begin: its page is no JSON, so the status decides."""
         query = {"app_id": self.app_id, "redirect_url": redirect_url}
         try:
             status = self._http.get_json(self._url("/iframes/qr"), params=query).status
@@ -235,7 +235,7 @@ class ClefProvider:
         return {"id": user_id, **{name: info[name] for name in _CLAIMS if _is_claim(info.get(name))}}
 
     def _post(self, path: str, form: Mapping[str, str], until: float) -> Answer:
-        """The answer to the first secret that the server does not name as wrong, else the last one's."""
+        """Post with each secret, newest first, until the server does not call it wrong; return the last answer."""
         for secret in self._secrets:
             complete = {**form, "app_id": self.app_id, "app_secret": secret}
             answer = self._http.post_form(self._url(path), complete, until=until)
@@ -261,7 +261,7 @@ def _app_faults(app_id: object, app_secret: object, signed_tokens: object) -> tu
 
 
 def _checked(answer: Answer, refusal: str | None = None, refused: ClefError | None = None) -> Mapping[str, Any]:
-    """The document of an answer that says success; ``refused`` is raised where its error is ``refusal``.
+    """Return the document of an answer that says success; raise ``refused`` where its error is ``refusal``.
 
     The error's text decides, and not the status: the service's own clients differ on it.
     """
@@ -298,7 +298,7 @@ def _is_claim(value: object) -> bool:
 
 
 def _canonical_id(value: object) -> str | None:
-    """One spelling for one person: 12345 and "12345" are the same; true, 1.0, lists and nothing are nobody."""
+    """Return one spelling for one person: 12345 and "12345" are the same; true, 1.0, lists and nothing are nobody."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     if isinstance(text, str) and 0 < len(text) <= MAX_USER_ID_LENGTH and not _CONTROL.search(text):
         return text

@@ -1,6 +1,6 @@
-"""How a provider is asked over HTTP: which addresses may be asked, and how little of an answer is believed.
+"""Ask a provider over HTTP: allowed addresses alone, one deadline, no redirects, a cap on what is read.
 
-Every provider goes through here. This file knows nothing of any wire protocol, of WSGI or of sessions.
+Every provider goes through here.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Answer:
 
 
 class HttpClient:
-    """Asks a provider. Shared by all threads; nothing is kept between two exchanges, and nothing opened here.
+    """An HTTP client for JSON. Shared by all threads; nothing is kept between two exchanges, and nothing opened here.
 
     :param timeout_seconds: for a whole exchange: name look-up, connection, TLS, request, headers and body.
     :param ca_file: PEM file with the certificates to trust, instead of the usual authorities.
@@ -100,7 +100,7 @@ class HttpClient:
         self._allow_http_hosts = frozenset(host.lower() for host in allow_http_hosts)
 
     def deadline(self) -> float:
-        """A moment of ``time.monotonic()``, ``timeout_seconds`` from now, for several exchanges together."""
+        """Return a moment of ``time.monotonic()``, ``timeout_seconds`` from now, for several exchanges together."""
         return time.monotonic() + self._timeout_seconds
 
     def get_json(
@@ -111,7 +111,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         until: float | None = None,
     ) -> Answer:
-        """GET. ``params`` go into the query; ``until`` is a :meth:`deadline`, without it a new one."""
+        """Send a GET. ``params`` go into the query; ``until`` is a :meth:`deadline`, without it a new one."""
         return self._exchange(requests.Request("GET", url, params=params, headers=headers), until)
 
     def post_form(
@@ -122,7 +122,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         until: float | None = None,
     ) -> Answer:
-        """POST of ``application/x-www-form-urlencoded``; ``until`` as in :meth:`get_json`."""
+        """Send a POST of ``application/x-www-form-urlencoded``; ``until`` as in :meth:`get_json`."""
         return self._exchange(requests.Request("POST", url, data=form, headers=headers), until)
 
     def _exchange(self, request: requests.Request, until: float | None) -> Answer:
@@ -164,7 +164,7 @@ def unavailable(
     cause: str | None = None,
     retry_after: str | None = None,
 ) -> ProviderUnavailable:
-    """The error for ``reason``, with every detail set. ``retry_after`` is the header's text, if there was one."""
+    """Make the error for ``reason``, with every detail set. ``retry_after`` is the header's text, if there was one."""
     details: dict[str, Any] = {"http_status": http_status, "cause": cause}
     if retry_after and re.fullmatch(r"[0-9]{1,10}", retry_after):  # RFC 9110, section 10.2.3, without dates
         details["retry_after"] = min(max(int(retry_after), 1), MAX_RETRY_AFTER_SECONDS)
@@ -212,7 +212,7 @@ def _seconds(date: str) -> float | None:
 
 
 def _decoded(body: bytes, coding: str) -> bytes | None:
-    """The content, at most a byte more than the cap; None where it is cut off, or in a coding that is not read.
+    """Decode the content, up to a byte more than the cap; None where it is cut off, or in a coding that is not read.
 
     We ask for none (RFC 9110, section 12.5.3). Servers behind a proxy that compresses all the same are told from a
     bomb by the cap.
@@ -231,7 +231,7 @@ def _decoded(body: bytes, coding: str) -> bytes | None:
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:
-    """The object, or None where the body is anything else than one object of I-JSON (RFC 7493).
+    """Return the object, or None where the body is anything else than one object of I-JSON (RFC 7493).
 
     A byte order mark in front is ignored, as RFC 8259, section 8.1, allows.
     """

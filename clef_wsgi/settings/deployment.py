@@ -1,7 +1,6 @@
-"""Settings, as names and texts, turned into the arguments of the constructors.
+"""Turn settings, as names and texts, into the arguments of the constructors.
 
-The constructors are the one home of every option: its name, type and default are read from them. This file knows
-nothing of where the texts stood, of what an option means, or of requests.
+The constructors are the one home of every option: its name, type and default are read from them.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 ENVIRON_PREFIX = "CLEF_WSGI_"
 _MAX_NAMED = 10
-"""How many unknown names are told one by one."""
+"""How many unknown names are named one by one."""
 _NOT_TEXT = ("app", "provider", "logout_store")
 """The middleware's arguments that no text can be."""
 _RENAMED = {"logout_store": "store"}
@@ -39,7 +38,7 @@ _NAME = re.compile(r"(provider|store|session)\.[\w.-]{1,40}|[A-Za-z_-][A-Za-z_.-
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAY_HOLD_ANYTHING = ("secret", "_key", "password", "token")
 _UNREADABLE = "\0"
-"""In place of a text that is told of already: no other is so."""
+"""In place of a text whose fault is noted already: no other is so."""
 _STAND_IN = "http://localhost"
 
 Known = Mapping[str, Parameter]
@@ -48,7 +47,7 @@ Known = Mapping[str, Parameter]
 
 @dataclass(frozen=True)
 class Deployment:
-    """What settings describe: both plugs, the middleware's other options, and Beaker's.
+    """A deployment as settings describe it: both plugs, the middleware's other options, and Beaker's.
 
     ``session`` is None where the settings say nothing of it: then somebody else puts Beaker around the app.
     """
@@ -71,7 +70,7 @@ class Deployment:
 
 
 def from_settings(app: WSGIApplication, settings: Mapping[str, str]) -> WSGIApplication:
-    """Wraps an app as a mapping of texts says, such as a section of an INI file.
+    """Wrap an app as a mapping of texts says, such as a section of an INI file.
 
     :param settings: ``base_url``, ``provider``, ``provider.app_id``, ``store``, ``store.url`` ... With any
         ``session.`` key the app is wrapped in Beaker too.
@@ -82,7 +81,7 @@ def from_settings(app: WSGIApplication, settings: Mapping[str, str]) -> WSGIAppl
 
 
 def settings_from_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that stand in the environment: ``CLEF_WSGI_PROVIDER__APP_ID`` is ``provider.app_id``."""
+    """Return the settings that stand in the environment: ``CLEF_WSGI_PROVIDER__APP_ID`` is ``provider.app_id``."""
     return {
         name.removeprefix(ENVIRON_PREFIX).lower().replace("__", "."): text
         for name, text in environ.items()
@@ -91,7 +90,7 @@ def settings_from_environ(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def load(settings: Mapping[str, str]) -> Deployment:
-    """What the settings describe, made and checked.
+    """Make and check what the settings describe.
 
     :raises ConfigurationError: with every fault.
     :raises StoreUnavailable: as :func:`from_settings`.
@@ -114,7 +113,7 @@ def load(settings: Mapping[str, str]) -> Deployment:
 
 
 def _is_plain(key: str, text: object, faults: list[str]) -> bool:
-    """Whether this can be a setting at all."""
+    """Return whether this can be a setting at all."""
     if not isinstance(text, str):
         problem = "must be text"
     elif _CONTROL.search(text):
@@ -130,7 +129,7 @@ def _is_plain(key: str, text: object, faults: list[str]) -> bool:
 
 
 def _known_only(texts: Mapping[str, str], known: Known, free: tuple[str, ...], faults: list[str]) -> dict[str, str]:
-    """The settings that there are. Each other is a fault with the name that comes nearest."""
+    """Return the settings that are known. Note each other as a fault, with the name that comes nearest."""
     found = {key: text for key, text in texts.items() if key in known or key.startswith(free) or _secret_of(key, known)}
     unknown = [key for key in texts if key not in found]
     faults += [_unknown(key, known) for key in unknown[:_MAX_NAMED]]
@@ -152,14 +151,14 @@ def _shown(key: str) -> str:
 
 
 def _secret_of(key: str, known: Collection[str], free: tuple[str, ...] = ()) -> str | None:
-    """The setting whose value stands in the file that this one names."""
+    """Return the setting whose value stands in the file that this one names."""
     name = key.removesuffix("_file")
     is_file = key.endswith("secret_file") and key not in known and (name in known or name.startswith(free))
     return name if is_file else None
 
 
 def _with_secrets(texts: Mapping[str, str], known: Known, free: tuple[str, ...], faults: list[str]) -> dict[str, str]:
-    """The settings with what stands in files; one whose file can't be read is empty, and told."""
+    """Read the secrets that stand in files; note a file that can't be read, and leave a mark in its place."""
     complete = dict(texts)
     for key in texts:
         name = _secret_of(key, known, free)
@@ -207,7 +206,7 @@ def _is_required(option: Parameter) -> bool:
 
 
 def _session(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any] | None:
-    """Beaker's options, or None when the settings have none."""
+    """Return Beaker's options, or None when the settings have none."""
     session = {key[len("session.") :]: value for key, value in values.items() if key.startswith("session.")}
     if isinstance(session.get("timeout"), timedelta):
         session["timeout"] = int(session["timeout"].total_seconds())
@@ -215,7 +214,7 @@ def _session(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, A
 
 
 def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[str]:
-    """What the constructors say. What could not be read has its own sentence already: something stands in for it."""
+    """Return the constructors' faults. Something stands in for what could not be read: it has its sentence already."""
     session = deployment.session
     if session is not None and "secret" not in session and "session.secret" in texts:
         session = {**session, "secret": "*" * MIN_SECRET_LENGTH}

@@ -1,6 +1,6 @@
-"""One section of an INI file, as PasteDeploy reads it; without PasteDeploy, which a command may not have.
+"""Read one section of an INI file as PasteDeploy does, without PasteDeploy, which a command may not have.
 
-Knows nothing of what a setting means. No sentence repeats a line of the file: it may be a secret.
+No sentence repeats a line of the file: it may be a secret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LOADER_WORDS = ("use", "require", "filter-with", "next", "paste.filter_factory"
 
 
 def read_file(path: str, section: str | None = None) -> dict[str, str]:
-    """The settings in a file.
+    """Read the settings in a file.
 
     :param section: ``clef`` for ``[filter:clef]``, ``[filter-app:clef]`` or ``[clef]``, or a whole name; without
         it the only section that uses this package.
@@ -38,7 +38,7 @@ def read_file(path: str, section: str | None = None) -> dict[str, str]:
 
 
 def split_address(address: str) -> tuple[str, str | None]:
-    """``site.ini#clef`` as path and section."""
+    """Split ``site.ini#clef`` into path and section."""
     path, mark, section = address.partition("#")
     return path, section if mark else None
 

@@ -1,7 +1,4 @@
-"""A plug as settings name it: which class, which options it takes, and the instance.
-
-Knows nothing of where the texts stood, and nothing of any single provider or store but its name.
-"""
+"""Make a plug that settings name: find its class, its options, and call it."""
 
 from __future__ import annotations
 
@@ -58,16 +55,16 @@ class Plug:
 
     @property
     def options(self) -> dict[str, Parameter]:
-        """What it can be given, by the names that settings have for it."""
+        """Return its options, by the names that settings have for them."""
         return {self.prefix + name: option for name, option in (self._front_options | self._own_options).items()}
 
     @property
     def takes_anything(self) -> bool:
-        """Whether no name below its own can be called wrong."""
+        """Return whether it takes options of any name."""
         return self._class is None or text_values.takes_anything(self._class)
 
     def make(self, values: Mapping[str, Any], faults: list[str]) -> Any:
-        """The instance; None when it could not be made.
+        """Return the instance; None when it could not be made.
 
         :param values: those of all settings that could be read.
         """
@@ -91,7 +88,7 @@ class Plug:
         return None
 
     def _placed(self, fault: str, make: Callable[..., Any]) -> str:
-        """A constructor's sentence, with the option by the name that settings have for it."""
+        """Put the name that settings have for an option into a constructor's sentence."""
         sentence = fault.removeprefix(f"{getattr(make, '__name__', '')}: ")
         return f"{self._kind}.{sentence}" if f"{self._kind}.{sentence.split(' ')[0]}" in self.options else fault
 

@@ -1,7 +1,4 @@
-"""Secrets that stand in a file of their own: ``app_secret_file`` is ``app_secret``.
-
-Knows nothing of what a secret is for.
-"""
+"""Read secrets that stand in a file of their own: ``app_secret_file`` is ``app_secret``."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ MAX_BYTES = 8192
 
 
 def read_secret(path: str) -> str:
-    """What the file holds, without one line end at its end.
+    """Return what the file holds, without one line end at its end.
 
     :raises ValueError: it can't be had; the message goes on after the setting's name, without a full stop.
     """
@@ -38,6 +35,6 @@ def _content(path: str) -> bytes:
 
 
 def _shown(path: str) -> str:
-    """The path, unless it may be the secret itself, which somebody wrote in its place."""
+    """Return the path, unless it may be the secret itself, which somebody wrote in its place."""
     is_path = path.startswith("/") and path.count("/") > 1 and path.isprintable() and len(path) < 256
     return path if is_path or os.path.exists(path) else "something that is no absolute path"

@@ -1,1 +1,1 @@
-"""The logout stores: each file is one place to keep records, and none knows another."""
+"""The logout stores: one place to keep records each, and no imports between them."""

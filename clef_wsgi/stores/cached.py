@@ -1,7 +1,4 @@
-"""A cache in front of a store that is far away: a look-up costs a microsecond, and may be a little old.
-
-This file knows nothing of what store is behind it, and nothing of stamps but that the newest counts.
-"""
+"""Cache the look-ups of a logout store that is far away: each costs a microsecond, and may be a little old."""
 
 from __future__ import annotations
 
@@ -21,11 +18,11 @@ from .keys import listed
 
 _PATIENCE_SECONDS = 2.0
 _Answer = tuple[float, int]
-"""When the store was asked, on the monotonic clock, and the newest stamp."""
+"""One cached look-up: when the store was asked, on the monotonic clock, and the newest stamp."""
 
 
 class CachedLogoutStore:
-    """Answers look-ups from memory for at most ``max_staleness``.
+    """Answer look-ups from memory for at most ``max_staleness``.
 
     What it trades: a logout that **another** process recorded is seen that much later here, and until then the
     person counts as signed in. A logout that went through this object is seen at once. The time is counted from
@@ -77,7 +74,7 @@ class CachedLogoutStore:
         return self.store.tick()
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """As the store's. What memory knew of these keys counts no longer, also where the store failed."""
+        """Record a logout in the store, and discard what is cached of these keys, also where the store failed."""
         ended = listed(keys)
         try:
             return self.store.record_logout(ended, idempotency_key=idempotency_key)
@@ -85,7 +82,7 @@ class CachedLogoutStore:
             self._forget(ended)
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp among ``keys`` and ``everyone``, as the store had it ``max_staleness`` ago, or later.
+        """Return the newest stamp among ``keys`` and ``everyone``, at most ``max_staleness`` old.
 
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
@@ -104,12 +101,12 @@ class CachedLogoutStore:
             self._forget((EVERYONE,))
 
     def close(self) -> None:
-        """Closes the store, where it can be closed."""
+        """Close the store, where it can be closed."""
         close: Callable[[], object] = getattr(self.store, "close", lambda: None)
         close()
 
     def _newest(self, wanted: tuple[str, ...], began: float) -> int:
-        """The answer in memory, if it counts; else the store's, asked by one thread for all that wait."""
+        """Return the cached stamp if it is new enough; else ask the store, one thread for all that wait."""
         while True:
             answer = self._answers.get(wanted)
             if answer is not None and self._counts(answer, wanted, began):
@@ -159,7 +156,7 @@ class CachedLogoutStore:
 
 
 class _Question:
-    """What one thread asks the store, and others wait for."""
+    """One look-up under way: a thread asks the store, and others wait for it."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
@@ -175,7 +172,7 @@ class _Question:
 
 
 class _Questions:
-    """The questions that are under way in this process: at most one for the same keys."""
+    """The look-ups under way in this process: at most one for the same keys."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
@@ -183,7 +180,7 @@ class _Questions:
         self._open: dict[tuple[str, ...], _Question] = {}
 
     def take(self, wanted: tuple[str, ...]) -> tuple[_Question, bool]:
-        """The question, and whether it is the caller's to ask."""
+        """Return the look-up, and whether it is the caller's to make."""
         mine = _Question()
         with self.lock:
             question = self._open.setdefault(wanted, mine)

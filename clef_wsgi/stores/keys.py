@@ -1,7 +1,4 @@
-"""What the stores have in common: how a key is kept, and what an age may be.
-
-This file knows nothing of any one store.
-"""
+"""Digest the keys of logout records, and check ages, for every store."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ OTHER_FORMAT = "%s: what an older clef_wsgi left has another format: it begins a
 
 
 def digest(key: str) -> bytes:
-    """The SHA-256 of a key: length, NUL, case and collation are then nobody's worry."""
+    """Return the SHA-256 of a key: length, NUL, case and collation then make no difference."""
     # surrogatepass: any str is a key, and no two share an encoding.
     return hashlib.sha256(str.encode(key, "utf-8", "surrogatepass")).digest()
 
@@ -33,7 +30,7 @@ def digests(keys: Iterable[str]) -> list[bytes]:
 
 
 def age(older_than: float) -> float:
-    """The age that ``prune`` was given, in seconds.
+    """Check the age that ``prune`` was given, in seconds.
 
     :raises ConfigurationError: it is negative or not a finite number.
     """
@@ -43,7 +40,7 @@ def age(older_than: float) -> float:
 
 
 def microseconds(older_than: float) -> int:
-    """The same, as stamps count.
+    """Return the same age in microseconds, as stamps count.
 
     :raises ConfigurationError: as :func:`age`.
     """

@@ -1,6 +1,6 @@
-"""The logout store of one process: a dict.
+"""Keep logout records in a dict, for one process.
 
-It lives as long as the process: after a restart everybody has to sign in again. This file knows nothing of
+It lives as long as the process: after a restart everybody has to sign in again.
 files, other processes or the network.
 """
 
@@ -17,7 +17,7 @@ from .keys import age
 
 
 class MemoryLogoutStore:
-    """Keeps stamps in memory, for development, tests, and sites that run as one process.
+    """Keep stamps in memory, for development, tests, and sites that run as one process.
 
     All methods may be called by many threads at once.
 
@@ -38,12 +38,12 @@ class MemoryLogoutStore:
         self.record_logout([EVERYONE])
 
     def tick(self) -> int:
-        """A new stamp in microseconds, greater than all before it."""
+        """Return a new stamp in microseconds, greater than all before it."""
         with self._lock:
             return self._new_stamp()
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Stamps all ``keys`` with one new stamp.
+        """Record a logout of all ``keys`` under one new stamp.
 
         :param keys: any text; a single ``str`` in place of a list is refused.
         :param idempotency_key: a digest; when it is known already, nothing is done.
@@ -63,7 +63,7 @@ class MemoryLogoutStore:
         return True
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
+        """Return the newest stamp, in microseconds, among ``keys`` and ``everyone``.
 
         :raises TypeError: ``keys`` is a ``str``.
         """
@@ -81,7 +81,7 @@ class MemoryLogoutStore:
         return newest
 
     def prune(self, older_than: float) -> int:
-        """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
+        """Drop records and idempotency keys older than ``older_than`` seconds, and raise ``everyone`` to that moment.
 
         :returns: the number of logout records dropped.
         :raises ConfigurationError: ``older_than`` is negative or not a finite number.

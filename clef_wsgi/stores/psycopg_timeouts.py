@@ -1,8 +1,8 @@
-"""Connections of psycopg that give up in time.
+"""Give psycopg's connections a time-out below the 2 s of libpq.
 
 The least that libpq waits for a connection is 2 s, and for an answer it waits for ever; the server's own
 ``statement_timeout`` is of no use when the server is what stands still. So psycopg's waiting, which is made of
-generators that it asks at least every 0.1 s, is cut off here. This file knows nothing of SQL.
+generators that it asks at least every 0.1 s, is cut off here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import psycopg
 
 
 class Connection(psycopg.Connection[Any]):
-    """:meth:`connect` and each answer end with ``psycopg.OperationalError`` when they take too long."""
+    """End :meth:`connect`, and each answer, with ``psycopg.OperationalError`` when they take too long."""
 
     connect_timeout_seconds = 0.5
     read_timeout_seconds = 0.5

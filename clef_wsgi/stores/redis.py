@@ -1,6 +1,6 @@
-"""The logout store in Redis (6.2 or newer) or Valkey: for several machines.
+"""Keep logout records in Redis (6.2 or newer) or Valkey, for several machines.
 
-This file knows nothing of sessions, providers or HTTP. What has to happen in one step is a Lua script in the
+What has to happen in one step is a Lua script in the
 server; Lua's numbers are doubles, exact up to 2**53 microseconds, and never become text but by ``%.0f``.
 """
 
@@ -104,7 +104,7 @@ return {{text(math.max(mark, cut)), dropped, #old}}
 
 
 class RedisLogoutStore:
-    """Keeps stamps in one sorted set of a Redis server, shared by all machines that reach it.
+    """Keep stamps in one sorted set of a Redis server, shared by all machines that reach it.
 
     Stamps are the server's time. All records are one Redis key, without an end of life: they are in one slot of
     a cluster, and an eviction takes all of them or none, so it signs everybody out and brings no login back to
@@ -153,11 +153,11 @@ class RedisLogoutStore:
         return f"RedisLogoutStore({self._key!r})"
 
     def tick(self) -> int:
-        """A new stamp in microseconds, greater than all that anybody got from this server."""
+        """Return a new stamp in microseconds, greater than all that anybody got from this server."""
         return self._run(_TICK)[0]
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Stamps all ``keys`` with one new stamp, in one step of the server.
+        """Record a logout of all ``keys`` under one new stamp, in one step of the server.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
         :param idempotency_key: a digest; when the server knows it already, nothing is done.
@@ -168,14 +168,14 @@ class RedisLogoutStore:
         return bool(self._run(_RECORD, notice, *_members(keys))[1])
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
+        """Return the newest stamp, in microseconds, among ``keys`` and ``everyone``.
 
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
         return self._run(_NEWEST, *_members(keys))[1]
 
     def prune(self, older_than: float) -> int:
-        """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
+        """Drop records and idempotency keys older than ``older_than`` seconds, and raise ``everyone`` to that moment.
 
         It goes in steps, so that no other call waits long.
 
@@ -190,11 +190,11 @@ class RedisLogoutStore:
         return total
 
     def close(self) -> None:
-        """Closes this process's connections. The next call of any method opens new ones."""
+        """Close this process's connections. The next call of any method opens new ones."""
         self._client.close()
 
     def _run(self, script: str, *arguments: bytes | str) -> list[int]:
-        """One round trip. Its first number is the mark, or a stamp that became it."""
+        """Run a script in one round trip. Its first number is the mark, or a stamp that became it."""
         try:
             found = self._evaluate(script, _EVERYONE, str(self._seen), *arguments)
         except (RedisError, OSError) as error:
@@ -213,7 +213,7 @@ class RedisLogoutStore:
         return found  # type: ignore[no-any-return]
 
     def _drop_idle(self) -> None:
-        """The connections beside a broken one are no better: each would cost somebody a time-out."""
+        """Close idle connections: beside a broken one they are no better, and each would cost somebody a time-out."""
         if self._is_ours:
             self._client.connection_pool.disconnect(inuse_connections=False)
 

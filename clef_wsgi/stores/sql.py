@@ -1,7 +1,7 @@
-"""The logout store in a SQL database: PostgreSQL, MariaDB, MySQL or SQLite, for several machines.
+"""Keep logout records in a SQL database: PostgreSQL, MariaDB, MySQL or SQLite, for several machines.
 
-This file knows nothing of sessions, providers or HTTP, and leaves connections to ``sql_connection``, how the
-databases differ to ``sql_databases``, and the statements to ``sql_statements``.
+Connections are in ``sql_connection``, what differs between databases in ``sql_databases``, statements in
+``sql_statements``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCHEMA_VERSION = 2
 
 
 class SQLAlchemyLogoutStore:
-    """Keeps stamps in three tables of a database, shared by all machines that reach it.
+    """Keep stamps in three tables of a database, shared by all machines that reach it.
 
     Stamps are the database's time. Each change is one transaction that locks the mark, the row of the greatest
     stamp, first; a look-up is one statement. Writers wait in line, those of one process in the order in which they
@@ -87,13 +87,13 @@ class SQLAlchemyLogoutStore:
         return f"SQLAlchemyLogoutStore({self.engine.url.set(query={}).render_as_string(hide_password=True)!r})"
 
     def tick(self) -> int:
-        """A new stamp in microseconds, greater than all that anybody got from this database."""
+        """Return a new stamp in microseconds, greater than all that anybody got from this database."""
         stamp = self._connections.write(self._tick)
         self._saw(stamp)
         return stamp
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Stamps all ``keys`` with one new stamp, in one transaction.
+        """Record a logout of all ``keys`` under one new stamp, in one transaction.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
         :param idempotency_key: a digest; when the database knows it already, nothing is done.
@@ -105,7 +105,7 @@ class SQLAlchemyLogoutStore:
         return self._connections.write(lambda connection: self._record(connection, wanted, known))
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
+        """Return the newest stamp, in microseconds, among ``keys`` and ``everyone``.
 
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
@@ -113,7 +113,7 @@ class SQLAlchemyLogoutStore:
         return self._connections.read(lambda connection: self._look_up(connection, wanted))
 
     def prune(self, older_than: float) -> int:
-        """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
+        """Drop records and idempotency keys older than ``older_than`` seconds, and raise ``everyone`` to that moment.
 
         It goes in steps, each a transaction, so that no other call waits long.
 
@@ -128,7 +128,7 @@ class SQLAlchemyLogoutStore:
         return total
 
     def close(self) -> None:
-        """Closes this process's idle connections. The next call of any method opens new ones."""
+        """Close this process's idle connections. The next call of any method opens new ones."""
         self._connections.close()
 
     # -- the verbs, with a connection --------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class SQLAlchemyLogoutStore:
         return int(max(everyone, newest or 0))
 
     def _drop_old(self, connection: Connection, age: int) -> tuple[int, bool]:
-        """One step: how many logouts it dropped, and whether there may be more."""
+        """Prune one step; return how many logouts it dropped, and whether there may be more."""
         with self._connections.transaction(connection):
             stamp = self._new_stamp(connection)
             cut = connection.execute(self._sql.cut, {"age": age}).scalar_one()
@@ -182,7 +182,7 @@ class SQLAlchemyLogoutStore:
         return logouts, PRUNED_AT_ONCE in (logouts, keys)
 
     def _be_born(self, connection: Connection) -> None:
-        """Makes what is missing: tables, the mark, the record of everyone.
+        """Make what is missing: tables, the mark, the record of everyone.
 
         Lost is also what a database forgot whose mark is below a stamp that this process saw. A new mark is 0.
         """

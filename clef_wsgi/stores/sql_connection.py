@@ -1,7 +1,4 @@
-"""Connections to a SQL database, lent for one piece of work at a time: guarded against threads, forks and long waits.
-
-This file knows nothing of stamps or tables: who makes it hands in how to prepare them.
-"""
+"""Lend connections to a SQL database for one piece of work at a time, guarded against threads, forks and long waits."""
 
 from __future__ import annotations
 
@@ -57,7 +54,7 @@ class Connections:
         self._dispose(close=self._pid == os.getpid())
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """Do the work, and wait in no line."""
+        """Do the work without queuing for it."""
         engine, seconds = self._engines.read, self._read_seconds
         if not self._is_prepared:  # which is one thread's work
             self._in_line(engine, seconds, lambda _: None)
@@ -152,7 +149,7 @@ class Connections:
 
 
 def _may_go_better(error: Exception, seconds: float) -> bool:
-    """Whether making what is missing may help, or, after so many seconds, a new connection."""
+    """Return whether making what is missing may help, or, after so many seconds, a new connection."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, NotPreparedError)
     is_table_missing = isinstance(error, ProgrammingError) or "no such table" in str(error.orig)

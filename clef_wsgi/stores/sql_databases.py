@@ -1,7 +1,4 @@
-"""How the databases differ: their words for a few things, their drivers, and how each keeps to a time-out.
-
-This file knows nothing of logins and logouts, nor when the store says what.
-"""
+"""Describe how databases differ: SQL dialect, driver, and how each keeps to a time-out."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html, https://mariadb.
 
 @dataclass(frozen=True)
 class Database:
-    """A kind of database: its driver, and its words.
+    """A kind of database: its driver, and its dialect.
 
     ``now`` is its own time in whole microseconds since the epoch, whatever the session's time zone.
     """
@@ -180,13 +177,13 @@ def _make(url: URL, **options: Any) -> Engine:
 
 
 def errors_of_driver(engine: Engine) -> type[Exception]:
-    """The root of the errors that its driver raises."""
+    """Return the root of the errors that its driver raises."""
     root: type[Exception] = getattr(engine.dialect.dbapi, "Error", DBAPIError)
     return root
 
 
 def _checked(address: str) -> URL:
-    """The URL with the driver that is used for its database."""
+    """Return the URL with the driver that is used for its database."""
     try:
         url = make_url(address)
         name = url.get_backend_name()

@@ -1,6 +1,6 @@
-"""What the SQL store says to its database, as statements made once.
+"""Build the SQL store's statements, once.
 
-This file knows nothing of when they are said. Text that goes into them is constant, but for the tables' prefix,
+Text that goes into them is constant, but for the tables' prefix,
 which has been checked; values are parameters.
 """
 
@@ -18,7 +18,7 @@ PRUNED_AT_ONCE = 1000
 
 
 class Sentences:
-    """What the store says to the database."""
+    """The statements for one database."""
 
     def __init__(self, dialect_name: str, prefix: str) -> None:
         say = DATABASES[dialect_name]
@@ -68,7 +68,7 @@ class Sentences:
         self.look_up = cache(self._look_up)
 
     def _look_up(self, count: int) -> TextClause:
-        """One statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
+        """Build one statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys."""
         names = ", ".join([":everyone", *(f":key{number}" for number in range(count))])
         logout = f"{self._prefix}logout"
         return text(

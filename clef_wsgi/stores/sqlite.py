@@ -1,7 +1,6 @@
-"""The logout store in a SQLite file: for the processes of one machine.
+"""Keep logout records in a SQLite file, for the processes of one machine.
 
-This file knows nothing of sessions, providers or HTTP, and leaves threads, forks and replaced files to
-``sqlite_connection``, and the file's format to ``sqlite_schema``.
+Threads, forks and replaced files are handled in ``sqlite_connection``, the file's format in ``sqlite_schema``.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
 
 
 class SQLiteLogoutStore:
-    """Keeps stamps in a SQLite file, shared by all threads and processes of one machine.
+    """Keep stamps in a SQLite file, shared by all threads and processes of one machine.
 
     A logout that was acknowledged survives a power loss, a look-up that begins after it sees it, and every
     fault heals by itself at the next call. The file has to lie on a local disk: SQLite's write-ahead log does
@@ -82,12 +81,12 @@ class SQLiteLogoutStore:
         self._check_at_birth()
 
     def tick(self) -> int:
-        """A new stamp in microseconds, greater than all that any process got from this file."""
+        """Return a new stamp in microseconds, greater than all that any process got from this file."""
         with self._writer as connection, self._transaction(self._writer, connection):
             return self._new_stamp(connection)
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Stamps all ``keys`` with one new stamp, in one transaction, on the disk when this returns.
+        """Record a logout of all ``keys`` under one new stamp, in one transaction, on the disk when this returns.
 
         :param keys: any text, however long; a single ``str`` in place of a list is refused.
         :param idempotency_key: a digest; when the file knows it already, nothing is done.
@@ -106,7 +105,7 @@ class SQLiteLogoutStore:
         return True
 
     def newest_logout(self, keys: Iterable[str]) -> int:
-        """The newest stamp, in microseconds, among ``keys`` and ``everyone``.
+        """Return the newest stamp, in microseconds, among ``keys`` and ``everyone``.
 
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
@@ -127,7 +126,7 @@ class SQLiteLogoutStore:
             self._idle_readers.append(reader)
 
     def prune(self, older_than: float) -> int:
-        """Drops records and notices older than ``older_than`` seconds, and raises ``everyone`` to that moment.
+        """Drop records and idempotency keys older than ``older_than`` seconds, and raise ``everyone`` to that moment.
 
         :returns: the number of logout records dropped.
         :raises ConfigurationError: ``older_than`` is negative or not a finite number.
@@ -143,7 +142,7 @@ class SQLiteLogoutStore:
             return dropped
 
     def close(self) -> None:
-        """Closes this process's connections. The next call of any method opens new ones."""
+        """Close this process's connections. The next call of any method opens new ones."""
         _close(self._connections)
 
     def _check_at_birth(self) -> None:
@@ -169,7 +168,7 @@ class SQLiteLogoutStore:
 
     @contextmanager
     def _transaction(self, guarded: _Connection, connection: sqlite3.Connection) -> Iterator[None]:
-        """One write transaction. An exception goes through: it closes the connection, which rolls back."""
+        """Run one write transaction. An exception goes through: it closes the connection, which rolls back."""
         guarded.begin(connection)
         self._make_born(connection)
         yield
@@ -180,11 +179,11 @@ class SQLiteLogoutStore:
         guarded.seen = mark
 
     def _seen(self) -> int:
-        """The greatest stamp that this process knows to be committed."""
+        """Return the greatest stamp that this process knows to be committed."""
         return max([connection.seen for connection in self._connections])
 
     def _make_born(self, connection: sqlite3.Connection) -> None:
-        """Writes the record of ``everyone`` when records were lost, or never there.
+        """Write the record of ``everyone`` when records were lost, or never there.
 
         Lost is also what a file forgot whose mark is below a stamp that this process saw committed.
         """

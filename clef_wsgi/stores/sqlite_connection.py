@@ -1,7 +1,4 @@
-"""One connection to one SQLite file, guarded against threads, forks, replaced files and long waits.
-
-This file knows nothing of logouts, stamps or schemas: who opens a connection hands in how to prepare it.
-"""
+"""Guard a connection to a SQLite file against threads, forks, replaced files and long waits."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ _FORK_WAIT_SECONDS = 5.0
 
 
 class GuardedConnection:
-    """A context manager that lends an open ``sqlite3.Connection`` to one thread at a time.
+    """Lend, as a context manager, an open ``sqlite3.Connection`` to one thread at a time.
 
     Autocommit is on: transactions are begun and committed in plain SQL. Any exception closes the connection,
     which rolls back; the next call opens a new one, so every fault heals by itself. ``sqlite3.Error``,
@@ -83,18 +80,18 @@ class GuardedConnection:
             self._fail(error)
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """Begins a write transaction on the lent connection, waiting for other writers up to the limit."""
+        """Begin a write transaction on the lent connection, waiting for other writers up to the limit."""
         deadline = time.monotonic() + self._busy_seconds
         self._busy_seconds = 0.0
         begin_immediate(connection, deadline)
 
     def check_in_place(self) -> None:
-        """Raises ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
+        """Raise ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
         if _identity(self._path) != self._file:
             raise OSError("the database file was replaced meanwhile")
 
     def close(self) -> None:
-        """Closes the connection; the next use opens a new one."""
+        """Close the connection; the next use opens a new one."""
         if self._lock.acquire(timeout=self._limit_seconds):
             try:
                 self._drop()
@@ -102,7 +99,7 @@ class GuardedConnection:
                 self._lock.release()
 
     def _wait_for_lock(self) -> float:
-        """Waits for this process's other threads. Returns the seconds that are left to wait for other processes."""
+        """Wait for this process's other threads. Return the seconds that are left to wait for other processes."""
         deadline = time.monotonic() + self._limit_seconds
         if not self._lock.acquire(timeout=self._limit_seconds):
             raise StoreUnavailable()
@@ -138,7 +135,7 @@ class GuardedConnection:
         return self._connection
 
     def _clear_the_way(self) -> None:
-        """Makes the file when it is missing, and removes what an older file of this name left beside it.
+        """Make the file when it is missing, and remove what an older file of this name left beside it.
 
         SQLite finds -wal and -shm by name: next to a new file the old ones bring back old pages, or errors
         (https://www.sqlite.org/howtocorrupt.html, section 1.4). They are left over when the file is new; or
@@ -160,7 +157,7 @@ class GuardedConnection:
             connection.close()
 
     def _abandon(self) -> None:
-        """Keeps another process's connection from being used or closed here: either harms its owner.
+        """Keep another process's connection from being used or closed here: either harms its owner.
 
         https://www.sqlite.org/howtocorrupt.html, section 2.6
         """
@@ -212,7 +209,7 @@ def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
 
 @contextmanager
 def _directory_lock(directory: str, deadline: float) -> Iterator[None]:
-    """One opener at a time, among threads and processes: of two that create or clean up, one would harm the other.
+    """Let one opener in at a time, of all threads and processes: of two that create or clean up, one harms the other.
 
     The directory is locked, not the file, for the reason given in ``_create``.
     """

@@ -1,7 +1,4 @@
-"""The format of the SQLite logout store's file: its tables, and how a file is known to be ours.
-
-This file knows nothing of what the stamps in it mean.
-"""
+"""Make and recognise the SQLite logout store's file."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from .keys import OTHER_FORMAT
 _APPLICATION_ID = 0x436C6566  # "Clef" in ASCII
 _SCHEMA_VERSION = 2
 _CACHE_KIB = 8000
-"""What a connection may keep in memory: the pages of some 100,000 records, in place of SQLite's 2,000 KiB."""
+"""The page cache of a connection: room for some 100,000 records, in place of SQLite's 2,000 KiB."""
 _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
@@ -28,7 +25,7 @@ _NO_DATABASE = "SQLiteLogoutStore: path names a file that is not a SQLite databa
 
 
 def prepare(connection: sqlite3.Connection) -> None:
-    """Makes a new connection durable and the file ours. Writes nothing to a file of somebody else's.
+    """Make a new connection durable and the file ours. Write nothing to a file of somebody else's.
 
     :raises ConfigurationError: the file can't be a logout store of this version.
     """
@@ -50,7 +47,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether the tables are there; False for an empty file."""
+    """Return whether the tables are there; False for an empty file."""
     # The tables first: they are committed together with the id, so who sees them sees the id too.
     tables = _tables(connection)
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -73,7 +70,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _has_bytes_but_no_page(connection: sqlite3.Connection) -> bool:
-    """SQLite takes a file that is shorter than a page for an empty database, and would write over it."""
+    """Recognise a file shorter than a page: SQLite takes it for an empty database, and would write over it."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     return not pages and os.path.getsize(connection.execute("PRAGMA database_list").fetchone()[2]) > 0
 

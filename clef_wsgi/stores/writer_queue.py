@@ -1,7 +1,4 @@
-"""Waiting in line to write: first among the threads of this process, then for the writers of other processes.
-
-This file knows nothing of any one store.
-"""
+"""Queue writers: first the threads of this process, then those of other processes."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Line:
         self._waiting: deque[threading.Lock] = deque()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As ``threading.Lock.acquire``."""
+        """Acquire as ``threading.Lock`` does."""
         with self._lock:
             if not self._is_taken:
                 self._is_taken = True
@@ -42,7 +39,7 @@ class Line:
                 self._is_taken = False
 
     def _leave(self, turn: threading.Lock) -> bool:
-        """Give up waiting. Returns True when the turn came at the last moment."""
+        """Give up waiting. Return True when the turn came at the last moment."""
         with self._lock:
             if turn in self._waiting:
                 self._waiting.remove(turn)

@@ -1,4 +1,4 @@
-"""For people who test, or show, a wrapped application: sign in and out with a test client, a Clef on loopback.
+"""Test a wrapped application: log in and out with a test client, run a Clef on loopback.
 
 Nothing here is imported by the rest of the package.
 """

@@ -1,10 +1,10 @@
-"""Signing in and out with the test client that a framework brings, each in the way that client works.
+"""Log in and out with the test client that a framework brings, each in the way that client works.
 
 WebTest's, Werkzeug's and Flask's clients go through the whole wrapped app: login, callback, logout and webhook
 are real. Django's client calls Django's handler and no WSGI app, so there is no middleware to go through: it is
 given what the middleware would have put into environ.
 
-Knows nothing of providers beyond :mod:`.fake_provider`, and imports no framework.
+No framework is imported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def sign_in(
     webhook_path: str = "/clef/webhook",
     remote_user: str | None = None,
 ) -> None:
-    """Signs ``user`` in with a test client, whose app is wrapped with :class:`FakeProvider`.
+    """Log ``user`` in with a test client, whose app is wrapped with :class:`FakeProvider`.
 
     :param client: a ``webtest.TestApp``, or a test client of Flask, Werkzeug or Django.
     :param user: an id, or a dict with ``id`` and what else ``clef.user`` shall hold.
@@ -43,13 +43,13 @@ def sign_in(
 
 
 def sign_out(client: Any, *, logout_path: str = "/clef/logout") -> None:
-    """Signs the client's browser out of the site, as the sign-out button does."""
+    """Log the client's browser out of the site, as the log-out button does."""
     _browser(client).sign_out(logout_path)
     _signed_in.pop(client, None)
 
 
 def log_out_everywhere(user: str | Mapping[str, Any]) -> int:
-    """What a person does at the provider: every app where :func:`sign_in` signed them in gets its webhook.
+    """Log a person out at the provider: every app where :func:`sign_in` logged them in gets its webhook called.
 
     :param user: an id, or a dict with ``id``.
     :returns: how many clients were told.
@@ -72,7 +72,7 @@ class _Answer:
 
 
 class _HttpBrowser:
-    """A client that sends requests through the wrapped app."""
+    """Send requests through the wrapped app."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

@@ -1,7 +1,4 @@
-"""A provider inside the test's own process: it believes what the test says, and nobody else.
-
-Knows nothing of test clients, sessions or HTTP.
-"""
+"""A provider inside the test's own process: it believes what the test says, and nobody else."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ _KEY = secrets.token_bytes(32)  # of this process: a wrapped app that is served 
 
 
 class FakeProvider:
-    """Signs in whom :func:`clef_wsgi.testing.sign_in` names, without any network.
+    """Log in whom :func:`clef_wsgi.testing.sign_in` names, without any network.
 
     Its codes and logout notices are signed with a key of this process, so that no visitor can make one.
     """
@@ -54,7 +51,7 @@ class FakeProvider:
 
 
 def callback_query(login_url: str, user: Mapping[str, Any]) -> dict[str, str]:
-    """What the callback's query is when ``user`` approves the login that ``login_url`` began.
+    """Return the callback's query as it is when ``user`` approves the login that ``login_url`` began.
 
     :raises ValueError: the login was not begun by a :class:`FakeProvider`.
     """
@@ -65,7 +62,7 @@ def callback_query(login_url: str, user: Mapping[str, Any]) -> dict[str, str]:
 
 
 def logout_notice(user_id: str) -> dict[str, str]:
-    """The form of a logout webhook for a person; each has its own effect."""
+    """Return the form of a back-channel logout request for a person; each has its own effect."""
     return {"logout_token": _sealed("notice", {"id": user_id, "nonce": secrets.token_hex(8)})}
 
 

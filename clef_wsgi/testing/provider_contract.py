@@ -1,4 +1,4 @@
-"""The contract of an identity provider, as tests that every provider inherits.
+"""Test the contract of an identity provider: every provider inherits these.
 
 For a provider of your own, subclass in a test module and say how it is made and what its peer would do::
 
@@ -14,8 +14,7 @@ For a provider of your own, subclass in a test module and say how it is made and
         def notice(self, person):
             ...  # a fresh logout notice for ``person``, as a form with ``logout_token``
 
-``person`` is the ``id`` that comes back in ``clef.user``. Needs pytest. This file knows nothing of any one
-provider.
+``person`` is the ``id`` that comes back in ``clef.user``. Needs pytest.
 """
 
 # ruff: noqa: S101 - these are tests
@@ -79,7 +78,7 @@ class IdentityProviderContract:
 
     @pytest.mark.parametrize("code", ["", "unknown", "\0", "x" * 2048])
     def test_a_code_of_nobody_is_refused(self, code: str) -> None:
-        """What the provider's peer did not give is an error of the package's tree, and no identity."""
+        """A code that the provider's peer did not give is an error of the package's tree, and no identity."""
         provider = self.make_provider()
         start = provider.start_login(STATE, REDIRECT_URL)
         with pytest.raises(ClefError) as caught:

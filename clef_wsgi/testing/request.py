@@ -1,7 +1,4 @@
-"""Environ as the middleware would leave it, for unit tests without the middleware.
-
-Knows nothing of test clients or providers.
-"""
+"""Make environ as the middleware would leave it, for unit tests without the middleware."""
 
 from __future__ import annotations
 
@@ -41,7 +38,7 @@ class _Gate:
 
 
 def environ(user: str | Mapping[str, Any] | None = None, path: str = "/", **more: Any) -> dict[str, Any]:
-    """A WSGI environ with ``clef.user`` and ``clef.login``.
+    """Return a WSGI environ with ``clef.user`` and ``clef.login``.
 
     :param user: an id, a dict with ``id``, or ``None`` for nobody.
     :param path: the request's path and query.
@@ -55,7 +52,7 @@ def environ(user: str | Mapping[str, Any] | None = None, path: str = "/", **more
 
 
 def clef_entries(user: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """``clef.user`` and ``clef.login``, to be merged into an environ."""
+    """Return ``clef.user`` and ``clef.login``, to be merged into an environ."""
     entries: dict[str, Any] = {"clef.user": None}
     login = entries["clef.login"] = ClefLogin(_Gate(), {"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, CacheHeaders())
     if user is not None:

@@ -1,4 +1,4 @@
-"""The contract of a logout store, as tests that every store inherits.
+"""Test the contract of a logout store: every store inherits these.
 
 For a store of your own, subclass one of the classes in a test module and say how a store is made::
 
@@ -17,8 +17,7 @@ share, ``KeptLogoutStoreContract`` for one of these whose records may be lost un
 inherits from both. Needs pytest. With ``pytest.register_assert_rewrite`` of this module in a
 ``conftest.py``, failures show the values.
 
-A label in brackets, such as (row 49), is the number of a case in the project's list of cases. This file knows
-nothing of any one store.
+A label in brackets, such as (row 49), is the number of a case in the project's list of cases.
 """
 
 # ruff: noqa: S101, S311 - these are tests
@@ -79,7 +78,7 @@ class FakeClock:
 
 
 def in_threads(*works: Callable[[], T]) -> list[T]:
-    """Runs all at the same moment, each in a thread of its own. Returns their results, or raises their error."""
+    """Run all at the same moment, each in a thread of its own. Return their results, or raise their error."""
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], T]) -> T:
@@ -102,7 +101,7 @@ every_verb = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 
 
 class LogoutStoreContract:
-    """What holds for every store."""
+    """Rules for every store."""
 
     def make_store(self, tmp_path: Path, clock: FakeClock) -> LogoutStore:
         """A new, empty store. Files go to ``tmp_path``. A store with a time of its own ignores ``clock``."""
@@ -327,7 +326,7 @@ class LogoutStoreContract:
 
 
 class ClockedLogoutStoreContract(LogoutStoreContract):
-    """What holds besides for a store that takes its time from a ``clock``."""
+    """Further rules for a store that takes its time from a ``clock``."""
 
     def test_stamps_are_microseconds_of_the_clock(self, store: LogoutStore, clock: FakeClock) -> None:
         """A stamp is the time in microseconds, where that is newer than all stamps before."""
@@ -356,7 +355,7 @@ class ClockedLogoutStoreContract(LogoutStoreContract):
         assert started < store.newest_logout(["ann"]) < store.tick()
 
     def test_prune_by_age(self, store: LogoutStore, clock: FakeClock) -> None:
-        """What is older than the age goes, and with it all logins of that time; what is younger stays."""
+        """All records older than the age go, and with it all logins of that time; younger ones stay."""
         bob = store.tick()
         store.record_logout(["ann", "login:1"])
         clock.advance(DAY)
@@ -384,7 +383,7 @@ class ClockedLogoutStoreContract(LogoutStoreContract):
 
 
 class SharedLogoutStoreContract(LogoutStoreContract):
-    """What holds besides for a store whose records several instances share."""
+    """Further rules for a store whose records several instances share."""
 
     def make_second(self, store: LogoutStore) -> LogoutStore:
         """Another instance on the records of ``store``, connected on its own."""
@@ -428,7 +427,7 @@ class SharedLogoutStoreContract(LogoutStoreContract):
             assert sorted(answers) == [False, True]
 
     def test_prune_at_the_other(self, store: LogoutStore, second: LogoutStore, clock: FakeClock) -> None:
-        """What one instance pruned is dead at the other."""
+        """A login that one instance pruned has ended at the other."""
         started = store.tick()
         assert store.newest_logout(["ann"]) < started
         clock.advance(60)
@@ -472,7 +471,7 @@ class KeptLogoutStoreContract(SharedLogoutStoreContract):
     def test_lost_records_with_the_clock_set_back(
         self, store: LogoutStore, clock: FakeClock, verb: Callable[[LogoutStore], object]
     ) -> None:
-        """What was lost was ahead of the clock: born again is newer than all that this process saw (rows 47, 49)."""
+        """Lost records were ahead of the clock: born again is newer than all that this process saw (rows 47, 49)."""
         store.tick()
         self.set_clock_back(store, clock)
         started = store.tick()
