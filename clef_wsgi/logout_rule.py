@@ -57,13 +57,13 @@ class Logins:
         record = login_record.read(session, self._entry)
         if record is not None:
             if not login_record.is_in_time(record, self._clock(), self._max_age):
-                self._notice(session, "too_old", record)
+                self._end_noticed(session, "too_old", record)
             elif (logout := self._store.newest_logout(record["keys"])) < record["started"]:
                 return record
             else:
-                self._notice(session, "logged_out", record, since=logout)
+                self._end_noticed(session, "logged_out", record, since=logout)
         elif login_record.holds_anything_of_a_login(session, self._entry):
-            self._notice(session, "malformed")
+            self._end_noticed(session, "malformed")
         return None
 
     def is_active(self, record: Record) -> bool:
@@ -138,7 +138,7 @@ class Logins:
             events.emit("sign_out", "a browser signed out", keys=events.digests(record["keys"]))
         self._empty(session)
 
-    def _notice(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
+    def _end_noticed(self, session: Any, reason: str, record: Record | None = None, since: int | None = None) -> None:
         """Empty the session of an ended login. ``since`` is the logout's stamp, in the store's microseconds."""
         seconds = None if since is None else max(0.0, round(self._clock() - since / 1_000_000, 3))
         keys = events.digests(record["keys"] if record else ())

@@ -78,25 +78,25 @@ class _Counters:
             registry=registry,
         )
 
-    def __call__(self, told: Mapping[str, Any]) -> None:
+    def __call__(self, content: Mapping[str, Any]) -> None:
         """Count one event."""
-        event = told["event"]
+        event = content["event"]
         if event == "login":
             self._logins.inc()
         elif event == "webhook":
-            self._webhooks.labels(told["outcome"]).inc()
+            self._webhooks.labels(content["outcome"]).inc()
         elif event == "sign_out_noticed":
-            self._sign_outs.labels(told["reason"]).inc()
-            if told["seconds"] is not None:
-                self._seconds.observe(told["seconds"])
-        elif "reason" in told:
-            self._count_trouble(event, told)
+            self._sign_outs.labels(content["reason"]).inc()
+            if content["seconds"] is not None:
+                self._seconds.observe(content["seconds"])
+        elif "reason" in content:
+            self._count_trouble(event, content)
 
-    def _count_trouble(self, event: str, told: Mapping[str, Any]) -> None:
-        self._refusals.labels(told["reason"] if told["reason"] in REASONS else "other").inc()
+    def _count_trouble(self, event: str, content: Mapping[str, Any]) -> None:
+        self._refusals.labels(content["reason"] if content["reason"] in REASONS else "other").inc()
         if event == "store_error":
             self._store_errors.inc()
         elif event == "provider_error":
             self._provider_errors.inc()
-        if told["endpoint"] == "webhook":
+        if content["endpoint"] == "webhook":
             self._webhooks.labels("refused" if event == "refusal" else "unavailable").inc()

@@ -204,9 +204,9 @@ class ClefMiddleware:
                 return self.app(environ, start_response)
         headers = CacheHeaders()
         if endpoint is None:
-            answer = self._others(environ, needs_login, headers)
+            answer = self._pass_on(environ, needs_login, headers)
         else:
-            answer = self._own(environ, endpoint, headers)
+            answer = self._answer_endpoint(environ, endpoint, headers)
         return answer(environ, functools.partial(headers.pass_on, start_response))
 
     def _judge(self, environ: Environ, path: str) -> Verdict:
@@ -258,7 +258,7 @@ class ClefMiddleware:
 
     # -- requests for the app ---------------------------------------------------------------------------------
 
-    def _others(self, environ: Environ, needs_login: bool, headers: CacheHeaders) -> WSGIApplication:
+    def _pass_on(self, environ: Environ, needs_login: bool, headers: CacheHeaders) -> WSGIApplication:
         login = environ["clef.login"] = ClefLogin(self, environ, headers)
         if self._sessions.carried_by(environ):
             headers.document_cache = "no-store" if needs_login else self._signed_in_cache
@@ -298,7 +298,7 @@ class ClefMiddleware:
 
     # -- requests for the middleware --------------------------------------------------------------------------
 
-    def _own(self, environ: Environ, endpoint: Endpoint, headers: CacheHeaders) -> WSGIApplication:
+    def _answer_endpoint(self, environ: Environ, endpoint: Endpoint, headers: CacheHeaders) -> WSGIApplication:
         # The URL of a callback holds a code: it must never become the page to come back to.
         visit = Visit(self, environ, headers, self._addresses.page(None))
         self._sessions.check(environ)

@@ -34,7 +34,7 @@ class Webhook:
         tokens = form.get("logout_token", [])
         limit = getattr(self._provider, "max_logout_token_length", http.MAX_PARAMETER_LENGTH)
         if len(tokens) != 1 or not http.is_visible(tokens[0], limit):
-            sentence = f"A notice holds exactly one logout_token, of at most {limit:,} characters of printable ASCII."
+            sentence = f"A logout holds exactly one logout_token, of at most {limit:,} characters of printable ASCII."
             raise LogoutRefused(sentence, reason="malformed_form")
         bounds_itself = getattr(self._provider, "bounds_exchanges", False)
         with nullcontext() if bounds_itself else webhook_limit.of_this_process.place():

@@ -237,5 +237,5 @@ class TestFakeProvider(IdentityProviderContract):
     def approve(self, start: LoginStart, person: str) -> Mapping[str, str]:
         return fake.callback_query(start.url, {"id": person})
 
-    def notice(self, person: str) -> Mapping[str, str]:
+    def notification(self, person: str) -> Mapping[str, str]:
         return fake.logout_notice(person)

@@ -21,7 +21,7 @@ import sqlalchemy
 from support.databases import MARIADB_URL, POSTGRESQL_URL, drop_tables, engine_at, require_at, unique_prefix, wait_until
 
 from clef_wsgi import SQLAlchemyLogoutStore, SQLiteLogoutStore, StoreUnavailable
-from clef_wsgi.stores.writer_queue import Line
+from clef_wsgi.stores.writer_queue import WriterQueue
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -136,7 +136,7 @@ def test_nobody_is_turned_away(records: Records) -> None:
 
 def test_threads_have_their_turn_as_they_come() -> None:
     """The one that leaves hands its turn on, to those that wait in the order in which they came."""
-    line, turns = Line(), list[int]()
+    line, turns = WriterQueue(), list[int]()
 
     def wait(number: int) -> None:
         assert line.acquire(timeout=PATIENCE_SECONDS)

@@ -44,7 +44,7 @@ def findings(deployment: Deployment, ca_file: str | None = None) -> Iterator[Fin
     looks: tuple[Callable[[_Place], Iterator[Finding]], ...] = (
         _webhook,
         _mount,
-        _notice,
+        _notification,
         _callback,
         _login,
         _home,
@@ -87,7 +87,7 @@ def _mount(place: _Place) -> Iterator[Finding]:
         yield SITE.ok(f"The path {prefix} is taken off once.")
 
 
-def _notice(place: _Place) -> Iterator[Finding]:
+def _notification(place: _Place) -> Iterator[Finding]:
     """Send a back-channel logout request as the provider does: from elsewhere, without cookie and CSRF token."""
     reply = place.stranger.ask("POST", place.webhook, FOREIGN, {"logout_token": ""})
     if reply.status == 400 and reply.content.get("error") == "malformed_form":

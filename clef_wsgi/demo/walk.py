@@ -87,7 +87,7 @@ class _Visit:
     def find_both_out(self) -> None:
         until = time.monotonic() + self.patience_seconds
         while self.second.user() is not None and time.monotonic() < until:
-            time.sleep(0.02)  # the notice is on its way
+            time.sleep(0.02)  # the notification is on its way
         self.first.expect_signed_out()
         self.second.expect_signed_out()
 

@@ -34,7 +34,7 @@ class MemoryLogoutStore:
         self._lock = threading.Lock()
         self._mark = 0
         self._logouts: dict[str, int] = {}
-        self._notices: dict[str, int] = {}
+        self._known: dict[str, int] = {}
         self.record_logout([EVERYONE])
 
     def tick(self) -> int:
@@ -54,12 +54,12 @@ class MemoryLogoutStore:
         if isinstance(keys, str) or not all([isinstance(key, str) for key in wanted]):
             raise TypeError("keys must be a list of str, not one str: write [key].")
         with self._lock:
-            if idempotency_key is not None and idempotency_key in self._notices:
+            if idempotency_key is not None and idempotency_key in self._known:
                 return False
             stamp = self._new_stamp()
             self._logouts.update(dict.fromkeys(wanted, stamp))
             if idempotency_key is not None:
-                self._notices[idempotency_key] = stamp
+                self._known[idempotency_key] = stamp
         return True
 
     def newest_logout(self, keys: Iterable[str]) -> int:
@@ -94,7 +94,7 @@ class MemoryLogoutStore:
             before = len(self._logouts)
             kept = {key: stamp for key, stamp in self._logouts.items() if stamp >= cut and key != EVERYONE}
             kept[EVERYONE] = max(self._logouts[EVERYONE], cut)
-            self._notices = {idempotency_key: stamp for idempotency_key, stamp in self._notices.items() if stamp >= cut}
+            self._known = {known: stamp for known, stamp in self._known.items() if stamp >= cut}
             self._logouts = kept
             return before - len(kept)
 

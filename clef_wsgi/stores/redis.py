@@ -164,8 +164,8 @@ class RedisLogoutStore:
         :returns: True when recorded, False when ``idempotency_key`` was known.
         :raises TypeError: ``keys`` is a ``str``, or holds something else than ``str``.
         """
-        notice = b"" if idempotency_key is None else _member(b"n", idempotency_key)
-        return bool(self._run(_RECORD, notice, *_members(keys))[1])
+        known = b"" if idempotency_key is None else _member(b"n", idempotency_key)
+        return bool(self._run(_RECORD, known, *_members(keys))[1])
 
     def newest_logout(self, keys: Iterable[str]) -> int:
         """Return the newest stamp, in microseconds, among ``keys`` and ``everyone``.

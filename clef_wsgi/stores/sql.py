@@ -20,7 +20,7 @@ from clef_wsgi.interfaces import EVERYONE
 from .keys import OTHER_FORMAT, digest, digests, microseconds
 from .sql_connection import Connections, NotPreparedError
 from .sql_databases import engines_of
-from .sql_statements import PRUNED_AT_ONCE, Sentences
+from .sql_statements import PRUNED_AT_ONCE, Statements
 
 _SCHEMA_VERSION = 2
 
@@ -75,7 +75,7 @@ class SQLAlchemyLogoutStore:
         # Public, like the prefix, for who looks after the tables.
         self.engine = engines.read
         self.table_prefix = table_prefix
-        self._sql = Sentences(self.engine.dialect.name, table_prefix)
+        self._sql = Statements(self.engine.dialect.name, table_prefix)
         self._connections = Connections(
             engines, read_seconds=limits[1], write_seconds=write_seconds, prepare=self._be_born
         )

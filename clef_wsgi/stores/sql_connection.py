@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 
 from .sql_databases import Engines, errors_of_driver, is_busy
-from .writer_queue import POLL_SECONDS, Line, begin_immediate
+from .writer_queue import POLL_SECONDS, WriterQueue, begin_immediate
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Connections:
         self._engines, self._read_seconds, self._write_seconds = engines, read_seconds, write_seconds
         self._prepare = prepare
         self._is_prepared = False
-        self._line = Line()
+        self._queue = WriterQueue()
         # What happens while a connection is taken from the pool, SQLAlchemy lets through as it is.
         self._faults = (SQLAlchemyError, ConfigurationError, NotPreparedError, errors_of_driver(engines.read))
         self._pid = os.getpid()
@@ -57,23 +57,23 @@ class Connections:
         """Do the work without queuing for it."""
         engine, seconds = self._engines.read, self._read_seconds
         if not self._is_prepared:  # which is one thread's work
-            self._in_line(engine, seconds, lambda _: None)
+            self._in_turn(engine, seconds, lambda _: None)
         return self._run(engine, time.monotonic() + seconds, work)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Do the work when it is this thread's turn."""
-        return self._in_line(self._engines.write, self._write_seconds, work)
+        return self._in_turn(self._engines.write, self._write_seconds, work)
 
-    def _in_line(self, engine: Engine, seconds: float, work: Callable[[Connection], T]) -> T:
+    def _in_turn(self, engine: Engine, seconds: float, work: Callable[[Connection], T]) -> T:
         deadline = time.monotonic() + seconds
         self._notice_fork()
-        line = self._line
-        if not line.acquire(timeout=seconds):
+        queue = self._queue
+        if not queue.acquire(timeout=seconds):
             raise StoreUnavailable()
         try:
             return self._run(engine, deadline, work)
         finally:
-            line.release()
+            queue.release()
 
     def _run(self, engine: Engine, deadline: float, work: Callable[[Connection], T]) -> T:
         """Do the work, again and again while others hold what it needs."""
@@ -122,7 +122,7 @@ class Connections:
         # https://docs.sqlalchemy.org/en/20/core/pooling.html#using-connection-pools-with-multiprocessing-or-os-fork
         if self._pid != os.getpid():
             self._dispose(close=False)
-            self._line = Line()  # a thread of the parent may have had the turn
+            self._queue = WriterQueue()  # a thread of the parent may have had the turn
             self._pid = os.getpid()
 
     def _dispose(self, *, close: bool = True) -> None:

@@ -45,7 +45,7 @@ class Database:
     or_update: str = "ON CONFLICT ({}) DO UPDATE SET"
     inserted: str = "excluded.stamp"
     # An UPDATE that tells the new value: around the value, and at the end; without an end it is "lastrowid".
-    told: str = "{}"
+    returned: str = "{}"
     returning: str = " RETURNING stamp"
 
 
@@ -60,7 +60,7 @@ _MYSQL = Database(
     or_update="ON DUPLICATE KEY UPDATE",
     inserted="VALUES(stamp)",
     # https://dev.mysql.com/doc/refman/8.4/en/information-functions.html#function_last-insert-id
-    told="LAST_INSERT_ID({})",
+    returned="LAST_INSERT_ID({})",
     returning="",
 )
 DATABASES = {

@@ -17,37 +17,39 @@ from .sql_databases import DATABASES
 PRUNED_AT_ONCE = 1000
 
 
-class Sentences:
+class Statements:
     """The statements for one database."""
 
     def __init__(self, dialect_name: str, prefix: str) -> None:
-        say = DATABASES[dialect_name]
+        dialect = DATABASES[dialect_name]
         mark, logout, known = (f"{prefix}{name}" for name in ("mark", "logout", "idempotency_key"))
         everyone = f"SELECT stamp FROM {logout} WHERE digest = :everyone"
-        next_stamp = say.told.format(f"{say.greatest}({say.now}, stamp + 1)")
+        next_stamp = dialect.returned.format(f"{dialect.greatest}({dialect.now}, stamp + 1)")
         self._prefix = prefix
         self.stamp = text(
             f"UPDATE {mark} SET stamp = {next_stamp} "
-            f"WHERE one = 1 AND stamp >= :seen AND EXISTS ({everyone}){say.returning}"
+            f"WHERE one = 1 AND stamp >= :seen AND EXISTS ({everyone}){dialect.returning}"
         )
-        self.add_known = text(f"{say.insert_new} {known} (digest, stamp) VALUES (:digest, :stamp){say.or_nothing}")
+        self.add_known = text(
+            f"{dialect.insert_new} {known} (digest, stamp) VALUES (:digest, :stamp){dialect.or_nothing}"
+        )
         self.add_logout = text(
             f"INSERT INTO {logout} (digest, stamp) VALUES (:digest, :stamp) "
-            f"{say.or_update.format('digest')} stamp = {say.inserted}"
+            f"{dialect.or_update.format('digest')} stamp = {dialect.inserted}"
         )
-        self.cut = text(f"SELECT {say.now} - :age")
+        self.cut = text(f"SELECT {dialect.now} - :age")
         self.raise_mark = text(f"UPDATE {mark} SET stamp = :cut WHERE one = 1 AND stamp < :cut")
         self.raise_everyone = text(f"UPDATE {logout} SET stamp = :cut WHERE digest = :everyone AND stamp < :cut")
         # It makes the mark, or locks the one that is there.
         self.make_mark = text(
             f"INSERT INTO {mark} (one, stamp, version) VALUES (1, 0, :version) "
-            f"{say.or_update.format('one')} version = {mark}.version"
+            f"{dialect.or_update.format('one')} version = {mark}.version"
         )
         self.set_version = text(f"UPDATE {mark} SET version = :version WHERE one = 1")
         self.state = text(f"SELECT stamp, version, ({everyone}) FROM {mark} WHERE one = 1")
         # The server's time, or the newest record, whichever is newer.
-        self.newest = text(f"SELECT {say.greatest}({say.now}, coalesce(max(stamp), 0)) FROM {logout}")
-        self.lock_schema = text(say.lock_schema)
+        self.newest = text(f"SELECT {dialect.greatest}({dialect.now}, coalesce(max(stamp), 0)) FROM {logout}")
+        self.lock_schema = text(dialect.lock_schema)
         # The inner one has a name for MariaDB: it takes no LIMIT in an IN.
         self.drops = [
             text(
@@ -56,9 +58,9 @@ class Sentences:
             )
             for table in (logout, known)
         ]
-        columns = f"(digest {say.digest_type} PRIMARY KEY, stamp BIGINT NOT NULL)"
+        columns = f"(digest {dialect.digest_type} PRIMARY KEY, stamp BIGINT NOT NULL)"
         self.tables = {
-            name: text(f"CREATE TABLE IF NOT EXISTS {name} {definition}{say.table_options}")
+            name: text(f"CREATE TABLE IF NOT EXISTS {name} {definition}{dialect.table_options}")
             for name, definition in (
                 (logout, columns),
                 (known, columns),

@@ -21,7 +21,7 @@ from clef_wsgi.interfaces import EVERYONE
 from .keys import age, digest, digests, listed
 from .sqlite_connection import GuardedConnection
 from .sqlite_schema import prepare
-from .writer_queue import Line
+from .writer_queue import WriterQueue
 
 _MEMO_SIZE = 4096
 _MAX_EACH = 32
@@ -74,7 +74,7 @@ class SQLiteLogoutStore:
         # The writer is apart from the readers, so that no look-up waits for a disk that writes, and so that
         # PRAGMA data_version tells a reader of all writes: it leaves out those of its own connection.
         self._new_reader = partial(_Connection, place, limit_seconds=read_timeout_seconds, prepare=prepare)
-        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare, lock=Line)
+        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare, lock=WriterQueue)
         self._connections = [self._writer]
         self._idle_readers: list[_Connection] = []
         weakref.finalize(self, _close, self._connections)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 
-from .writer_queue import POLL_SECONDS, Line, begin_immediate
+from .writer_queue import POLL_SECONDS, WriterQueue, begin_immediate
 
 FileIdentity = tuple[int, ...]
 """Inode and device."""
@@ -33,7 +33,7 @@ class GuardedConnection:
     :param path: absolute; the file is made with mode 0600 when missing. SQLite gives -wal and -shm the same.
     :param limit_seconds: the longest that one use waits, for other threads and other processes together.
     :param prepare: called with each new connection; raises ``ConfigurationError`` to refuse the file.
-    :param lock: makes what threads wait at; a :class:`Line` where many do.
+    :param lock: makes what threads wait at; a :class:`WriterQueue` where many do.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class GuardedConnection:
         *,
         limit_seconds: float,
         prepare: Callable[[sqlite3.Connection], None],
-        lock: Callable[[], threading.Lock | Line] = threading.Lock,
+        lock: Callable[[], threading.Lock | WriterQueue] = threading.Lock,
     ) -> None:
         self._path = path
         self._limit_seconds = limit_seconds

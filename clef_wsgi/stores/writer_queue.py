@@ -10,7 +10,7 @@ from collections import deque
 POLL_SECONDS = 0.001
 
 
-class Line:
+class WriterQueue:
     """A lock that is handed on in the order in which threads came. ``threading.Lock`` lets newcomers go first."""
 
     def __init__(self) -> None:

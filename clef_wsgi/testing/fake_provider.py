@@ -21,7 +21,7 @@ _KEY = secrets.token_bytes(32)  # of this process: a wrapped app that is served 
 class FakeProvider:
     """Log in whom :func:`clef_wsgi.testing.sign_in` names, without any network.
 
-    Its codes and logout notices are signed with a key of this process, so that no visitor can make one.
+    Its codes and logout notifications are signed with a key of this process, so that no visitor can make one.
     """
 
     issuer = _URL
@@ -40,11 +40,11 @@ class FakeProvider:
         return Identity(user)
 
     def read_logout(self, form: Mapping[str, str]) -> Logout:
-        notice = _opened("notice", form["logout_token"])
-        if notice is None:
+        notification = _opened("logout", form["logout_token"])
+        if notification is None:
             raise LogoutRefused
         idempotency_key = hashlib.sha256(form["logout_token"].encode()).hexdigest()
-        return Logout((self.user_key(notice["id"]),), idempotency_key=idempotency_key)
+        return Logout((self.user_key(notification["id"]),), idempotency_key=idempotency_key)
 
     def user_key(self, user_id: str) -> str:
         return json.dumps(["fake", user_id])
@@ -63,7 +63,7 @@ def callback_query(login_url: str, user: Mapping[str, Any]) -> dict[str, str]:
 
 def logout_notice(user_id: str) -> dict[str, str]:
     """Return the form of a back-channel logout request for a person; each has its own effect."""
-    return {"logout_token": _sealed("notice", {"id": user_id, "nonce": secrets.token_hex(8)})}
+    return {"logout_token": _sealed("logout", {"id": user_id, "nonce": secrets.token_hex(8)})}
 
 
 def _sealed(purpose: str, content: Mapping[str, Any]) -> str:

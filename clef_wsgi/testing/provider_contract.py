@@ -11,8 +11,8 @@ For a provider of your own, subclass in a test module and say how it is made and
         def approve(self, start, person):
             ...  # the callback's query after ``person`` approved the login ``start``
 
-        def notice(self, person):
-            ...  # a fresh logout notice for ``person``, as a form with ``logout_token``
+        def notification(self, person):
+            ...  # a fresh logout notification for ``person``, as a form with ``logout_token``
 
 ``person`` is the ``id`` that comes back in ``clef.user``. Needs pytest.
 """
@@ -43,8 +43,8 @@ class IdentityProviderContract:
     def approve(self, start: LoginStart, person: str) -> Mapping[str, str]:
         raise NotImplementedError("return the callback's query")
 
-    def notice(self, person: str) -> Mapping[str, str]:
-        raise NotImplementedError("return the form of a logout notice")
+    def notification(self, person: str) -> Mapping[str, str]:
+        raise NotImplementedError("return the form of a logout notification")
 
     person = "12345"
     """Somebody whom the provider knows."""
@@ -89,21 +89,21 @@ class IdentityProviderContract:
     def test_a_logout_names_the_person(self) -> None:
         """``read_logout`` gives the key that ``user_key`` gives."""
         provider = self.make_provider()
-        assert provider.user_key(self.person) in provider.read_logout(self.notice(self.person)).keys
+        assert provider.user_key(self.person) in provider.read_logout(self.notification(self.person)).keys
 
     def test_a_notice_counts_once(self) -> None:
-        """The same notice has the same ``idempotency_key``, another one another; ``None``: each one counts."""
+        """The same notification has the same ``idempotency_key``, another one another; ``None``: each one counts."""
         provider = self.make_provider()
-        form = self.notice(self.person)
+        form = self.notification(self.person)
         first, again = provider.read_logout(form), provider.read_logout(form)
-        other = provider.read_logout(self.notice(self.person))
+        other = provider.read_logout(self.notification(self.person))
         assert first.idempotency_key == again.idempotency_key
         assert first.idempotency_key is None or first.idempotency_key != other.idempotency_key
         assert first.idempotency_key is None or form["logout_token"] not in first.idempotency_key
 
     @pytest.mark.parametrize("token", ["unknown", "1234567890", "\0", "x" * 5000])
     def test_a_notice_of_nobody_is_refused(self, token: str) -> None:
-        """A notice that the provider's peer did not send ends nothing."""
+        """A notification that the provider's peer did not send ends nothing."""
         with pytest.raises(LogoutRefused):
             self.make_provider().read_logout({"logout_token": token})
 

@@ -43,7 +43,7 @@ class TestFakeProvider(IdentityProviderContract):
     def approve(self, start: LoginStart, person: str) -> Mapping[str, str]:
         return fake_provider.callback_query(start.url, {"id": person})
 
-    def notice(self, person: str) -> Mapping[str, str]:
+    def notification(self, person: str) -> Mapping[str, str]:
         return fake_provider.logout_notice(person)
 
 
