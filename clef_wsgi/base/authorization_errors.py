@@ -1,4 +1,4 @@
-"""Errors with which a provider sends the browser back (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, 3.1.2.6)."""
+"""Translate errors of an authorization response (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, 3.1.2.6)."""
 
 from __future__ import annotations
 

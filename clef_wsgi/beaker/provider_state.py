@@ -1,4 +1,4 @@
-"""The provider's state of a login: a value beside the session that a logout reads, and no request does.
+"""Keep the provider's state of a login beside the session: a logout reads it, and no request does.
 
 It lies in the session's back-end under a digest of session id and site, so that a signed-in request pays nothing for
 it, whatever its size. It ends with the login: at a logout, at a new session id, by the back-end's time to live, or by

@@ -1,4 +1,4 @@
-"""Records beside the session: values of our own in Beaker's namespaces, in the back-end of the session.
+"""Keep records beside the session: values of our own in Beaker's namespaces, in the back-end of the session.
 
 Each value is as small as can be, and encrypted where the session is.
 """

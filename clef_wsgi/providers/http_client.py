@@ -204,7 +204,7 @@ def _read(response: requests.Response) -> Answer:
 
 
 def _seconds(date: str) -> float | None:
-    """Seconds since the epoch of an HTTP date (RFC 9110, section 5.6.7), or None."""
+    """Return the seconds since the epoch of an HTTP date (RFC 9110, section 5.6.7), or None."""
     try:
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError, OverflowError):

@@ -543,7 +543,7 @@ class KeptLogoutStoreContract(SharedLogoutStoreContract):
 
 
 def check_history(stores: Sequence[LogoutStore], *, rounds: int = 60, seed: int = 20_170_606) -> list[str]:
-    """Lets one thread for each of ``stores`` sign in, sign out and look up the same few people at random.
+    """Let one thread for each of ``stores`` sign in, sign out and look up the same few people at random.
 
     :returns: a line for each look-up that saw alive what was ended before it began, or dead what nobody ended.
     """

@@ -1,4 +1,4 @@
-"""What ``clef-wsgi check`` finds out about an OpenID Connect provider."""
+"""Check an OpenID Connect provider for ``clef-wsgi check``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``OIDCProvider``: logs people in by OpenID Connect's code flow, and reads the provider's back-channel logouts."""
+"""Log people in by OpenID Connect's code flow, and verify the provider's back-channel logouts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _CODE = re.compile(r"[\x20-\x7e]{1,8192}")
 
 
 class OIDCProvider:
-    """Logs people in with OpenID Connect (Core 1.0, code flow with PKCE), and out with Back-Channel Logout 1.0.
+    """Log people in with OpenID Connect (Core 1.0, code flow with PKCE), and out with Back-Channel Logout 1.0.
 
     The person's ``id`` is ``issuer + "#" + sub``.
 
