@@ -63,10 +63,10 @@ class PathRules:
         return (*readings, *filter(self._named.hold, far))
 
     def ignore(self, readings: Collection[str]) -> bool:
-        return bool(readings) and all([self._ignore.hold(reading) for reading in readings])
+        return bool(readings) and all(map(self._ignore.hold, readings))
 
     def need_login(self, readings: Collection[str]) -> bool:
-        return any([self._needs_login(reading) for reading in readings])
+        return any(map(self._needs_login, readings))
 
     def _needs_login(self, reading: str) -> bool:
         if not self._protect.hold(reading):
