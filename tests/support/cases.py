@@ -3,8 +3,8 @@
 @each("value", ["", "\\n", None])
 def test_a_value_that_is_none(value): ...
 
-All cases are tried, whatever fails; the failure names each case that failed. A test that needs a fresh fixture for
-each case is for ``pytest.mark.parametrize``.
+All cases are tried, whatever fails. Each that fails is a failed subtest of pytest's own, with its values and traceback;
+one that passes costs nothing. A test that needs a fresh fixture for each case is for ``pytest.mark.parametrize``.
 """
 
 from __future__ import annotations
@@ -38,16 +38,19 @@ def each(
         assert set(keys) <= set(signature.parameters), keys
 
         @functools.wraps(test)
-        def all_cases(*self: Any, **fixtures: Any) -> None:
+        def all_cases(*self: Any, subtests: pytest.Subtests, **fixtures: Any) -> None:
             def error(values: tuple[Any, ...]) -> BaseException | None:
                 return _error(test, self, fixtures | dict(zip(keys, values, strict=True)))
 
             with ThreadPoolExecutor(len(known) if at_once else 1) as pool:
-                errors = list(pool.map(error, known) if at_once else map(error, known))
-            failures = [(label, error) for label, error in zip(labels, errors, strict=True) if error is not None]
-            _tell(failures, len(known))
+                errors = pool.map(error, known) if at_once else map(error, known)
+                for label, failure in zip(labels, errors, strict=True):
+                    if failure is not None:
+                        with subtests.test(label):
+                            raise failure
 
         rest = [parameter for name, parameter in signature.parameters.items() if name not in keys]
+        rest.append(inspect.Parameter("subtests", inspect.Parameter.KEYWORD_ONLY))
         all_cases.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         return all_cases
 
@@ -57,7 +60,7 @@ def each(
 def _error(test: Test, self: tuple[Any, ...], arguments: dict[str, Any]) -> BaseException | None:
     try:
         test(*self, **arguments)
-    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - told with those of the other cases
+    except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 - reported as a subtest
         return error
     return None
 
@@ -76,9 +79,3 @@ def _label(values: tuple[Any, ...], name: Callable[[Any], Any]) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _tell(failures: list[tuple[str, BaseException]], count: int) -> None:
-    if failures:
-        lines = [f"{label}: {type(error).__name__}: {error}" for label, error in failures]
-        raise AssertionError("\n".join([f"{len(failures)} of {count} cases failed:", *lines])) from failures[0][1]
