@@ -7,6 +7,8 @@ asks for no proof. With your own::
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\
     CLEF_WSGI_PROVIDER__APP_ID=... CLEF_WSGI_PROVIDER__APP_SECRET=... gunicorn "django_app:app_from_environ()"
 
+or ``CLEF_WSGI_PROVIDER=oidc`` with ``CLEF_WSGI_PROVIDER__ISSUER``, ``..._CLIENT_ID`` and ``..._CLIENT_SECRET``.
+
 Who has logged in once is made staff with the same environment; the id is on the account page::
 
     python django_app.py staff ID
@@ -38,8 +40,9 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 
-from clef_wsgi import ClefProvider, IdentityProvider, LogoutStore, SQLiteLogoutStore, wrap
+from clef_wsgi import IdentityProvider, LogoutStore, settings_from_environ, wrap
 from clef_wsgi.django import login_required
+from clef_wsgi.settings import load
 
 WSGIApp = Callable[..., Iterable[bytes]]
 
@@ -153,9 +156,18 @@ def set_up(*, base_url: str, secret: str, database: str) -> None:
 
 
 def create_app(
-    *, provider: IdentityProvider, logout_store: LogoutStore, base_url: str, session: dict[str, Any], database: str
+    *,
+    provider: IdentityProvider,
+    logout_store: LogoutStore,
+    base_url: str,
+    session: dict[str, Any],
+    database: str,
+    **options: Any,
 ) -> WSGIApp:
-    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``database`` is a file of SQLite's."""
+    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``options`` are those of ``wrap``.
+
+    :param database: a file of SQLite's.
+    """
     set_up(base_url=base_url, secret=session["secret"], database=database)
     # The admin's style sheets; a web server in front does this better.
     from django.contrib.staticfiles.handlers import StaticFilesHandler
@@ -166,9 +178,8 @@ def create_app(
         logout_store=logout_store,
         base_url=base_url,
         session=session,
-        protect=["/account", "/admin"],
-        remote_user="id",
-        store_failure="anonymous",  # the public pages stay up while logins can't be checked
+        # the public pages stay up while logins can't be checked
+        **{"protect": ["/account", "/admin"], "remote_user": "id", "store_failure": "anonymous", **options},
     )
 
 
@@ -254,18 +265,17 @@ def make_staff(user_id: str) -> None:
 
 
 def app_from_environ() -> WSGIApp:
-    """The site as the environment describes it; its files are in ``DATA_DIR``."""
+    """The site with the settings of the environment. Logouts and sessions are in files, in ``DATA_DIR``."""
     data = data_folder()
+    logouts = {"store": "sqlite", "store.path": str(data / "logouts.db")}
+    sessions = {"session.type": "file", "session.data_dir": str(data / "sessions")}
+    found = load({"provider": "clef", **logouts, **sessions, **settings_from_environ(os.environ)})
     return create_app(
-        provider=ClefProvider(
-            server_url=os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"],
-            app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
-            app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
-        ),
-        logout_store=SQLiteLogoutStore(data / "logouts.db"),
-        base_url=os.environ["CLEF_WSGI_BASE_URL"],
-        session={"secret": os.environ["CLEF_WSGI_SESSION__SECRET"], "type": "file", "data_dir": str(data / "sessions")},
+        provider=found.provider,
+        logout_store=found.logout_store,
+        session=dict(found.session or {}),
         database=str(data / "members.db"),
+        **found.options,
     )
 
 
@@ -277,7 +287,7 @@ def main() -> None:
 
     url = os.environ.setdefault("CLEF_WSGI_BASE_URL", "http://localhost:8000")
     with ExitStack() as stack:
-        if "CLEF_WSGI_PROVIDER__SERVER_URL" not in os.environ:
+        if not any(name.startswith("CLEF_WSGI_PROVIDER") for name in os.environ):
             clef = stack.enter_context(LocalClef())
             os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"] = clef.url
             os.environ["CLEF_WSGI_PROVIDER__APP_ID"] = clef.app_id

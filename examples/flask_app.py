@@ -6,6 +6,8 @@ that asks for no proof. With your own::
     CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\
     CLEF_WSGI_PROVIDER__APP_ID=... CLEF_WSGI_PROVIDER__APP_SECRET=... gunicorn "flask_app:app_from_environ()"
+
+or ``CLEF_WSGI_PROVIDER=oidc`` with ``CLEF_WSGI_PROVIDER__ISSUER``, ``..._CLIENT_ID`` and ``..._CLIENT_SECRET``.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 from werkzeug.local import LocalProxy
 
-from clef_wsgi import ClefProvider, LogoutStore, SQLiteLogoutStore, wrap
+from clef_wsgi import IdentityProvider, LogoutStore, settings_from_environ, wrap
+from clef_wsgi.settings import load
 
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
@@ -51,9 +54,15 @@ accounts = Table(
 
 
 def create_app(
-    *, provider: ClefProvider, logout_store: LogoutStore, base_url: str, session: dict[str, Any], database_url: str
+    *,
+    provider: IdentityProvider,
+    logout_store: LogoutStore,
+    base_url: str,
+    session: dict[str, Any],
+    database_url: str,
+    **options: Any,
 ) -> Flask:
-    """The site. ``session`` holds Beaker's options, ``secret`` at least."""
+    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``options`` are those of ``wrap``."""
     app = Flask(__name__)
     # For Flask's own session. Its cookie is SameSite=Lax: another site can't post a form in a member's name.
     app.config.update(
@@ -62,8 +71,9 @@ def create_app(
         SESSION_COOKIE_SECURE=base_url.startswith("https:"),
     )
     app.jinja_loader = DictLoader({"layout.html": LAYOUT, "home.html": HOME, "account.html": ACCOUNT})
+    server_url = getattr(provider, "server_url", "") or getattr(provider, "issuer", "")
     current_login = LocalProxy(lambda: request.environ["clef.login"])
-    app.jinja_env.globals.update(user=current_user, login=current_login, server_url=provider.server_url)
+    app.jinja_env.globals.update(user=current_user, login=current_login, server_url=server_url)
     engine = create_engine(database_url, poolclass=NullPool)
     metadata.create_all(engine)
 
@@ -101,7 +111,7 @@ def create_app(
         logout_store=logout_store,
         base_url=base_url,
         session=session,
-        protect=["/account"],
+        **{"protect": ["/account"], **options},
     )
     return app
 
@@ -231,19 +241,18 @@ ACCOUNT = """{% extends "layout.html" %}
 
 
 def app_from_environ() -> Flask:
-    """The site as the environment describes it; its files are in ``DATA_DIR``."""
+    """The site with the settings of the environment. Logouts and sessions are in files, in ``DATA_DIR``."""
     data = Path(os.environ["DATA_DIR"])
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logouts = {"store": "sqlite", "store.path": str(data / "logouts.db")}
+    sessions = {"session.type": "file", "session.data_dir": str(data / "sessions")}
+    found = load({"provider": "clef", **logouts, **sessions, **settings_from_environ(os.environ)})
     return create_app(
-        provider=ClefProvider(
-            server_url=os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"],
-            app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
-            app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
-        ),
-        logout_store=SQLiteLogoutStore(data / "logouts.db"),
-        base_url=os.environ["CLEF_WSGI_BASE_URL"],
-        session={"secret": os.environ["CLEF_WSGI_SESSION__SECRET"], "type": "file", "data_dir": str(data / "sessions")},
+        provider=found.provider,
+        logout_store=found.logout_store,
+        session=dict(found.session or {}),
         database_url=f"sqlite:///{data / 'accounts.db'}",
+        **found.options,
     )
 
 
@@ -255,7 +264,7 @@ def main() -> None:
 
     url = os.environ.setdefault("CLEF_WSGI_BASE_URL", "http://localhost:8000")
     with ExitStack() as stack:
-        if "CLEF_WSGI_PROVIDER__SERVER_URL" not in os.environ:
+        if not any(name.startswith("CLEF_WSGI_PROVIDER") for name in os.environ):
             clef = stack.enter_context(LocalClef())
             os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"] = clef.url
             os.environ["CLEF_WSGI_PROVIDER__APP_ID"] = clef.app_id

@@ -6,6 +6,8 @@ that asks for no proof. With your own::
     CLEF_WSGI_BASE_URL=https://www.example.com CLEF_WSGI_SESSION__SECRET=... DATA_DIR=data \\
     CLEF_WSGI_PROVIDER__SERVER_URL=https://login.example.com \\
     CLEF_WSGI_PROVIDER__APP_ID=... CLEF_WSGI_PROVIDER__APP_SECRET=... gunicorn "plain_wsgi:app_from_environ()"
+
+or ``CLEF_WSGI_PROVIDER=oidc`` with ``CLEF_WSGI_PROVIDER__ISSUER``, ``..._CLIENT_ID`` and ``..._CLIENT_SECRET``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from string import Template
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from clef_wsgi import ClefProvider, IdentityProvider, LogoutStore, SQLiteLogoutStore, wrap
+from clef_wsgi import IdentityProvider, LogoutStore, settings_from_environ, wrap
+from clef_wsgi.settings import load
 
 Environ = dict[str, Any]
 WSGIApp = Callable[..., Iterable[bytes]]
@@ -30,9 +33,18 @@ MAX_FORM_BYTES = 10_000
 
 
 def create_app(
-    *, provider: IdentityProvider, logout_store: LogoutStore, base_url: str, session: dict[str, Any], database: str
+    *,
+    provider: IdentityProvider,
+    logout_store: LogoutStore,
+    base_url: str,
+    session: dict[str, Any],
+    database: str,
+    **options: Any,
 ) -> WSGIApp:
-    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``database`` is a file of SQLite's."""
+    """The site. ``session`` holds Beaker's options, ``secret`` at least; ``options`` are those of ``wrap``.
+
+    :param database: a file of SQLite's.
+    """
     with closing(sqlite3.connect(database)) as db:
         db.execute("CREATE TABLE IF NOT EXISTS members (number INTEGER PRIMARY KEY, clef_id TEXT NOT NULL UNIQUE)")
 
@@ -46,8 +58,8 @@ def create_app(
         logout_store=logout_store,
         base_url=base_url,
         session=session,
-        protect=["/account"],
         on_login=on_login,
+        **{"protect": ["/account"], **options},
     )
 
 
@@ -115,19 +127,18 @@ FORM = """<dl><dt>Member number</dt><dd>{}</dd><dt>Note</dt><dd>{}</dd></dl>
 
 
 def app_from_environ() -> WSGIApp:
-    """The site as the environment describes it; its files are in ``DATA_DIR``."""
+    """The site with the settings of the environment. Logouts and sessions are in files, in ``DATA_DIR``."""
     data = Path(os.environ["DATA_DIR"])
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    logouts = {"store": "sqlite", "store.path": str(data / "logouts.db")}
+    sessions = {"session.type": "file", "session.data_dir": str(data / "sessions")}
+    found = load({"provider": "clef", **logouts, **sessions, **settings_from_environ(os.environ)})
     return create_app(
-        provider=ClefProvider(
-            server_url=os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"],
-            app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
-            app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
-        ),
-        logout_store=SQLiteLogoutStore(data / "logouts.db"),
-        base_url=os.environ["CLEF_WSGI_BASE_URL"],
-        session={"secret": os.environ["CLEF_WSGI_SESSION__SECRET"], "type": "file", "data_dir": str(data / "sessions")},
+        provider=found.provider,
+        logout_store=found.logout_store,
+        session=dict(found.session or {}),
         database=str(data / "members.db"),
+        **found.options,
     )
 
 
@@ -139,7 +150,7 @@ def main() -> None:
 
     url = os.environ.setdefault("CLEF_WSGI_BASE_URL", "http://localhost:8000")
     with ExitStack() as stack:
-        if "CLEF_WSGI_PROVIDER__SERVER_URL" not in os.environ:
+        if not any(name.startswith("CLEF_WSGI_PROVIDER") for name in os.environ):
             clef = stack.enter_context(LocalClef())
             os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"] = clef.url
             os.environ["CLEF_WSGI_PROVIDER__APP_ID"] = clef.app_id
