@@ -13,12 +13,12 @@ CORE_WITHOUT := */clef_wsgi/server/*,*/clef_wsgi/demo/*,*/clef_wsgi/testing/*,*/
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test check docs format coverage lock newest screenshots dist clients servers everything clean
+.PHONY: help demo quick test check docs format coverage lock newest screenshots dist clients servers providers everything clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: $(READY)-server ## Run the demo: the login server and a site on this machine (ARGS="--check")
+demo: $(READY)-server $(if $(findstring --oidc,$(ARGS)),$(READY)-oidc providers) ## Run the demo: the login server and a site on this machine (ARGS="--check", ARGS=--oidc)
 	$(BIN)/clef-wsgi demo $(ARGS)
 
 quick: $(READY)-dev ## Run the tests that need no process, browser or service (ARGS="-k name")
@@ -70,7 +70,10 @@ clients: $(READY)-dev ## Install the old clients of Clef that tests/server runs 
 servers: $(READY)-dev ## Install the older gunicorn that tests/test_raw_lines.py runs, outside of this folder
 	PYTHON=$(BIN)/python scripts/old_gunicorn.sh
 
-everything: check clients servers ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
+providers: ## Install the OpenID provider that the tests and the demo run, outside of this folder (needs npm)
+	scripts/oidc_provider.sh
+
+everything: check clients servers providers ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
 	$(BIN)/python scripts/steady.py forget
 	$(MAKE) --no-print-directory coverage
 	$(BIN)/python scripts/check_dist.py build demo tests

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from clef_wsgi import demo  # only where it is run: it loads a browser of its own
 
-    return demo.run(port=arguments.port, check=arguments.check)
+    return demo.run(port=arguments.port, check=arguments.check, oidc=arguments.oidc)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -99,6 +99,11 @@ def _add_demo(commands: Any) -> None:
         help="the login server's port, the site has the next one (default %(default)s; 0 picks two free ones)",
     )
     command.add_argument("--check", action="store_true", help="walk the loop without a browser, then end")
+    command.add_argument(
+        "--oidc",
+        action="store_true",
+        help="with npm's oidc-provider in place of the login server; from a clone: make demo ARGS=--oidc",
+    )
     command.set_defaults(run=_demo)
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from support.oidc_provider import command as provider_command
 from support.ports import answers as is_listening
 from support.ports import free_port
 from support.services import chromium, click, load_example, require, served
@@ -26,6 +27,7 @@ from support.services import chromium, click, load_example, require, served
 import clef_wsgi
 from clef_wsgi import ClefProvider, MemoryLogoutStore, demo, wrap
 from clef_wsgi.cli import main
+from clef_wsgi.demo import openid_provider
 from clef_wsgi.demo.processes import running
 from clef_wsgi.demo.server import make_demo_server
 from clef_wsgi.testing import LocalClef
@@ -580,3 +582,50 @@ def test_the_script_button_in_a_browser(clef: LocalClef) -> None:
         click(browser, "a.clef-button-link")
         click(browser, "button[value=Bo]")
         assert browser.find_element("css selector", "p").text == "True"
+
+
+# --- with OpenID Connect
+
+
+def is_clone() -> bool:
+    return openid_provider.PROGRAM.is_file()
+
+
+@pytest.mark.process
+def test_the_walk_with_an_openid_provider() -> None:
+    """Every step goes well with npm's oidc-provider in place of the login server; settings of others don't matter."""
+    if not is_clone():
+        pytest.skip("this demo runs from a clone alone")
+    provider_command()
+    with process("-m", "clef_wsgi", "demo", "--oidc", "--check", "--port", "0", CLEF_WSGI_PROTECT="/") as walking:
+        said, complaints = walking.communicate(timeout=120)
+    assert (walking.returncode, complaints) == (0, "")
+    assert len(re.findall(r"^ok ", said, re.MULTILINE)) == STEPS + 1, said
+
+
+NODES = {
+    "nothing": (False, None, "npm's oidc-provider is not installed: make providers"),
+    "no node": (True, None, "oidc-provider needs Node 22 or newer, and there is no node on the path."),
+    "an old node": (True, "v18.19.0", "oidc-provider needs Node 22 or newer; the one on the path is v18.19.0."),
+    "a broken node": (True, "", "oidc-provider needs Node 22 or newer; the one on the path is of no known version."),
+}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("there", NODES)
+def test_what_an_openid_provider_needs_is_said_in_a_sentence(
+    there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the package, or with a Node that is too old for it, the demo ends with what to do."""
+    is_installed, version, sentence = NODES[there]
+    if is_installed:
+        (tmp_path / "clef_wsgi" / "oidc-provider" / "node_modules" / "oidc-provider").mkdir(parents=True)
+    if version is not None:
+        (tmp_path / "node").write_text(f"#!/bin/sh\necho {version}\n")
+        (tmp_path / "node").chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if not is_clone():
+        sentence = "The demo with OpenID Connect runs from a clone of the repository: make demo ARGS=--oidc"
+    assert main(["demo", "--oidc", "--check", "--port", "0"]) == 1
+    assert capsys.readouterr().err == f"clef-wsgi: {sentence}\n"

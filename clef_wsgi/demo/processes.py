@@ -8,7 +8,7 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,24 @@ class DemoError(ClefError):
 
 
 @dataclass(frozen=True)
+class LoginServer:
+    """A login server that the demo can run.
+
+    ``command`` is what runs the ``server`` and the ``site``; ``settings`` makes their environment from the addresses
+    of both. ``extras`` are modules that it needs, with the extra that brings each. ``login_form`` begins the address of
+    the form that logs the demo person in; ``logout_form`` that of the form which ends the server's own session, where a
+    logout at the site leads there.
+    """
+
+    command: Callable[[str], list[str]]
+    settings: Callable[[str, str], Mapping[str, str]]
+    extras: Mapping[str, str]
+    login_form: str
+    what_to_do: str
+    logout_form: str | None = None
+
+
+@dataclass(frozen=True)
 class Running:
     """The demo while it runs. ``invitation`` is the link with which the demo person can make a passkey."""
 
@@ -42,6 +60,16 @@ class Running:
                 raise DemoError(f"The {name} ended by itself, so the demo ends too.")
 
 
+def clef_settings(server_url: str, site_url: str) -> dict[str, str]:
+    """Return the settings of the site, and of the Clef server that knows it."""
+    return {
+        "CLEF_WSGI_PROVIDER": "clef",
+        "CLEF_WSGI_PROVIDER__SERVER_URL": server_url,
+        "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
+        "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
+    }
+
+
 def child_command(name: str) -> list[str]:
     """Return the command that runs the ``server`` or the ``site``."""
     return [sys.executable, "-m", "clef_wsgi.demo", name]
@@ -52,6 +80,8 @@ def running(
     port: int,
     command: Callable[[str], list[str]] = child_command,
     *,
+    settings: Callable[[str, str], Mapping[str, str]] = clef_settings,
+    extras: Mapping[str, str] | None = None,
     end_timeout_seconds: float = 3.0,
 ) -> Iterator[Running]:
     """Run both processes for as long as the block runs.
@@ -59,23 +89,23 @@ def running(
     :param port: the server's; the site has the next one. 0 picks two free ones.
     :param command: what to run for each name. It serves at the socket that :data:`LISTENER` names, says
         ``ready``, the server with its invitation after it, and ends when its standard input does.
+    :param settings: the environment of both, made from the server's address and the site's.
+    :param extras: modules that are needed beside the server's, and the extra that brings each.
     :param end_timeout_seconds: how long it may take to end, before it is killed.
     :raises DemoError: an extra is missing, a port is taken, or one of the two does not start.
     """
-    _check_extras()
+    _check_extras(extras or {})
     find_example()
     with ExitStack() as stack:
         with _listening(port) as listeners:
             urls = {name: f"http://localhost:{it.getsockname()[1]}" for name, it in listeners.items()}
-            settings = {
-                "CLEF_WSGI_PROVIDER__SERVER_URL": urls["server"],
-                "CLEF_WSGI_PROVIDER__APP_ID": secrets.token_hex(16),
-                "CLEF_WSGI_PROVIDER__APP_SECRET": secrets.token_hex(16),
+            environ = {
+                **settings(urls["server"], urls["site"]),
                 "CLEF_WSGI_BASE_URL": urls["site"],
                 "CLEF_WSGI_SESSION__SECRET": secrets.token_urlsafe(32),
             }
             children = {
-                name: stack.enter_context(_child(command(name), settings, listener, end_timeout_seconds))
+                name: stack.enter_context(_child(command(name), environ, listener, end_timeout_seconds))
                 for name, listener in listeners.items()
             }
         said = {name: _await_ready(name, child) for name, child in children.items()}
@@ -93,12 +123,14 @@ def find_example() -> Path:
     raise DemoError("The example site, examples/flask_app.py, is missing: install clef_wsgi again.")
 
 
-def _check_extras() -> None:
+def _check_extras(more: Mapping[str, str]) -> None:
     from clef_wsgi.server.commands import EXTRAS  # here, since no other command needs it
 
-    missing = [name for name in EXTRAS if importlib.util.find_spec(name) is None]
+    needed = {**dict.fromkeys(EXTRAS, "server"), **more}
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise DemoError(f'The demo needs {" and ".join(missing)}: pip install ".[server]" in its clone')
+        extras = ", ".join(dict.fromkeys(needed.values()))
+        raise DemoError(f'The demo needs {" and ".join(missing)}: pip install ".[{extras}]" in its clone')
 
 
 @contextmanager
@@ -127,12 +159,13 @@ def _child(
 ) -> Iterator[subprocess.Popen[str]]:
     """Start one of the two, with ``listener`` under the number that :data:`LISTENER` gives."""
     path = os.pathsep.join(filter(None, (str(PACKAGE.parent), os.environ.get("PYTHONPATH"))))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLEF_WSGI_")}
     with subprocess.Popen(  # noqa: S603  # the command is ours
         command,
         stdin=subprocess.PIPE,  # its end tells the child to end, even if this process is killed
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **settings, LISTENER: str(listener.fileno()), "PYTHONPATH": path},
+        env={**inherited, **settings, LISTENER: str(listener.fileno()), "PYTHONPATH": path},
         pass_fds=[listener.fileno()],
         start_new_session=True,  # Ctrl-C reaches this process alone
     ) as child:

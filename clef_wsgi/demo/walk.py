@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from clef_wsgi.demo.browser import Browser, Unexpected, expect, form_for
+from clef_wsgi.demo.browser import BUTTON, Browser, Unexpected, expect, form_for
 
 PATIENCE_SECONDS = 10.0
 """How long the server may take to tell the site of a logout. It takes a moment."""
@@ -19,6 +19,8 @@ def walk(
     site_url: str,
     say: Callable[[str], object] = print,
     *,
+    login_form: str = BUTTON,
+    logout_form: str | None = None,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> int:
     """Take every step, and say how each went, and how long it took.
@@ -26,12 +28,16 @@ def walk(
     :param server_url: of the demo's server, without a trailing slash.
     :param site_url: of the example site.
     :param say: takes each line.
+    :param login_form: begins the address of the form at the server that logs the demo person in.
+    :param logout_form: begins the address of the form that ends the server's own session, where a logout at the site
+        leads there.
     :param patience_seconds: how long the site may take to hear of a logout.
     :returns: the exit code: 0, or 1 at the first step that failed.
     """
-    visit = _Visit(server_url, site_url, patience_seconds)
+    visit = _Visit(server_url, site_url, login_form, logout_form or "", patience_seconds)
+    steps = (*_STEPS, _WAY_BACK) if logout_form else _STEPS
     try:
-        return 0 if all(_step_went_well(visit, sentence, step, say) for sentence, step in _STEPS) else 1
+        return 0 if all(_step_went_well(visit, sentence, step, say) for sentence, step in steps) else 1
     finally:
         visit.close()
 
@@ -51,10 +57,13 @@ def _step_went_well(visit: _Visit, sentence: str, step: Callable[[_Visit], None]
 class _Visit:
     """Yield the steps, in order; each builds on those before."""
 
-    def __init__(self, server_url: str, site_url: str, patience_seconds: float) -> None:
+    def __init__(
+        self, server_url: str, site_url: str, login_form: str, logout_form: str, patience_seconds: float
+    ) -> None:
         self.front_page = f"{server_url}/"
+        self.login_form, self.logout_form = login_form, f"{server_url}{logout_form}"
         self.patience_seconds = patience_seconds
-        self.first, self.second, self.thief = (Browser(site_url) for _ in range(3))
+        self.first, self.second, self.thief = (Browser(site_url, login_form) for _ in range(3))
 
     def close(self) -> None:
         for browser in (self.first, self.second, self.thief):
@@ -102,10 +111,17 @@ class _Visit:
     def sign_out_here(self) -> None:
         page = self.first.get(self.first.site_url)
         self.thief.http.cookies.update(self.first.http.cookies)
-        self.first.press(page, f"{self.first.site_url}/clef/logout")
+        self.left = self.first.press(page, f"{self.first.site_url}/clef/logout")
         self.first.expect_signed_out()
         self.thief.expect_signed_out()
         self.second.expect_signed_in()
+
+    def log_out_at_the_server(self) -> None:
+        back = self.first.press(self.left, self.logout_form)
+        came = f"status {back.status_code} came from {back.url.partition('?')[0]}"
+        expect((back.status_code, back.url) == (200, f"{self.first.site_url}/"), "to be led back to the site", came)
+        asked = self.first.get(f"{self.first.site_url}/account")
+        expect(form_for(asked, self.login_form) is not None, "the login server to ask who it is", "it did not")
 
 
 _STEPS: tuple[tuple[str, Callable[[_Visit], None]], ...] = (
@@ -118,4 +134,9 @@ _STEPS: tuple[tuple[str, Callable[[_Visit], None]], ...] = (
     ("the cookie of before the logout, sent again, is refused", _Visit.replay_the_old_cookie),
     ("who signs in again stays in", _Visit.log_in_again),
     ("sign out here: this browser is out, the other stays", _Visit.sign_out_here),
+)
+
+_WAY_BACK = (
+    "log out at the login server, too: it leads back to the site, and asks next time",
+    _Visit.log_out_at_the_server,
 )
