@@ -29,9 +29,14 @@ ENOUGH_BYTES = 512 * 1024 * 1024
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
-# Run once, against the checkout: what the old clients need is built for one Python alone, and what servers and fronts
-# make of a request line is the same for each; an installation is one of the checkout.
-ONCE = ["server/test_server_clients.py", "test_install.py", "test_raw_lines.py"]
+# Run once, against the checkout: what the old clients need is built for one Python alone; what servers and fronts make
+# of a request line, and what OpenID providers send, is the same for each; an installation is one of the checkout.
+ONCE = [
+    "server/test_server_clients.py",
+    "test_install.py",
+    "test_openid_providers.py",
+    "test_raw_lines.py",
+]
 collect_ignore = ONCE if os.environ.get("CLEF_EXPECT_INSTALLED") else []
 
 # The same examples everywhere; and how long one takes says something of the machine, and nothing of what is tested.
