@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -97,9 +98,12 @@ class Renewed(ForkSafe, Generic[T]):
     def newer_than(self, document: T, seconds: float) -> T:
         """Return another document than this one, fetched now; threads that demand it together share one fetch.
 
-        :raises ProviderUnavailable: it can't be had, or was fetched less than a second ago.
+        The fetch begins a second after the last one: no provider sends a logout notification again, so one that comes
+        earlier has to wait rather than to be refused.
+
+        :raises ProviderUnavailable: it can't be had, or the last fetch failed less than a second ago.
         """
-        under_way = self._start(SECONDS_BETWEEN_DEMANDS)
+        under_way = self._start(SECONDS_BETWEEN_DEMANDS, waits=True)
         kept = self._kept
         return kept[0] if kept is not None and kept[0] is not document else self._outcome(under_way, seconds)
 
@@ -108,25 +112,31 @@ class Renewed(ForkSafe, Generic[T]):
         doubled = FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 10)
         return min(doubled, LONGEST_PAUSE_SECONDS) if self._failures else 0
 
-    def _start(self, pause: float) -> Future[T] | None:
-        """Return the fetch to wait for, or None where nobody shall wait."""
+    def _start(self, pause: float, *, waits: bool = False) -> Future[T] | None:
+        """Return the fetch to wait for, or None where nobody shall wait.
+
+        :param waits: begins the fetch when ``pause`` is over, where the last one did not fail.
+        """
         with self._lock:
             now = self._clock()
             if self._under_way is not None:
                 return None if self._failures else self._under_way
-            if not 0 <= now - self._tried_at < pause:
-                self._tried_at, self._under_way = now, Future()
-                self._run_beside(self._under_way)
+            since = now - self._tried_at
+            left = pause - since if 0 <= since < pause else 0
+            if not left or (waits and not self._failures):
+                self._tried_at, self._under_way = now + left, Future()
+                self._run_beside(self._under_way, left)
             return self._under_way
 
-    def _run_beside(self, outcome: Future[T]) -> None:
-        thread = threading.Thread(target=self._run, args=(outcome,), name=THREAD_NAME, daemon=True)
+    def _run_beside(self, outcome: Future[T], after_seconds: float) -> None:
+        thread = threading.Thread(target=self._run, args=(outcome, after_seconds), name=THREAD_NAME, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # the system has no thread to give
             self._under_way, self._failure = None, unavailable(cause=type(error).__name__)
 
-    def _run(self, outcome: Future[T]) -> None:
+    def _run(self, outcome: Future[T], after_seconds: float) -> None:
+        time.sleep(after_seconds)
         try:
             document = self._fetch()
         except ProviderUnavailable as error:
