@@ -34,6 +34,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ENOUGH_BYTES:
 ONCE = [
     "server/test_server_clients.py",
     "test_install.py",
+    "test_oidc_real.py",
     "test_openid_providers.py",
     "test_raw_lines.py",
 ]
