@@ -16,8 +16,8 @@ from support.databases import PrivateRedis
 from support.glewlwyd import Glewlwyd
 from support.oidc_provider import OidcProvider
 from support.oidc_site import IN_TIME_SECONDS, Site, example, site, workers
-from support.openid import ANN, BO, Browser, OpenIDProvider, query_of
-from support.services import require, waiting_until
+from support.openid import ANN, BO, Browser, OpenIDProvider, form_of, leads_to, query_of
+from support.services import chromium, click, once_seen, require, waiting, waiting_until
 
 pytestmark = pytest.mark.services
 
@@ -130,6 +130,47 @@ def test_a_logout_with_new_keys_comes_first(sites: tuple[Site, Site], ann: Brows
     sites[0].await_logout(ann)
 
 
+def test_logging_out_here_leads_to_the_provider_and_back(sites: tuple[Site, Site], ann: Browser) -> None:
+    """RP-initiated logout: the login here ends first, then the other site's, and the browser comes back to ``next``."""
+    for one in sites:
+        one.log_in(ann)
+    ended = sites[0].sign_out(ann)
+    end_url = leads_to(ended)
+    assert ended.status_code == 200
+    assert end_url is not None
+    assert end_url.startswith(sites[0].provider.issuer)
+    assert sites[0].user(ann) is None
+    back = sites[0].provider.end_session(ann, end_url)
+    assert back.startswith(f"{sites[0].url}/clef/logout?")
+    assert ann.get(back, within=sites[0].url).url == f"{sites[0].url}/bye"
+    sites[1].await_logout(ann)
+
+
+def test_staying_logged_in_at_the_provider(sites: tuple[Site, Site], ann: Browser) -> None:
+    """Who does not go on to the provider stays at the other site, and logs in here again without a word."""
+    for one in sites:
+        one.log_in(ann)
+    sites[0].sign_out(ann)
+    assert sites[1].user(ann) is not None
+    sites[0].log_in(ann)
+    assert sites[0].user(ann) is not None
+
+
+def test_step_up(oidc_provider: OidcProvider, ann: Browser) -> None:
+    """A page may ask for a fresh proof: the provider's own session is not enough then, and the new login says when."""
+    with site(oidc_provider) as one:
+        one.log_in(ann)
+        before = (one.user(ann) or {})["authenticated_at"]
+        again = leads_to(ann.get(f"{one.url}/clef/login?next=/account&prompt=login", within=one.url))
+        assert again is not None
+        assert "prompt=login" in again
+        asked = ann.get(again, within=oidc_provider.issuer)
+        assert (asked.status_code, form_of(asked)[1]) == (200, {"login": ""})
+        back = oidc_provider.approve(ann, again, ANN)
+        assert ann.get(back, within=one.url).url == f"{one.url}/account"
+        assert (one.user(ann) or {})["authenticated_at"] >= int(before)
+
+
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "Ed25519", "EdDSA"])
 def test_each_algorithm(oidc_provider: OidcProvider, ann: Browser, algorithm: str) -> None:
     """ID tokens and logout tokens of each algorithm are taken."""
@@ -208,3 +249,24 @@ def test_each_example_by_settings_alone(oidc_provider: OidcProvider, ann: Browse
         oidc_provider.log_out(ann)
         waiting_until(lambda: not one.is_in(ann), lambda: f"{name} has not heard", IN_TIME_SECONDS)
         assert "Ann" not in ann.get(f"{one.url}/").text
+
+
+@pytest.mark.browser
+def test_in_chromium(oidc_provider: OidcProvider) -> None:
+    """Log in, log out here and at the provider, and come back: on pages whose policy is ``form-action 'self'``."""
+    with site(oidc_provider) as one, chromium() as browser:
+        browser.get(f"{one.url}/")
+        click(browser, "a.clef-login")
+        once_seen(browser, "input[name=login]").send_keys(ANN)
+        click(browser, "button")
+        assert browser.current_url == f"{one.url}/account"
+        assert once_seen(browser, "h1").text == "Hello, Ann."
+        click(browser, "form button")  # a page that leads on by itself
+        waiting(browser).until(lambda _: browser.current_url.startswith(oidc_provider.issuer))
+        click(browser, "form button")
+        assert browser.current_url == f"{one.url}/bye"
+        assert once_seen(browser, "h1").text == "Hello, visitor."
+        browser.get(f"{one.url}/account")
+        assert once_seen(browser, "input[name=login]")  # the provider's own session has ended, too
+        complaints = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    assert [entry for entry in complaints if "Content Security Policy" in entry["message"]] == []
