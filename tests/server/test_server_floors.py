@@ -13,7 +13,7 @@ PREFIX = "clef_wsgi.server"
 SERVER = Path(clef_wsgi.server.__file__).parent
 
 FLOORS = (
-    ("clock", "credentials", "errors", "names", "options", "public_suffixes", "texts", "tokens"),
+    ("clock", "credentials", "errors", "forks", "names", "options", "public_suffixes", "texts", "tokens"),
     ("database",),
     ("records",),
     ("delivery", "metrics", "ceremonies"),  # so storage imports no ceremonies

@@ -10,8 +10,7 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from clef_wsgi.server.errors import ConfigurationError, DatabaseUnavailable
+from clef_wsgi.server.forks import after_fork
 
 BUSY_SECONDS = 5
 """How long a transaction waits for another one's lock, and for a connection."""
@@ -48,7 +48,7 @@ class Database:
         self.path = _sqlite_path(where)
         self._engine = _postgresql(str(where)) if self.path is None else _sqlite(self.path)
         self._turn = threading.Lock()
-        os.register_at_fork(after_in_child=_forgetting(weakref.ref(self._engine)))
+        after_fork(self._forget)
 
     @property
     def dialect(self) -> str:
@@ -96,6 +96,9 @@ class Database:
     def close(self) -> None:
         """Close all connections. The database opens again by itself when it is used."""
         self._engine.dispose()
+
+    def _forget(self) -> None:
+        self._engine.dispose(close=False)
 
     @contextmanager
     def _own_turn(self, seconds: float | None) -> Iterator[None]:
@@ -226,12 +229,3 @@ def _set_up_postgresql(connection: Any, _record: Any) -> None:
     connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
     connection.execute("SET default_transaction_isolation = 'read committed'")
     connection.autocommit = False
-
-
-def _forgetting(engine: weakref.ref[Engine]) -> Callable[[], None]:
-    def forget() -> None:
-        found = engine()
-        if found is not None:
-            found.dispose(close=False)  # the connections are the parent's
-
-    return forget

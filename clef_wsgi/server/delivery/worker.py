@@ -14,7 +14,6 @@ import queue
 import secrets
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +28,7 @@ from clef_wsgi.server.delivery.call import AttemptResult, Call, call
 from clef_wsgi.server.delivery.outcomes import DeliveryEvent
 from clef_wsgi.server.delivery.slots import Pace, Slots
 from clef_wsgi.server.errors import DatabaseUnavailable
+from clef_wsgi.server.forks import after_fork
 from clef_wsgi.server.records import audit, confirmations, global_logout, outbox, pruning, session_expiry
 from clef_wsgi.server.records.outbox import Notification
 
@@ -83,7 +83,7 @@ class Worker:
         self._keep_audit_us = keep_audit_us
         self._run: _Run | None = None
         self._forget()
-        os.register_at_fork(after_in_child=_forgetting(weakref.ref(self)))
+        after_fork(self._forget)
 
     def start(self) -> None:
         """Start the thread, unless it runs already."""
@@ -260,12 +260,3 @@ class Worker:
 def user_agent(origin: str) -> str:
     """Return the ``User-Agent`` of a server's calls (Clef wire protocol, section 4)."""
     return f"Clef/1.0 ({origin})"
-
-
-def _forgetting(worker: weakref.ref[Worker]) -> Callable[[], None]:
-    def forget() -> None:
-        found = worker()
-        if found is not None:
-            found._forget()
-
-    return forget
