@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from .base.errors import ClefError, ProviderUnavailable, StoreUnavailable
 
 log = logging.getLogger("clef_wsgi")
 
@@ -38,6 +41,8 @@ EVENTS: Mapping[str, Event] = {
     "site_error": Event(logging.ERROR, ("hook",)),
 }
 
+_TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
+
 observers: list[Observer] = []
 """Called with each event, whatever the logger's level is. Shared by all middlewares of the process."""
 
@@ -60,6 +65,20 @@ def _notify(observer: Observer, content: Mapping[str, Any]) -> None:
         observer(content)
     except Exception:  # who counts must not be able to break a login
         log.exception("an observer failed")
+
+
+def emit_refusal(error: ClefError, endpoint: str) -> str:
+    """Emit what a request was refused for, and return the reference that stands in its line of the log.
+
+    :param endpoint: ``page``, or the name of one of the middleware's own.
+    """
+    reference = secrets.token_hex(4)
+    # The cause's own text may hold an URL with a token in it: its name has to do.
+    cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
+    event = next((event for kind, event in _TROUBLES.items() if isinstance(error, kind)), "refusal")
+    fields = {"reason": error.reason, "cause": cause, "endpoint": endpoint, "reference": reference}
+    emit(event, "%s: %s (cause: %s) [%s]", error.reason, error.message, cause, reference, **fields)
+    return reference
 
 
 def digests(keys: Iterable[str]) -> list[str]:

@@ -89,7 +89,7 @@ class LogoutFlow:
         try:
             url = self._end_login and self._end_login(provider_state, self._return_url, state)
         except ProviderUnavailable as error:
-            events.emit("provider_error", "no address for the provider's logout: %s", error.reason, reason=error.reason)
+            events.emit_refusal(error, "logout")
             return None
         return url if url and http.is_visible(url, _MAX_URL_LENGTH) and urls.origin_of(url) is not None else None
 

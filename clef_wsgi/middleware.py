@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
@@ -20,7 +19,6 @@ from .base.errors import (
     ClefError,
     ConfigurationError,
     LoginRefused,
-    ProviderUnavailable,
     StoreUnavailable,
 )
 from .base.options import Faults
@@ -54,7 +52,6 @@ _MAX_VERDICTS = 1024
 _MAX_REMEMBERED_LENGTH = 256
 _SECONDS_BETWEEN_LINES = 60
 _NESTED = (dict, list)
-_TROUBLES = {StoreUnavailable: "store_error", ProviderUnavailable: "provider_error"}
 
 
 class ClefMiddleware:
@@ -381,20 +378,8 @@ class ClefMiddleware:
 
     def _emit(self, environ: Environ, error: ClefError) -> str:
         """Emit a refusal, and return the reference that stands in its line of the log."""
-        reference = secrets.token_hex(4)
-        # The cause's own text may hold an URL with a token in it: its name has to do.
-        cause = getattr(error, "cause", None) or (type(error.__cause__).__name__ if error.__cause__ else "-")
         endpoint = self._endpoints.get(environ.get("PATH_INFO", ""))
-        events.emit(
-            next((event for kind, event in _TROUBLES.items() if isinstance(error, kind)), "refusal"),
-            "%s: %s (cause: %s) [%s]",
-            *(error.reason, error.message, cause, reference),
-            reason=error.reason,
-            cause=cause,
-            endpoint="page" if endpoint is None else endpoint.__name__.strip("_"),
-            reference=reference,
-        )
-        return reference
+        return events.emit_refusal(error, "page" if endpoint is None else endpoint.__name__.strip("_"))
 
 
 def _login_answer(login: ClefLogin) -> WSGIApplication:
