@@ -425,10 +425,10 @@ PROTOCOL = {f"providers.oidc.{name}" for name in ("metadata", "keys", "client_au
     ("what", "limit"),
     [
         (CORE - SETTINGS - SHARED_STORES - OIDC, 3_900),
-        (SHARED_STORES, 800),
-        (SETTINGS, 450),
-        (OIDC - PROTOCOL, 490),
-        (PROTOCOL, 700),
+        (SHARED_STORES, 850),
+        (SETTINGS, 430),
+        (OIDC - PROTOCOL, 520),
+        (PROTOCOL, 750),
     ],
     ids=[
         "what every site runs",

@@ -597,7 +597,7 @@ def test_all_faults_at_once(seconds: float) -> None:
             read_timeout_seconds=seconds,
             write_timeout_seconds=seconds,
         )
-    named = [fault.split()[1] for fault in caught.value.faults]
+    named = [fault.removeprefix("SQLiteLogoutStore: ").split()[0] for fault in caught.value.faults]
     assert named == ["path", "read_timeout_seconds", "write_timeout_seconds", "clock"]
 
 

@@ -5,7 +5,6 @@ Threads, forks and replaced files are handled in ``sqlite_connection``, the file
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import time
@@ -16,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.options import Faults
 from clef_wsgi.interfaces import EVERYONE
 
 from .keys import age, digest, digests, listed
@@ -61,20 +61,19 @@ class SQLiteLogoutStore:
         read_timeout_seconds: float = 0.5,
         write_timeout_seconds: float = 5.0,
     ) -> None:
-        faults = (
-            *_path_faults(path),
-            *_limit_faults(read_timeout_seconds=read_timeout_seconds, write_timeout_seconds=write_timeout_seconds),
-            *(() if callable(clock) else (_fault("clock", "must be callable, such as time.time"),)),
-        )
-        if faults:
-            raise ConfigurationError(*faults)
-        self._clock = clock
+        faults = Faults()
+        for problem in _path_problems(path):
+            faults.add(f"SQLiteLogoutStore: path {problem}.")
+        read_seconds = faults.seconds("read_timeout_seconds", read_timeout_seconds)
+        write_seconds = faults.seconds("write_timeout_seconds", write_timeout_seconds)
+        self._clock = faults.function("clock", clock)
+        faults.raise_all()
         # Absolute, so that a process which changes its directory later keeps its store.
         place = os.path.abspath(os.fspath(path))
         # The writer is apart from the readers, so that no look-up waits for a disk that writes, and so that
         # PRAGMA data_version tells a reader of all writes: it leaves out those of its own connection.
-        self._new_reader = partial(_Connection, place, limit_seconds=read_timeout_seconds, prepare=prepare)
-        self._writer = _Connection(place, limit_seconds=write_timeout_seconds, prepare=prepare, lock=WriterQueue)
+        self._new_reader = partial(_Connection, place, limit_seconds=read_seconds, prepare=prepare)
+        self._writer = _Connection(place, limit_seconds=write_seconds, prepare=prepare, lock=WriterQueue)
         self._connections = [self._writer]
         self._idle_readers: list[_Connection] = []
         weakref.finalize(self, _close, self._connections)
@@ -154,7 +153,8 @@ class SQLiteLogoutStore:
             if isinstance(cause, ConfigurationError):
                 raise cause from cause.__cause__
             if isinstance(cause, (FileNotFoundError, NotADirectoryError, PermissionError)):
-                raise ConfigurationError(_fault("path", "can't be used: check its directory and its mode")) from cause
+                sentence = "SQLiteLogoutStore: path can't be used: check its directory and its mode."
+                raise ConfigurationError(sentence) from cause
             raise
         finally:
             # Servers load an app once and fork (gunicorn --preload), some without telling Python: so that
@@ -259,28 +259,17 @@ def _close(connections: list[_Connection]) -> None:
         connection.close()
 
 
-def _fault(option: str, what: str) -> str:
-    return f"SQLiteLogoutStore: {option} {what}."
-
-
-def _path_faults(path: object) -> Iterator[str]:
+def _path_problems(path: object) -> Iterator[str]:
     place = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(place, str):
-        yield _fault("path", "must be a str or a path object")
+        yield "must be a str or a path object"
     elif place in ("", ":memory:"):
-        yield _fault("path", "must name a file; to keep nothing, use MemoryLogoutStore")
+        yield "must name a file; to keep nothing, use MemoryLogoutStore"
     elif place.startswith("file:") or "\0" in place:
-        yield _fault("path", "must be a plain path, not a URI")
+        yield "must be a plain path, not a URI"
     elif os.path.isdir(place):
-        yield _fault("path", "names a directory: add a file name")
+        yield "names a directory: add a file name"
     elif not os.access(os.path.dirname(os.path.abspath(place)), os.R_OK | os.W_OK | os.X_OK):
-        yield _fault("path", "must lie in a directory that exists and can be written, also for -wal and -shm")
+        yield "must lie in a directory that exists and can be written, also for -wal and -shm"
     elif os.path.exists(place) and not os.access(place, os.R_OK | os.W_OK):
-        yield _fault("path", "names a file that can't be written: change its mode or its owner")
-
-
-def _limit_faults(**limits: Any) -> Iterator[str]:
-    for option, seconds in limits.items():
-        is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-        if not is_number or not 0 < seconds < math.inf:
-            yield _fault(option, "must be a positive number of seconds")
+        yield "names a file that can't be written: change its mode or its owner"
