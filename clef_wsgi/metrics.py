@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _LOGGING_IN = (
     "state_mismatch state_expired cookies_blocked malformed_callback access_denied provider_error code_rejected "
     "claim_rejected logged_out_meanwhile login_refused on_login_failed wrong_callback_address login_required "
-    "interaction_required consent_required wrong_issuer not_allowed claims_elsewhere userinfo_subject"
+    "interaction_required consent_required wrong_issuer not_allowed claims_elsewhere userinfo_subject "
+    "account_selection_required"
 )
 _LOGGING_OUT = (
     "logout_refused token_not_signed cross_origin not_a_form malformed_form form_too_long length_required wrong_address"

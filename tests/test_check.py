@@ -683,4 +683,5 @@ def test_a_provider_that_reports_no_logouts(age: dict[str, Any], severity: str) 
     options = {"base_url": "https://www.example.com/app", **age}
     told = [*provider.findings(Deployment(SilentProvider(), MemoryLogoutStore(), options, None))]
     assert told[0].sentence.endswith(" https://www.example.com/app/clef/logout")
-    assert [one.severity for one in told] == [OK, OK, severity]
+    assert told[1].sentence.endswith(" https://www.example.com/app/clef/webhook")
+    assert [one.severity for one in told] == [OK, OK, OK, severity]

@@ -71,7 +71,7 @@ class TestOIDCProvider(IdentityProviderContract):
     def approve(self, start: LoginStart, person: str) -> Mapping[str, str]:
         return self.op.approve(start.url, person.partition("#")[2])
 
-    def notice(self, person: str) -> Mapping[str, str]:
+    def notification(self, person: str) -> Mapping[str, str]:
         return {"logout_token": self.op.logout_token(sub=person.partition("#")[2])}
 
 
@@ -183,7 +183,7 @@ def test_a_whole_login(op: FakeOIDC) -> None:
     ann = site(op)
     assert come_back(ann, op).status_int == 303
     user = ann.user
-    assert user.pop("logged_in_at")
+    assert user.pop("logged_in_at") == user.pop("authenticated_at")
     assert user == {
         "id": f"{op.issuer}#ann",
         "first_name": "Ann",
@@ -299,6 +299,22 @@ def test_an_error_response(error: str, status: int, reason: str, op: FakeOIDC) -
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert error not in str(caught.value)
     assert op.token_requests == 0
+
+
+def test_an_error_response_at_a_site(op: FakeOIDC) -> None:
+    """The provider sees the error, and proves its issuer, before anybody is told so."""
+    ann = site(op)
+    for issuer, reason in ((op.issuer, "interaction_required"), ("https://evil.example", "wrong_issuer")):
+        state = parse_qs(urlsplit(ann.get("/clef/login", status=303).location).query)["state"][0]
+        query = urlencode({"error": "interaction_required", "state": state, "iss": issuer})
+        assert ann.get("/clef/callback?" + query, headers=JSON, status=400).json["error"] == reason
+
+
+@each("auth_time", [NOON + 61, -1, True, "1800000000", None, 10**400, [NOON]])
+def test_an_auth_time_that_is_none(auth_time: Any, op: FakeOIDC) -> None:
+    """What is no time of the past is not told as one."""
+    op.claims = {"auth_time": auth_time}
+    assert "authenticated_at" not in log_in(op).user
 
 
 def test_the_issuer_of_the_response(op: FakeOIDC) -> None:

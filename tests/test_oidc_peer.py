@@ -544,13 +544,20 @@ def test_check_of_a_good_deployment(op: FakeOIDC) -> None:
         ({"id_token_signing_alg_values_supported": GONE}, {}, "error", "none of the algorithms"),
         ({}, {"algorithms": ["RS256"]}, "error", "None of the provider's keys"),
         ({"code_challenge_methods_supported": ["plain"]}, {}, "warning", "PKCE"),
-        ({"backchannel_logout_supported": GONE}, {}, "warning", "back-channel logout"),
     ],
 )
 def test_check_finds(metadata: Any, options: Any, severity: str, words: str, op: FakeOIDC) -> None:
-    """Algorithms, keys, PKCE, back-channel logout: each has its finding."""
+    """Algorithms, keys, PKCE: each has its finding."""
     op.metadata = metadata
     assert [found for found in findings(op, **options) if found[0] == severity and words in found[1]]
+
+
+def test_what_is_said_of_logout(op: FakeOIDC) -> None:
+    """``check`` warns of long logins where the provider does not say that it reports logouts."""
+    assert op.provider().advertises_logout()
+    for value in (False, GONE, "true", 1):
+        op.metadata = {"backchannel_logout_supported": value}
+        assert not op.provider().advertises_logout()
 
 
 def test_check_of_the_clock(op: FakeOIDC, clock: FakeClock) -> None:

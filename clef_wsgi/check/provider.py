@@ -38,8 +38,8 @@ def findings(deployment: Deployment) -> Iterator[Finding]:
         for option in ("callback_path", "webhook_path", "logout_path")
     )
     if hasattr(deployment.provider, "end_login"):
-        yield PROVIDER.ok(f"To be registered at the provider as the address for back-channel logout: {webhook}")
         yield PROVIDER.ok(f"To be registered at the provider as the address to come back to after a logout: {logout}")
+        yield PROVIDER.ok(f"To be registered at the provider as the address for back-channel logout: {webhook}")
     look = _checked if hasattr(deployment.provider, "check_peer") else _unproven
     try:
         yield from look(deployment.provider, redirect_url)

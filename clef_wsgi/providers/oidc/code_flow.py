@@ -8,34 +8,18 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clef_wsgi.base.errors import ClaimRejected, ClefError, CodeRejected, LoginRefused, ProviderUnavailable
+from clef_wsgi.base.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable
 from clef_wsgi.providers.http_client import Answer, HttpClient, unavailable
 
 from .client_authentication import ClientAuthentication
 from .metadata import Metadata, unusable
 
-_LATER = ("temporarily_unavailable", "server_error")
 _NO_SUCH_CODE = ("invalid_grant", "invalid_code")  # the second is glewlwyd's
 _HINTS: Mapping[str, Callable[[Any], bool]] = {
     "login_hint": lambda value: isinstance(value, str) and 0 < len(value) <= 255,
     "prompt": lambda value: value in ("login", "select_account"),
     "max_age": lambda value: type(value) is int and 0 <= value < 10**9,
 }
-_REFUSALS = {
-    "access_denied": "The login was cancelled.",
-    "login_required": "The login service asks you to log in there first.",
-    "interaction_required": "The login service has something to ask you first.",
-    "consent_required": "The login service needs your consent first.",
-}
-
-
-def refused_by_provider(error: str) -> ClefError:
-    """Translate an error response (RFC 6749, section 4.1.2.1; OpenID Connect Core 1.0, section 3.1.2.6)."""
-    if error in _REFUSALS:
-        return LoginRefused(_REFUSALS[error], reason=error)
-    if error in _LATER:
-        return ProviderUnavailable("The login service can't do this right now.", reason="provider_error")
-    return LoginRefused("The login service could not complete this login.", reason="provider_error")
 
 
 def params_of_hints(hints: Mapping[str, Any]) -> dict[str, str]:

@@ -37,9 +37,6 @@ def metadata_findings(metadata: Metadata, reader: Reader, keys: Collection[Publi
         yield "warning", "The provider does not say that it supports PKCE with S256.", remedy
     if not metadata.says("authorization_response_iss_parameter_supported"):
         yield "ok", "The provider does not say that it sends iss (RFC 9207): let this site have one provider alone.", ""
-    if not metadata.says("backchannel_logout_supported"):
-        remedy = "Some send it without saying: log out there once and see. Else let max_login_age be short."
-        yield "warning", "The provider does not say that it supports back-channel logout.", remedy
     skew = metadata.clock_skew
     if skew is not None and abs(skew) > reader.leeway + 1:  # a Date has whole seconds
         yield "error", f"The provider's clock is {skew:+.0f} seconds off this machine's.", "Set both clocks by NTP."

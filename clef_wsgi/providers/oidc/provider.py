@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from clef_wsgi.base.authorization_errors import refused_by_provider
 from clef_wsgi.base.errors import (
     ClaimRejected,
     CodeRejected,
@@ -25,11 +26,11 @@ from clef_wsgi.providers.renewal import Renewed
 from . import options, peer_check
 from .claims import ClaimRules
 from .client_authentication import ClientAuthentication, ClientKey, read_client_key
-from .code_flow import CodeFlow, authentication_request, check_response_issuer, params_of_hints, refused_by_provider
+from .code_flow import CodeFlow, authentication_request, check_response_issuer, params_of_hints
 from .keys import ProviderKeys
 from .logout_keys import LogoutKeys
 from .metadata import Discovery, Metadata
-from .tokens import BadToken, Reader, Token, bad_token
+from .tokens import BadToken, Reader, Token, bad_token, is_number
 
 LONGEST_KEPT_TOKEN = 3000
 SECONDS_AT_LOGOUT = 1.0
@@ -50,6 +51,7 @@ class OIDCProvider:
     """
 
     bounds_exchanges = True
+    reads_errors = True
     default_login_age = timedelta(hours=12)
     max_logout_token_length = 7000
     """Characters of a logout token that a form of 8 KiB can carry."""
@@ -223,6 +225,10 @@ class OIDCProvider:
         query |= {"client_id": self.client_id, "post_logout_redirect_uri": return_url, "state": state}
         return None if address is None else _with_query(address, query)
 
+    def advertises_logout(self) -> bool:
+        """Tell whether the metadata says that the provider supports back-channel logout."""
+        return self._fetched_metadata().says("backchannel_logout_supported")
+
     def user_key(self, user_id: str) -> str:
         """Return ``["oidc", issuer, client_id, "person", user_id]`` as compact ASCII JSON."""
         return self._logout_keys.person(user_id)
@@ -258,8 +264,8 @@ class OIDCProvider:
 
     def _identity(self, claims: Mapping[str, Any], text: str, user: dict[str, Any]) -> Identity:
         auth_time = claims.get("auth_time")
-        if isinstance(auth_time, int | float) and not isinstance(auth_time, bool):
-            user["authenticated_at"] = auth_time
+        if is_number(auth_time) and 0 <= auth_time <= self._clock() + self._reader.leeway:
+            user["authenticated_at"] = float(auth_time)
         user["id"] = self._logout_keys.user_id(claims["sub"])
         is_short = len(text) <= LONGEST_KEPT_TOKEN
         kept = {"id_token": text} if is_short else {name: claims[name] for name in ("sub", "sid") if name in claims}

@@ -8,7 +8,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from clef_wsgi.base.errors import ClefError
 from clef_wsgi.providers.http_client import json_object
@@ -163,7 +163,7 @@ class Reader:
             _refuse("token_issuer")
         if self.client_id not in _audiences(claims):
             _refuse("token_audience")
-        if not _is_number(claims.get("iat")) or claims["iat"] > self.clock() + self.leeway:
+        if not is_number(claims.get("iat")) or claims["iat"] > self.clock() + self.leeway:
             _refuse("token_issued_at")
 
     def _check_azp(self, claims: Mapping[str, Any]) -> None:
@@ -173,7 +173,7 @@ class Reader:
 
     def _check_times(self, claims: Mapping[str, Any], default: float | None, longest: float | None = None) -> None:
         issued_at, end = claims["iat"], claims.get("exp", default)
-        if not _is_number(end) or end <= issued_at:
+        if not is_number(end) or end <= issued_at:
             _refuse("token_expired")
         if longest is not None:
             end = min(end, issued_at + longest)
@@ -183,7 +183,7 @@ class Reader:
     def _is_recent(self, auth_time: object, not_before: float | None) -> bool:
         if not_before is None:
             return True
-        return isinstance(auth_time, int | float) and _is_number(auth_time) and auth_time >= not_before - self.leeway
+        return is_number(auth_time) and auth_time >= not_before - self.leeway
 
 
 def _decoded(segment: str) -> bytes:
@@ -198,7 +198,8 @@ def _audiences(claims: Mapping[str, Any]) -> list[Any]:
     return audience if isinstance(audience, list) else [audience]
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a claim is a number; JSON's true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
