@@ -789,6 +789,18 @@ def test_require_claims(required: list[str], claims: dict[str, Any], is_let_in: 
         assert ann.user is None
 
 
+def test_a_wrong_account_is_no_dead_end(op: FakeOIDC) -> None:
+    """The 403 page names the account, and its button asks the provider for another one (``prompt=select_account``)."""
+    op.claims = {"email": "ann@example.org", "email_verified": True}
+    ann = site(op, require_claims=("email=bob@example.org",))
+    answered = op.approve(ann.get("/clef/login", status=303).location, "ann")
+    page = ann.get("/clef/callback?" + urlencode(answered), status=403)
+    assert "ann@example.org" in page.html.main.text
+    (button,) = [link for link in page.html.find_all("a") if link.text == "Use another account"]
+    location = ann.get(button["href"], status=303).location
+    assert parse_qs(urlsplit(location).query)["prompt"] == ["select_account"]
+
+
 def test_claims_elsewhere(op: FakeOIDC) -> None:
     """A wanted claim that only an address is sent for (Entra above 200 groups) has a reason of its own."""
     op.claims = {"_claim_names": {"groups": "src1"}, "_claim_sources": {"src1": {"endpoint": op.issuer + "/evil"}}}

@@ -87,7 +87,14 @@ class ClaimRules:
             found = claims.get(name)
             values = found if isinstance(found, list) else [found]
             if allowed.isdisjoint(map(_as_text, values)):
-                raise LoginRefused("This account may not use this site.", reason="not_allowed", status=403)
+                sentence, account = "This account may not use this site.", _account(claims)
+                raise LoginRefused(sentence, reason="not_allowed", status=403, account=account)
+
+
+def _account(claims: Mapping[str, Any]) -> str:
+    """Return what a person knows their account by, for the page that refuses it."""
+    names = (claims.get(name) for name in ("email", "preferred_username", "name", "sub"))
+    return next((str(name)[:MAX_CLAIM_LENGTH] for name in names if _is_text(name)), "?")
 
 
 def _is_verified(source: Mapping[str, Any]) -> bool:
