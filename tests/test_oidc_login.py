@@ -220,7 +220,7 @@ def test_what_stays_with_the_login(op: FakeOIDC) -> None:
 
 
 def test_rp_init_logout(op: FakeOIDC, clock: FakeClock) -> None:
-    """There is an address where the metadata has one, also for a login whose token was lost; else None, at once."""
+    """There is an address where the metadata has one, also for a login whose token was lost; within a second."""
     provider = op.provider()
     assert provider.end_login({}, "https://x.example/", "s") is not None
     assert op.provider(logout_at_provider=False).end_login({}, "https://x.example/", "s") is None
@@ -228,7 +228,9 @@ def test_rp_init_logout(op: FakeOIDC, clock: FakeClock) -> None:
     assert op.provider().end_login({}, "https://x.example/", "s") is None
     op.says["/.well-known/openid-configuration"] = slowly(2, (200, {}, b"{}"))
     began = time.monotonic()
-    assert op.provider().end_login({}, "https://x.example/", "s") is None
+    with pytest.raises(ProviderUnavailable) as caught:
+        op.provider().end_login({}, "https://x.example/", "s")
+    assert caught.value.reason == "provider_timeout"
     assert time.monotonic() - began < 1.9
 
 

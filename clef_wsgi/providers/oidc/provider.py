@@ -16,7 +16,6 @@ from clef_wsgi.base.errors import (
     CodeRejected,
     ConfigurationError,
     LogoutRefused,
-    ProviderUnavailable,
     StateMismatch,
 )
 from clef_wsgi.interfaces import Identity, LoginStart, Logout
@@ -210,14 +209,12 @@ class OIDCProvider:
         """Return where the browser may end its session at the provider (RP-Initiated Logout 1.0, section 2).
 
         :param provider_state: as it stayed with the login; empty where it was lost.
-        :returns: None where there is no such address, or it can't be had within a second.
+        :returns: None where there is no such address.
+        :raises ProviderUnavailable: its metadata can't be had within a second.
         """
         if not self._ends_at_provider:
             return None
-        try:
-            address = self._metadata.current(SECONDS_AT_LOGOUT).addresses.get("end_session_endpoint")
-        except ProviderUnavailable:
-            return None
+        address = self._metadata.current(SECONDS_AT_LOGOUT).addresses.get("end_session_endpoint")
         hints = {"id_token_hint": provider_state.get("id_token")}
         if not hints["id_token_hint"]:
             hints = {"logout_hint": provider_state.get("sid") or provider_state.get("sub")}
