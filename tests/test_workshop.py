@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import importlib.util
 import os
 import re
@@ -169,3 +170,14 @@ def test_a_tag_is_the_version() -> None:
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"v{version}" in done.stderr
+
+
+ADDED = re.compile(r"^\.\. auto\w+:: ([\w.]+)\n(?: +:.*\n)*\n   \.\. versionadded:: [\d.]+$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("package", ["clef_wsgi", "clef_wsgi.testing"])
+def test_every_public_name_says_since_when(package: str) -> None:
+    """The reference has each public name, and the version that brought it."""
+    module = importlib.import_module(package)
+    dated = set(ADDED.findall((ROOT / "docs" / "reference.rst").read_text(encoding="utf-8")))
+    assert {*module.__all__, *getattr(module, "_EXTRAS", ())} - dated == set()
