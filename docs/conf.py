@@ -57,7 +57,8 @@ def complete_page(_app: Sphinx, name: str, content: list[str]) -> None:
     """Give links out of docs/ an address, and index.md its table of contents."""
     content[0] = OUTWARD.sub(rewrite_outward, content[0])
     if name == root_doc:
-        pages = "\n".join(dict.fromkeys(PAGE.findall(content[0])))
+        others = sorted(path.stem for path in Path(__file__).parent.glob("*.md") if path.stem != root_doc)
+        pages = "\n".join(dict.fromkeys([*PAGE.findall(content[0]), *others]))
         content[0] += f"\n```{{toctree}}\n:hidden:\n:maxdepth: 1\n\n{pages}\n```\n"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CONSTRAINTS = ROOT / "constraints"
-RUNTIME_EXTRAS = ("metrics", "postgresql", "redis", "server", "sql")
+RUNTIME_EXTRAS = ("metrics", "oidc", "postgresql", "redis", "server", "sql")
 
 
 def setup_cfg() -> configparser.ConfigParser:

@@ -56,7 +56,7 @@ def test_every_requirement_is_locked() -> None:
     assert set(asked) - set(locked("dev.txt")) == set()
 
 
-@pytest.mark.parametrize("extra", ["metrics", "postgresql", "redis", "server", "sql"])
+@pytest.mark.parametrize("extra", ["metrics", "oidc", "postgresql", "redis", "server", "sql"])
 def test_the_lowest_versions_are_those_of_setup_cfg(extra: str) -> None:
     """constraints/lowest.txt has the very floors, and so has the file for the extra ``testing``."""
     lowest, alone = locked("lowest.txt"), locked("lowest-testing.txt")
