@@ -38,6 +38,24 @@ def test_every_case_that_fails_is_told(pytester: pytest.Pytester, at_once: bool)
     result.assert_outcomes(passed=1, failed=4)
 
 
+STACKED = """
+from support.cases import each
+
+@each("first", [1, 2])
+@each("second", [3, 4])
+def test_it(first, second):
+    assert (first, second) != (2, 3)
+"""
+
+
+def test_one_above_another(pytester: pytest.Pytester) -> None:
+    """Two of them try every pair, and name the one that failed."""
+    pytester.makepyfile(STACKED)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:xdist")
+    result.stdout.fnmatch_lines(["SUBFAILED*3*", "FAILED*test_it*"])
+    result.assert_outcomes(failed=2)
+
+
 def test_no_case_is_no_test() -> None:
     """An empty list would prove nothing."""
     with pytest.raises(AssertionError, match="no case"):

@@ -36,9 +36,13 @@ def each(
     def decorate(test: Test) -> Test:
         signature = inspect.signature(test)
         assert set(keys) <= set(signature.parameters), keys
+        takes_subtests = "subtests" in signature.parameters  # another ``each`` below this one
 
         @functools.wraps(test)
         def all_cases(*self: Any, subtests: pytest.Subtests, **fixtures: Any) -> None:
+            if takes_subtests:
+                fixtures["subtests"] = subtests
+
             def error(values: tuple[Any, ...]) -> BaseException | None:
                 return _error(test, self, fixtures | dict(zip(keys, values, strict=True)))
 
@@ -50,7 +54,8 @@ def each(
                             raise failure
 
         rest = [parameter for name, parameter in signature.parameters.items() if name not in keys]
-        rest.append(inspect.Parameter("subtests", inspect.Parameter.KEYWORD_ONLY))
+        if not takes_subtests:
+            rest.append(inspect.Parameter("subtests", inspect.Parameter.KEYWORD_ONLY))
         all_cases.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
         return all_cases
 
