@@ -577,7 +577,7 @@ def test_no_log_line_holds_a_token(op: FakeOIDC, caplog: pytest.LogCaptureFixtur
 
 def test_locks_and_caches_survive_a_fork(op: FakeOIDC, clock: FakeClock) -> None:
     """Locks and caches survive a fork while another thread holds them: gunicorn forks a loaded app."""
-    provider = op.provider()
+    provider = op.provider(timeout_seconds=30)  # a busy machine is slow to begin with a child
     log_in(op, provider)
     renewed = provider._keys._set
     locks = [renewed._lock, provider._metadata._lock, provider._keys._budget._lock]

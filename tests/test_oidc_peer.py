@@ -601,7 +601,7 @@ def test_check_prints_the_public_key(op: FakeOIDC, tmp_path: Path) -> None:
 
 def test_a_forked_process_renews(op: FakeOIDC, clock: FakeClock) -> None:
     """A process that was forked while a fetch was under way fetches for itself."""
-    provider = op.provider()
+    provider = op.provider(timeout_seconds=30)
     may_go_on = threading.Event()
     op.says[DISCOVERY] = lambda: (may_go_on.wait(10) if op.count(DISCOVERY) == 1 else None, say(op._metadata()))[1]
     waiting = threading.Thread(target=begin, args=(provider,))
