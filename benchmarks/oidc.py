@@ -8,7 +8,7 @@ order; printed are medians, and medians of the ratios within a round.
 
 Then one browser logs in at two sites, and logs out at the provider; an open tab of each site asks every 5 ms. The
 seconds are from the moment the browser sends its confirmation. Those of a provider that is not installed are left out.
-Needs the checkout with its tests, and ``pip install "clef_wsgi[dev]"``. docs/performance.md has this output.
+Needs the checkout with its tests, and ``pip install ".[dev]"``. docs/performance.md has this output.
 """
 
 from __future__ import annotations

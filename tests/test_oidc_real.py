@@ -218,7 +218,7 @@ def test_a_secret_that_glewlwyd_does_not_decode(glewlwyd: Glewlwyd, ann: Browser
 
 def test_four_workers_share_redis(provider: OpenIDProvider, ann: Browser, tmp_path: Path) -> None:
     """Forked after the app was made: whichever worker hears of a logout, all refuse the login."""
-    require("gunicorn", find_spec("gunicorn") is not None, 'pip install "clef_wsgi[dev]"')
+    require("gunicorn", find_spec("gunicorn") is not None, 'pip install ".[dev]"')
     with PrivateRedis() as redis, workers(provider, tmp_path, redis.url, count=4) as one:
 
         def seen() -> dict[int, bool]:
