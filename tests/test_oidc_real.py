@@ -183,6 +183,29 @@ def test_each_algorithm(oidc_provider: OidcProvider, ann: Browser, algorithm: st
     assert oidc_provider.failures() == []
 
 
+def test_glewlwyd_signs_with_es256(glewlwyd: Glewlwyd, ann: Browser) -> None:
+    """The other provider's elliptic signatures are taken, too."""
+    with site(glewlwyd, algorithm="ES256") as one:
+        one.log_in(ann)
+        glewlwyd.log_out(ann)
+        one.await_logout(ann)
+
+
+def test_a_login_that_is_cancelled(oidc_provider: OidcProvider, ann: Browser) -> None:
+    """Who says no at the provider is told so, and is not logged in; the next try works."""
+    with site(oidc_provider) as one:
+        address, _ = form_of(ann.get(one.start_login(ann), within=oidc_provider.issuer))
+        back = leads_to(ann.post(address, {"login": ""}, within=oidc_provider.issuer))
+        assert back is not None
+        assert query_of(back)["error"] == "access_denied"
+        page = ann.get(back, within=one.url)
+        assert page.status_code == 400
+        assert "The login was cancelled." in page.text
+        assert one.user(ann) is None
+        one.log_in(ann)
+        assert one.user(ann) is not None
+
+
 def test_a_pushed_request(ann: Browser) -> None:
     """Where the provider demands it, the request is pushed, and the browser carries a reference alone (RFC 9126)."""
     with OidcProvider() as provider:
