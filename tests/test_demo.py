@@ -397,7 +397,7 @@ def child_that(does: str) -> Callable[[str], list[str]]:
 @pytest.mark.process
 def test_check_walks_the_loop(demos: dict[str, Any]) -> None:
     """``demo --check`` walks the loop over real processes and HTTP: exit code 0, a line for each step."""
-    said, complained = demos["checking"].communicate(timeout=30)
+    said, complained = demos["checking"].communicate(timeout=120)
     assert (demos["checking"].returncode, complained) == (0, "")
     assert [line[:5] for line in said.splitlines()] == ["ok   "] * STEPS
 
