@@ -28,6 +28,7 @@ from support.docs_app import (
     BASE_URL,
     DEPLOYED,
     DJANGO_FILES,
+    RELOADS,
     SECRET,
     SERVER_URL,
     TEXTS,
@@ -252,6 +253,12 @@ def leads_to_the_server(block: Block) -> None:
 def is_run_by_test_deploying(block: Block) -> None:
     """tests/test_deploying.py writes it to its file, and runs it."""
     assert block.name in DEPLOYED
+
+
+@then
+def reloads_under_load(block: Block) -> None:
+    """tests/test_deploying.py runs it while requests come in."""
+    assert block.name in RELOADS.values()
 
 
 @then

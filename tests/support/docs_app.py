@@ -18,6 +18,8 @@ SERVER_URL = "https://login.example.com"
 SECRET = "a secret for tests alone, 32 bytes or more"
 DEPLOYED = {"gunicorn": ["gunicorn"], "uwsgi": ["uwsgi", "--ini", "uwsgi.ini"], "wsgi_file": []}
 """The blocks of docs/deploying.md that are run as files, and the command that runs each."""
+RELOADS = {"gunicorn": "gunicorn_reload", "uwsgi": "uwsgi_reload"}
+"""The blocks that bring new code to those two."""
 DJANGO_FILES = {
     "django_settings": "mysite/settings.py",
     "django_middleware": "mysite/middleware.py",
