@@ -479,16 +479,6 @@ def login_leads_to_the_provider(block: Block) -> None:
 
 
 @then
-def an_asgi_app_sees_who_is_there(block: Block) -> None:
-    """Behind the bridge an ASGI app is one like any other."""
-    namespace, _ = _with_fake_provider(block)
-    person = browser(namespace["app"])
-    assert person.get("/").text == "nobody"
-    person.sign_in("ann")
-    assert person.get("/").text == "ann"
-
-
-@then
 def only_the_front_page_and_docs_are_public(block: Block) -> None:
     """The pages that are named need no login; what nobody named does."""
     stranger = webtest.TestApp(execute(block, my_app=my_app)["app"])
