@@ -10,6 +10,7 @@ from . import http, login_hints
 from .base import urls
 from .base.errors import ClefError
 from .cache_headers import CacheHeaders
+from .texts import text
 
 _IGNORED = "On a path of `ignore` no login can begin or end: take the path out, or use button()."
 
@@ -20,6 +21,7 @@ class Gate(Protocol):
     site: urls.Site
     login_path: str
     logout_path: str
+    button_language: str
 
     def draw_button(self, environ: dict[str, Any], next: str | None) -> str: ...
 
@@ -96,13 +98,20 @@ class ClefLogin:
             state = self._gate.provider_state(self._environ)
         return None if state is None else self._gate.end_url(state, self._next(next))
 
-    def button(self, next: str | None = None, label: str = "Log in") -> http.Html:
-        """Draw a plain link to :meth:`url`, as HTML. Writes nothing."""
-        return http.link(self.url(next), label)
+    def button(self, next: str | None = None, label: str | None = None) -> http.Html:
+        """Draw a plain link to :meth:`url`, as HTML. Writes nothing.
 
-    def sign_out_button(self, next: str | None = None, label: str = "Log out") -> http.Html:
-        """Draw a form that logs this browser out of this site, as HTML. Writes nothing."""
-        return http.post_form(self._gate.site.url(self._gate.logout_path), label, next=self._next(next))
+        :param label: "Log in", unless the option ``language`` says otherwise: the button stands in the app's own page.
+        """
+        return http.link(self.url(next), self._words(label, "log_in"))
+
+    def sign_out_button(self, next: str | None = None, label: str | None = None) -> http.Html:
+        """Draw a form that logs this browser out of this site, as HTML. Writes nothing.
+
+        :param label: "Log out", unless the option ``language`` says otherwise.
+        """
+        words, url = self._words(label, "log_out"), self._gate.site.url(self._gate.logout_path)
+        return http.post_form(url, words, next=self._next(next))
 
     def script_button(self, next: str | None = None) -> http.Html:
         """Draw the original Clef script tag with a fresh state, as HTML.
@@ -136,6 +145,9 @@ class ClefLogin:
     def forbid_storing(self) -> None:
         """Mark this request's answer ``no-store``, whatever the app says."""
         self._headers.must_not_store = True
+
+    def _words(self, label: str | None, key: str) -> str:
+        return text(self._gate.button_language, key) if label is None else label
 
     def _next(self, next: str | None) -> str:
         if next is not None:

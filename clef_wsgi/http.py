@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from webob import Response
 from webob.acceptparse import create_accept_header
 
 from .base.errors import ClefError, LogoutRefused
+from .texts import KEYS, is_of_operators, sentence_for, text
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -43,7 +45,7 @@ a:focus-visible,button:focus-visible{outline:3px solid var(--key);outline-offset
 small{display:block;margin-top:.9rem;color:var(--soft)}
 """
 _PAGE = Template(
-    '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+    '<!doctype html><html lang="$language"><head><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width, initial-scale=1"><title>$title</title>'
     "<style>" + _STYLE + "</style></head><body><main><h1>$title</h1><p>$text</p>$actions$footer</main></body></html>"
 )
@@ -59,12 +61,6 @@ _PAGE_SAFETY = {
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
     "X-Frame-Options": "DENY",
-}
-_TITLES = {
-    400: "This login could not be completed",
-    403: "This request was refused",
-    405: "This address does not work that way",
-    503: "Please try again in a moment",
 }
 
 
@@ -230,14 +226,18 @@ def page(
     text: str,
     actions: str,
     *,
+    language: str,
     footer: str = "",
-    headers: Mapping[str, str],
+    headers: Mapping[str, str] | None = None,
 ) -> WSGIApplication:
     """Make a small page; ``title`` and ``text`` are plain text, ``actions`` and ``footer`` are HTML."""
-    body = _PAGE.substitute(title=escape(title), text=escape(text), actions=actions, footer=footer)
+    parts = {"title": escape(title), "text": escape(text), "actions": actions, "footer": footer, "language": language}
     # With no-referrer the form would say "Origin: null" (Fetch, "append a request Origin header"), and be refused.
     policy = {"Referrer-Policy": "same-origin"} if "<form" in actions else {}
-    return _answer(status, "text/html", body, {**_PAGE_SAFETY, **policy, **headers})
+    spoken = {"Content-Language": language, "Vary": "Accept-Language, Cookie"}
+    return _answer(
+        status, "text/html", _PAGE.substitute(parts), {**_PAGE_SAFETY, **policy, **spoken, **(headers or {})}
+    )
 
 
 def terms(pairs: Mapping[str, str]) -> str:
@@ -245,7 +245,7 @@ def terms(pairs: Mapping[str, str]) -> str:
     return "".join(f"<p><b>{escape(term)}</b>: {escape(text)}</p>" for term, text in pairs.items())
 
 
-def logout_page(end_url: str, next: str) -> WSGIApplication:
+def logout_page(end_url: str, next: str, language: str) -> WSGIApplication:
     """Return the page that leads on to the provider's own logout (OpenID Connect RP-Initiated Logout 1.0).
 
     A page and no redirect: browsers block a form's redirect to another origin under ``form-action 'self'``.
@@ -253,25 +253,32 @@ def logout_page(end_url: str, next: str) -> WSGIApplication:
     :param end_url: the absolute URL of that logout.
     :param next: the page of this site for who stays logged in at the provider.
     """
-    host = urlsplit(end_url).hostname or ""
-    actions = link(end_url, f"Log out at {host}, too") + link(next, "Stay logged in there")
-    text = f"You are still logged in at {host}."
+    t = partial(text, language, host=urlsplit(end_url).hostname or "")
+    actions = link(end_url, t("logged_out.there")) + link(next, t("logged_out.stay"))
     headers = {"Refresh": f"0; url={end_url}"}
-    return page(200, "You are logged out of this site", text, actions, headers=headers)
+    return page(200, t("logged_out.title"), t("logged_out.text"), actions, language=language, headers=headers)
 
 
 def error_json(error: ClefError, reference: str) -> WSGIApplication:
-    content = {"error": error.reason, "message": error.message, "reference": reference}
+    content = {
+        "error": error.reason,
+        "message": text("en", "operators") if is_of_operators(error) else error.message,
+        "reference": reference,
+    }
     return json_answer(error.status, content, _retry_after(error))
 
 
-def error_answer(environ: Mapping[str, Any], error: ClefError, reference: str, actions: str) -> WSGIApplication:
+def error_answer(
+    environ: Mapping[str, Any], error: ClefError, reference: str, actions: str, language: str
+) -> WSGIApplication:
     """Make an error page, with a way on and the reference that stands in the log; JSON for clients that prefer it."""
     if _prefers_json(environ):
         return error_json(error, reference)
-    title = _TITLES.get(error.status, "Something went wrong")
-    footer = f"<small>Reference: {escape(reference)}</small>"
-    return page(error.status, title, error.message, actions, footer=footer, headers=_retry_after(error))
+    kind = "title.operators" if is_of_operators(error) else f"title.{error.status}"
+    title = text(language, kind if kind in KEYS else "title")
+    footer = f"<small>{escape(text(language, 'reference', reference=reference))}</small>"
+    sentence, headers = sentence_for(error, language), _retry_after(error)
+    return page(error.status, title, sentence, actions, language=language, footer=footer, headers=headers)
 
 
 def method_not_allowed(allowed: str) -> WSGIApplication:

@@ -13,6 +13,7 @@ from .interfaces import IdentityProvider
 from .login_flow import Visit
 from .logout_rule import Logins
 from .return_addresses import ReturnAddresses
+from .texts import text
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -36,6 +37,7 @@ class LogoutFlow:
         addresses: ReturnAddresses,
         sessions: Sessions,
         logins: Logins,
+        language_for: Callable[[Environ], str],
     ) -> None:
         self._end_login: Callable[..., str | None] | None = getattr(provider, "end_login", None)
         self._site = site
@@ -43,6 +45,7 @@ class LogoutFlow:
         self._addresses = addresses
         self._sessions = sessions
         self._logins = logins
+        self._language_for = language_for
 
     def answer(self, visit: Visit) -> WSGIApplication:
         """End this browser's login, then lead on to the provider's logout, or to ``next`` where there is none.
@@ -58,8 +61,10 @@ class LogoutFlow:
             states = map(login_state.next_after_logout, query.get("state", []))
             return self._addresses.redirect(self._addresses.judged([*states]))
         if method != "POST":
-            form = visit.login.sign_out_button()
-            return http.page(405, "Log out?", "This logs you out of this site.", form, headers={"Allow": "POST"})
+            language = self._language_for(environ)
+            form = visit.login.sign_out_button(label=text(language, "log_out"))
+            title, sentence = text(language, "logout.title"), text(language, "logout.text")
+            return http.page(405, title, sentence, form, language=language, headers={"Allow": "POST"})
         if not urls.is_same_origin(environ, self._site.origin):
             raise LogoutRefused("Only a page of this site can log you out.", reason="cross_origin", status=403)
         target = self._addresses.judged(http.read_form(environ).get("next") or query.get("next", []))
@@ -72,7 +77,7 @@ class LogoutFlow:
             return http.json_answer(200, {"success": True, "end_url": end_url})
         if end_url is None:
             return self._addresses.redirect(target)
-        return http.logout_page(end_url, self._addresses.page(target))
+        return http.logout_page(end_url, self._addresses.page(target), self._language_for(environ))
 
     def provider_state(self, environ: Environ) -> Mapping[str, Any] | None:
         """Return what the provider needs to end its own session; None for nobody, or without such a provider."""

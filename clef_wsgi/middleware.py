@@ -36,6 +36,7 @@ from .login_required import WWW_AUTHENTICATE, answer_for
 from .logout_flow import LogoutFlow
 from .logout_rule import Logins
 from .return_addresses import ReturnAddresses
+from .texts import LANGUAGES, is_of_operators, text, wanted_language
 from .webhook import Webhook
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ class ClefMiddleware:
         on_login: Callable[[Environ, dict[str, Any]], None] | None = None,
         # Returns a WSGI app that answers instead of the built-in page.
         on_refusal: Callable[[Environ, ClefError], WSGIApplication] | None = None,
+        # The language of buttons and pages ("en", "de"). None: buttons in English, pages as the visitor's browser asks.
+        language: str | None = None,
         # A key of user to put into REMOTE_USER.
         remote_user: str | None = None,
         # Where Beaker puts its session.
@@ -125,6 +128,8 @@ class ClefMiddleware:
         on_login = on_login if on_login is None else faults.function("on_login", on_login)
         self._on_refusal = on_refusal if on_refusal is None else faults.function("on_refusal", on_refusal)
         self._remote_user = remote_user if remote_user is None else faults.name("remote_user", remote_user)
+        self._language = language if language is None else faults.choice("language", language, LANGUAGES)
+        self.button_language = self._language or LANGUAGES[0]
         self._session_key = faults.name("session_key", session_key)
         self._clock = faults.function("clock", clock)
         if max_login_age is DEFAULT_LOGIN_AGE:
@@ -174,6 +179,7 @@ class ClefMiddleware:
             provider=provider,
             site=self.site,
             return_url=self.site.url(self.logout_path),
+            language_for=self.language_for,
             addresses=self._addresses,
             sessions=self._sessions,
             logins=self._logins,
@@ -240,7 +246,7 @@ class ClefMiddleware:
         error, now = ClefError(sentence, reason="prefix_not_stripped"), self._clock()
         if not 0 <= now - self._prefix_logged[0] < _SECONDS_BETWEEN_LINES:
             self._prefix_logged = now, self._emit(visit.environ, error)
-        return http.error_answer(visit.environ, error, self._prefix_logged[1], "")
+        return http.error_answer(visit.environ, error, self._prefix_logged[1], "", self.language_for(visit.environ))
 
     def _near_miss(self, path: str, visit: Visit) -> WSGIApplication:
         """Lead to the endpoint that somebody meant; the login service's own requests are refused instead."""
@@ -345,6 +351,10 @@ class ClefMiddleware:
         if self._sessions.carried_by(environ):
             self._logins.end(self._sessions.of(environ))
 
+    def language_for(self, environ: Environ) -> str:
+        """Return the language of a page for this request."""
+        return self._language or wanted_language(environ.get("HTTP_ACCEPT_LANGUAGE"))
+
     def is_active(self, record: login_record.Record) -> bool:
         """Ask the store whether a login is still active."""
         return self._logins.is_active(record)
@@ -370,11 +380,19 @@ class ClefMiddleware:
                     return answer
             except Exception:  # noqa: BLE001 - the app's own code: the built-in page answers instead
                 events.emit("site_error", "on_refusal failed [%s]", reference, hook="on_refusal")
-        account = getattr(error, "account", None)
-        actions = "" if account is None else http.terms({"Site": urlsplit(self.site.origin).netloc, "Account": account})
-        label = "Use another account" if account is not None and self._flow.takes_hints else "Try again"
-        actions += http.link(retry_url, label) + http.link(self.site.home, "To the front page")
-        return http.error_answer(environ, error, reference, actions)
+        return http.error_answer(environ, error, reference, *self._way_on(environ, error, retry_url))
+
+    def _way_on(self, environ: Environ, error: ClefError, retry_url: str) -> tuple[str, str]:
+        """Return the links of an error page, as HTML, and its language."""
+        language = self.language_for(environ)
+        t = functools.partial(text, language)
+        account, actions = getattr(error, "account", None), ""
+        if account is not None:
+            actions = http.terms({t("site"): urlsplit(self.site.origin).netloc, t("account"): account})
+        if not is_of_operators(error):
+            is_choice = account is not None and self._flow.takes_hints
+            actions += http.link(retry_url, t("another_account" if is_choice else "retry"))
+        return actions + http.link(self.site.home, t("home")), language
 
     def _emit(self, environ: Environ, error: ClefError) -> str:
         """Emit a refusal, and return the reference that stands in its line of the log."""

@@ -89,7 +89,7 @@ def test_a_page_is_kept_by_nobody_framed_by_nobody_and_says_nothing_to_others(ki
     """Row 36, RFC 9700, sections 4.2 and 4.16: no-store, no-referrer, no framing, no script, no guessing of types."""
     answer = refusals()[kind]
     assert answer.header("Cache-Control") == "no-store"
-    assert answer.header("Vary") == "Cookie"
+    assert answer.header("Vary") == "Accept-Language, Cookie"
     assert answer.header("Referrer-Policy") == ("same-origin" if b"<form" in answer.body else "no-referrer")
     assert (b"<form" in answer.body) == (kind == "a visit")
     assert answer.header("X-Content-Type-Options") == "nosniff"

@@ -20,6 +20,7 @@ class _Gate:
     site = Site("http://localhost")
     login_path = "/clef/login"
     logout_path = "/clef/logout"
+    button_language = "en"
 
     def draw_button(self, environ: dict[str, Any], next: str | None) -> str:
         return '<script class="clef-button"></script>'
