@@ -83,9 +83,9 @@ NEEDS_MORE = ("browser", "services")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: two for each processor, since many tests wait for a peer."""
-    return 2 * (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """``-n auto``: two for each processor, since many tests wait for a peer; one where those are left out."""
+    return (os.cpu_count() or 1) * (1 if "not process" in config.getoption("markexpr") else 2)
 
 
 def pytest_collection_finish() -> None:
