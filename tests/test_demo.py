@@ -229,6 +229,7 @@ def test_the_walk_of_a_demo_that_works(stage: Stage) -> None:
     assert all(re.fullmatch(r"ok   +\d+\.\d\d s  .+", line) for line in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sabotage", ["finds nothing", "records no notice"])
 def test_the_walk_of_a_sabotaged_site(stage: Stage, sabotage: str) -> None:
     """R9: a site whose look-ups find nothing, or that records no notice, fails the walk with exit code 1."""

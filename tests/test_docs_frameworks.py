@@ -201,6 +201,7 @@ ann.get("/admin/", status=303)
 """
 
 
+@pytest.mark.process
 def test_the_django_site_of_the_page() -> None:
     """The four files as they stand there: admin, messages and security middleware, the first staff member, no password.
 

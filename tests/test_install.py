@@ -250,6 +250,7 @@ def test_the_unit_runs_with_postgresql(machine: Machine) -> None:
 # -- systemd ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_unit_is_locked_down(tmp_path: Path) -> None:
     """``systemd-analyze security`` grades its exposure below 3 of 10."""
     require("systemd-analyze", shutil.which("systemd-analyze") is not None, "apt install systemd")

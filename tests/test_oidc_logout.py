@@ -366,6 +366,7 @@ def lasting_provider(lasting_op: FakeOIDC) -> OIDCProvider:
     return lasting_op.provider()
 
 
+@pytest.mark.slow
 @given(history=st.lists(steps, max_size=12))
 @settings(max_examples=150)
 def test_random_histories(
@@ -575,6 +576,7 @@ def test_no_log_line_holds_a_token(op: FakeOIDC, caplog: pytest.LogCaptureFixtur
         assert secret not in lines
 
 
+@pytest.mark.process
 def test_locks_and_caches_survive_a_fork(op: FakeOIDC, clock: FakeClock) -> None:
     """Locks and caches survive a fork while another thread holds them: gunicorn forks a loaded app."""
     provider = op.provider(timeout_seconds=30)  # a busy machine is slow to begin with a child

@@ -599,6 +599,7 @@ def test_check_prints_the_public_key(op: FakeOIDC, tmp_path: Path) -> None:
     assert any("client_key_file" in sentence for severity, sentence, _ in found if severity == "warning")
 
 
+@pytest.mark.process
 def test_a_forked_process_renews(op: FakeOIDC, clock: FakeClock) -> None:
     """A process that was forked while a fetch was under way fetches for itself."""
     provider = op.provider(timeout_seconds=30)

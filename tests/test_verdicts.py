@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.app import BASE_URL, FakeProvider, WSGIApp, ask, echo, make_app
@@ -40,6 +41,7 @@ def verdict(site: ClefMiddleware, path: str, more: dict[str, str]) -> Any:
     return getattr(endpoint, "args", None) or getattr(endpoint, "__name__", None), is_ignored, needs_login
 
 
+@pytest.mark.slow
 @given(requests=st.lists(REQUESTS, max_size=6), base_url=st.sampled_from([BASE_URL, BASE_URL + "/app"]))
 @settings(max_examples=300, deadline=None)
 def test_the_short_way_and_the_long_way_agree(requests: list[tuple[str, dict[str, str]]], base_url: str) -> None:

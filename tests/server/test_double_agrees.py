@@ -80,6 +80,7 @@ def test_allowed_redirect_urls(wires: tuple[Wire, Wire], redirect_url: str, back
     assert agreed(wires, lambda wire: judged(wire, with_ids(wire, f"app_id=APP&{query}"))) == (200, CALLBACK + back, [])
 
 
+@pytest.mark.slow
 @each(
     "redirect_url",
     [
@@ -406,6 +407,7 @@ SCENARIOS: dict[str, tuple[Callable[[Site], object], list[int]]] = {
 }
 
 
+@pytest.mark.slow
 @each("name", SCENARIOS)
 def test_api_calls(wires: tuple[Wire, Wire], name: str) -> None:
     """S7, S8, S11 and the table of errors: status, body and headers are the same, and as the protocol wants them."""
@@ -527,6 +529,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.close()
 
 
+@pytest.mark.slow
 @each(
     ("steps", "confirmed"),
     [

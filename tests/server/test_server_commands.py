@@ -323,6 +323,7 @@ def test_names_do_not_command_the_terminal(desk: Desk) -> None:
 # -- the page ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "least"), [("docs/server.md", 15), ("docs/migrating.md", 4)])
 def test_the_page_can_be_typed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, page: str, least: int

@@ -136,6 +136,7 @@ def test_a_site_that_asks_later(desk: Desk) -> None:
     asks.join(20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "lines"),
     [

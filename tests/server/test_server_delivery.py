@@ -156,6 +156,7 @@ def test_a_lease_that_ran_out_is_over_for_the_same_worker_too(lite: Server) -> N
     assert fail(lite, second, next_at=None)
 
 
+@pytest.mark.slow
 def test_two_who_claim_at_once_share_the_rows(server: Server) -> None:
     """Eight threads, sixteen rows: each row goes to one of them, and none is left."""
     site = server.add_site()
@@ -276,6 +277,7 @@ class FakeSites:
                 self.heard.append((url, token))
 
 
+@pytest.mark.slow
 def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None:
     """Row 65: more sites that hang than may be called at once, each with many rows: a healthy one hears."""
     fake, held = FakeSites(server), threading.Event()
@@ -302,6 +304,7 @@ def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None
         held.set()
 
 
+@pytest.mark.slow
 def test_a_site_that_answers_is_told_two_at_once(server: Server) -> None:
     """Two and no more, by two workers together; before it has answered one, each worker sends one."""
     fake, go_on = FakeSites(server), threading.Event()

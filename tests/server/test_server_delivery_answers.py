@@ -121,6 +121,7 @@ def told(server: Server) -> Told:
 # --- rows 87 to 89
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 204, 302])
 def test_row_87_an_answer_without_an_exchange_confirms_nothing(told: Told, status: int) -> None:
     """Row 87: ten seconds to ask, without a retry; then a failure of its own, on the usual schedule."""
@@ -163,6 +164,7 @@ def test_row_87_given_up_at_last(told: Told) -> None:
     assert told.line()[1] == "hat geantwortet, aber nicht gefragt, wen sie abmelden soll"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 303, 307])
 def test_row_88_asked_and_answered(told: Told, status: int) -> None:
     """Row 88: any 2xx or 3xx after the exchange, a redirect to the front page among them."""
@@ -172,6 +174,7 @@ def test_row_88_asked_and_answered(told: Told, status: int) -> None:
     assert told.line()[0].startswith("confirmed in ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0, 5, 9.9])
 def test_row_89_answered_first_and_asked_later(told: Told, seconds: float) -> None:
     """Row 89: confirmed at once when it asks, by whichever process; and it can ask again for ten minutes."""
@@ -201,6 +204,7 @@ def test_row_89_asked_after_it_counted_as_a_failure(told: Told) -> None:
         assert len(told.tokens) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last", "state"),
     [
@@ -352,6 +356,7 @@ def signature(body: str, secret: str) -> str:
 # --- busy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wish", ["1", "0", "2", " 2 ", "01"])
 def test_a_site_that_is_busy(told: Told, wish: str) -> None:
     """503 with at most two seconds: no attempt, no trouble; again after a second, and not all at once."""
@@ -368,6 +373,7 @@ def test_a_site_that_is_busy(told: Told, wish: str) -> None:
         told.after(0.5, 2, state="confirmed", attempts=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "outcome",
     [

@@ -123,6 +123,7 @@ def test_s12_what_was_not_heard_is_sent_again_with_the_same_token(server: Server
     assert photos.tokens[0] == photos.tokens[1]
 
 
+@pytest.mark.slow
 def test_a_lost_answer_does_not_end_a_newer_login(server: Server, sites: Sites) -> None:
     """The site heard, its answer was lost, the person signed in again: the retry ends nothing."""
     photos = sites.add("Photos")
@@ -202,6 +203,7 @@ def has_failed_twice(server: Server) -> bool:
     return row.attempts >= 2 and row.claimed_until is None
 
 
+@pytest.mark.slow
 def test_a_new_login_before_the_first_delivery_is_told_so(server: Server, sites: Sites) -> None:
     """The site is down: after two seconds the page says that this login may end too; and so it does."""
     photos = sites.add("Photos")

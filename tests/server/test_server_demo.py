@@ -187,6 +187,7 @@ def every_option(folder: Path) -> dict[str, list[Any]]:
     }
 
 
+@pytest.mark.slow
 def test_no_option_of_create_app_brings_it_up(tmp_path: Path, demo: DemoServer) -> None:
     """Each option by itself; beside a demo in the same process, over the database of that demo."""
     assert has_button(browser(demo))

@@ -365,6 +365,7 @@ def test_a_second_worker(server: Server, ann: Person) -> None:
     assert (set(told(server).values()), len(told(server))) == ({1}, 401)
 
 
+@pytest.mark.slow
 def test_a_step_that_fails_leaves_nothing_half_done(
     server: Server, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

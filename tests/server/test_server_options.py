@@ -73,6 +73,7 @@ def test_each_fault_is_a_sentence(tmp_path: Path, option: str, value: Any, word:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @each(
     "suffix",
     ["co.uk", "github.io", "com.au", "co.jp", "com.br", "org.uk", "ac.nz", "herokuapp.com", "duckdns.org", "a.ck"],

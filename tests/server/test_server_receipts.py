@@ -253,6 +253,7 @@ def test_a_notice_that_joins_an_earlier_one(server: Server, browser: Browser) ->
 # --- what the lines say
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "line"),
     [
