@@ -305,3 +305,11 @@ def test_pictures_can_be_read_aloud(picture: Path) -> None:
 def test_there_are_pictures() -> None:
     """A login and a logout are drawn."""
     assert {picture.stem for picture in PICTURES} == {"login", "logout"}
+
+
+def test_each_word_of_the_glossary_is_in_the_code() -> None:
+    """docs/glossary.md maps the field's words to ours: who greps for one finds the place."""
+    code = "\n".join(path.read_text(encoding="utf-8").lower() for path in PACKAGE.rglob("*.py"))
+    words = [row[0] for row in _table(ROOT / "docs" / "glossary.md", "Glossary")]
+    assert len(words) == len(set(words)) > 25
+    assert [word for word in words if word.lower() not in code] == []
