@@ -28,6 +28,7 @@ from support.delivery import eventually
 from support.login_server import Server, Site, make_server
 from support.peers import Peer, hangs
 from support.ports import free_port
+from support.programs import busyness
 
 import clef_wsgi
 from clef_wsgi.server import tokens
@@ -186,11 +187,6 @@ def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> No
     assert small.turned_away > 0 or not strangers
     print(f"200 confirmed in {seconds:.1f} s, {small.turned_away} calls were told to come again")
     assert seconds < 10 * busyness()
-
-
-def busyness() -> float:
-    """How many want to run for each processor of this machine: 1 where nobody waits."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _heckle(small: SmallSite, over: threading.Event) -> None:

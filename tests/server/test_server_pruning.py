@@ -13,6 +13,7 @@ from sqlalchemy import insert, select
 from support.delivery import QUICK, eventually, working
 from support.login_server import NOON, Server, Site, make_server
 from support.passkeys import Visitor, enrolled
+from support.programs import busyness
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY
@@ -62,7 +63,7 @@ def test_row_92_dead_rows_go_while_the_server_runs(server: Server) -> None:
             assert len(took) < 5_000, "it never ends"
     assert living.post("/api/v1/authorize", {**site.credentials, "code": code}).status_int == 200
     print(f"{len(took)} logouts meanwhile, the slowest in {max(took):.3f} s")
-    assert sorted(took)[len(took) // 2] < 0.2
+    assert sorted(took)[len(took) // 2] < 0.2 * busyness()
 
 
 def test_a_step_is_small(server: Server) -> None:
