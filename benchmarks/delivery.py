@@ -1,4 +1,4 @@
-"""How soon a logout is heard: the server with sites behind the real middleware, some of which are dead.
+"""Measure the time to a confirmed logout: the server and sites on the real middleware, with dead sites among them.
 
     python benchmarks/delivery.py [--people 100] [--sites 20] [--broken 8] [--postgresql URL]
 
@@ -203,7 +203,7 @@ class World:
                 stack.callback(each.close)
 
     def heard(self) -> Counter[str]:
-        """How often the sites recorded a logout, and how often they knew it already."""
+        """Count the logouts that the sites recorded and the duplicates they received."""
         return Counter(json.loads(Browser().ask(self.sites[0].url + "/heard")[2]))
 
 
@@ -324,7 +324,7 @@ def measure(world: World, people: int, rounds: int, pause_seconds: float) -> tup
 
 
 def forget_broken(world: World) -> None:
-    """What the broken sites have not heard is tried no more: the next round begins without them."""
+    """Give up the pending deliveries of the broken sites, so that the next round starts without them."""
     from clef_wsgi.server.database.schema import deliveries
 
     with world.database.writing() as connection:

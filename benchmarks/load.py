@@ -1,4 +1,4 @@
-"""What a real server serves: wrk against gunicorn and waitress, this package beside Beaker alone.
+"""Measure requests per second with wrk against gunicorn and waitress: this package beside Beaker alone.
 
     python benchmarks/load.py [--rounds 9] [--seconds 1]
 

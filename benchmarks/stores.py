@@ -1,4 +1,4 @@
-"""What a logout store costs: look-ups and records, for each store, alone and behind the cache.
+"""Measure the cost of each logout store: look-ups and records, alone and behind the cache.
 
     python benchmarks/stores.py [--rounds 7] [--records 100000] [--redis URL] [--postgresql URL] [--mariadb URL]
 
@@ -47,7 +47,7 @@ PACKAGES = ("clef_wsgi", "SQLAlchemy", "psycopg", "PyMySQL", "redis")
 PREFIX = f"clef_benchmark_{os.getpid()}_"
 CALM = {"connect_timeout_seconds": 5.0, "read_timeout_seconds": 30.0}
 HITS = 200
-"""How many logins the cache is asked for, again and again."""
+"""Number of distinct logins that are looked up in the cache, again and again."""
 
 
 class Case:

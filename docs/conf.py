@@ -41,7 +41,7 @@ python_use_unqualified_type_names = True
 SOURCES = dict(
     line.split(" = ", 1) for line in _setup["metadata"].get("project_urls", "").splitlines() if " = " in line
 ).get("Source")
-"""Where the repository can be read; without an address a link out of docs/ leads to a copy of the file."""
+"""URL of the repository; without one, a link out of docs/ leads to a copy of the file."""
 
 OUTWARD = re.compile(r"\[(?P<text>[^\]]+)\]\(\.\./(?P<path>[^)#]+)(?P<fragment>#[^)]*)?\)")
 PAGE = re.compile(r"\]\((?P<page>[\w-]+)\.(?:md|rst)\)")

@@ -137,7 +137,7 @@ def live(server: Server, ann: Person, language: str) -> list[Site]:
 
 
 def tell(page: Page, site: Site, **values: Any) -> None:
-    """What a delivery writes down."""
+    """Write the result of a delivery into the site's rows."""
     with page.server.database.writing() as connection:
         connection.execute(update(deliveries).where(deliveries.c.app_id == site.app_id).values(values))
 

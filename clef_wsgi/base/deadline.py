@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 THREAD_NAME = "clef_wsgi exchange"
 AFTERWARDS_SECONDS = 1.0
-"""How long an exchange may go on for manners once its result is settled."""
+"""Longest wait for the worker thread to finish after the result is settled."""
 
 T = TypeVar("T")
 Resolve = Callable[..., list[Any]]

@@ -50,7 +50,7 @@ _LOCK_FILE = re.compile(r"[0-9a-f]{40}\.lock")
 GARBAGE = object()
 SESSION, STARTED, PROVIDER_STATE = "session", "started", "provider_state"
 Removed = Counter[str]
-"""How many sessions, how many started logins and empty sessions, and how many provider states of logins."""
+"""Counts of removed sessions, of started logins and empty sessions, and of provider states of logins."""
 _OF_STARTED_LOGINS = {"session", "login", "next", "started"}
 
 

@@ -20,7 +20,7 @@ from .cookie import Verified, session_cookie
 
 DAY = 24 * 3600.0
 MARGIN_SECONDS = 3600.0
-"""How long what holds nothing but started logins is kept after their time: a late one still leads to its page."""
+"""Extra time for sessions that hold only started logins: a late callback still leads to its page."""
 TIMEOUT_MARGIN_SECONDS = 120.0
 """Beaker's own: a record must not end while it is read."""
 MAX_COOKIE_AGE = 400 * DAY

@@ -13,7 +13,7 @@ import requests
 
 TIMEOUT_SECONDS = 10.0
 BUTTON = "/demo/continue"
-"""Where the demo's own button leads (see button.py, which needs an extra)."""
+"""Path of the demo's own button (see button.py, which needs an extra)."""
 
 
 class Unexpected(Exception):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from clef_wsgi.demo.browser import BUTTON, Browser, Unexpected, expect, form_for
 
 PATIENCE_SECONDS = 10.0
-"""How long the server may take to tell the site of a logout. It takes a moment."""
+"""Time limit for the server to notify the site of a logout; it usually takes a moment."""
 
 
 def walk(

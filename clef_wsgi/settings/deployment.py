@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ENVIRON_PREFIX = "CLEF_WSGI_"
 _MAX_NAMED = 10
-"""How many unknown names are named one by one."""
+"""Largest number of unknown names that are listed one by one."""
 _NOT_TEXT = ("app", "provider", "logout_store")
 """The middleware's arguments that no text can be."""
 _RENAMED = {"logout_store": "store"}

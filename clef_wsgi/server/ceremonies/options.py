@@ -18,7 +18,7 @@ from webauthn.helpers.structs import (
 )
 
 TIMEOUT_MS = 300_000
-"""How long a browser waits for a person."""
+"""Time limit for the person at the browser's passkey dialog (WebAuthn's ``timeout``)."""
 
 ALGORITHMS = [
     COSEAlgorithmIdentifier.EDDSA,

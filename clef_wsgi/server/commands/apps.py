@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from clef_wsgi.server.records.apps import App
 
 CALLBACK_PATH, WEBHOOK_PATH = "/clef/callback", "/clef/webhook"
-"""Where clef_wsgi's middleware is reached by default."""
+"""Default paths of the middleware's callback and webhook."""
 
 MIN_SECRET_LENGTH = 16
 NUMBER, TEXT = "number", "text"

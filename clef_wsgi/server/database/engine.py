@@ -25,11 +25,11 @@ from clef_wsgi.server.errors import ConfigurationError, DatabaseUnavailable
 from clef_wsgi.server.forks import after_fork
 
 BUSY_SECONDS = 5
-"""How long a transaction waits for another one's lock, and for a connection."""
+"""Longest wait of a transaction for another one's lock, and for a connection."""
 
 
 CHECKPOINT_SECONDS = 0.5
-"""How long a checkpoint waits for readers; the next one does what is left."""
+"""Longest wait of a checkpoint for readers; the next one does the rest."""
 
 _UNREADABLE = (
     "database: the address can't be read. A port is a number, and of a user's name or password "

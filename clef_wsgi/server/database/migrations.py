@@ -20,7 +20,7 @@ from clef_wsgi.server.database.steps import STEPS, Step
 from clef_wsgi.server.errors import ConfigurationError, DatabaseTooNew
 
 PATIENCE_SECONDS = 60
-"""How long a process that starts waits for another one that migrates."""
+"""Longest wait of a starting process for another one that is migrating."""
 
 _LOCK = 0x636C6566  # any number of ours: PostgreSQL's advisory locks go by number
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
 
 FIRST_DELAYS = (1 * SECOND, 5 * SECOND, 15 * SECOND, 60 * SECOND)
 PERIOD = 3 * DAY
-"""How long a notification is attempted."""
+"""Time after which a notification is no longer attempted."""
 
 LONGEST_DELAY = HOUR
 """Also the most that a site's ``Retry-After`` is believed."""

@@ -16,10 +16,10 @@ from clef_wsgi.server.records import outbox
 
 WAIT_SECONDS = 2.0
 MAX_WAITING = 2
-"""How many requests wait at a time, in one process."""
+"""Largest number of requests that wait at the same time, per process."""
 
 REST_US = 5 * SECOND
-"""How long a site is left alone after an attempt, while a page polls; microseconds."""
+"""Shortest pause between two attempts at one site while a page polls; microseconds."""
 
 _LOOK_SECONDS = 0.05
 

@@ -12,7 +12,7 @@ from clef_wsgi.server.records import confirmations
 
 @dataclass(frozen=True)
 class Pace:
-    """How much at once, and how long.
+    """Concurrency limits and intervals of the delivery worker.
 
     :param lease_seconds: longer than a call, and than what it takes to record how it ended.
     :param poll_seconds: how often rows of other processes are looked for.

@@ -17,7 +17,7 @@ from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import AUDIT_KEPT_FROM, audit
 
 AT_ONCE = 500
-"""How many entries :func:`prune` drops."""
+"""Largest number of entries that :func:`prune` drops at once."""
 
 
 @dataclass(frozen=True)

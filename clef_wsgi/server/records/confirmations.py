@@ -24,10 +24,10 @@ NOT_ASKED = "not_asked"
 """The failure of a site that answered and did not exchange the token."""
 
 WAIT_US = 10 * SECOND
-"""How long a site that has answered may take to exchange, before that counts as a failure; microseconds."""
+"""Time for a site that has answered to exchange the token; later it is a failed attempt; microseconds."""
 
 READABLE_US = 10 * MINUTE
-"""How long a token can be exchanged after its delivery ended: some sites do it in a background job; microseconds."""
+"""Lifetime of a token after its delivery ended: some sites exchange it in a background job; microseconds."""
 
 _UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 

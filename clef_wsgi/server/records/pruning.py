@@ -23,10 +23,10 @@ from clef_wsgi.server.database.schema import (
 from clef_wsgi.server.records.outbox import CONFIRMED, TEST
 
 SEEN_AFTERWARDS = 30 * DAY
-"""How long ended rows can still be looked at; microseconds."""
+"""Retention of ended rows; microseconds."""
 
 AT_ONCE = 500
-"""How many rows a step drops."""
+"""Largest number of rows dropped in one step."""
 
 
 def prune(database: Database, *, now: int, steps: int) -> bool:

@@ -17,10 +17,10 @@ from clef_wsgi.server.records import audit, logouts, people
 from clef_wsgi.server.records.sessions import MOST, is_active, is_not_ended
 
 EXPIRED_AT_ONCE = 100
-"""How many expired sessions one query returns."""
+"""Largest number of expired sessions that one query returns."""
 
 SURPLUS_AT_ONCE = 10
-"""How many sessions beyond the limit one transaction ends."""
+"""Largest number of sessions beyond the limit that one transaction ends."""
 
 
 def expired_sessions(connection: Connection, *, now: int) -> list[tuple[int, int]]:

@@ -85,7 +85,7 @@ class LocalClef:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a trailing slash. A free port is part of it once it was started."""
+        """The server's URL, without a trailing slash. A free port is part of it once the server has started."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}" if self._port else f"http://{host}"
 

@@ -22,7 +22,7 @@ API = "/api/"
 _ANY_HOST = (API, "/healthz", "/metrics")  # asked by machines, perhaps under a name inside a network
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _MAX_OTHER_HOSTS = 20
-"""How many hosts that are not the server's are logged: strangers choose them."""
+"""Largest number of foreign host names that are logged: clients choose them freely."""
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,120}")
 _PORT = re.compile(r":[0-9]{1,5}$")
 MAX_BODY = 64 * 1024
