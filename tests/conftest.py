@@ -1,4 +1,4 @@
-"""What every test shares: where nothing may be missing, a test that is skipped for it fails."""
+"""Shared hooks of all tests. Where ``CLEF_REQUIRE_SERVICES`` is set, a test skipped for a missing component fails."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_finish() -> None:
-    """What is there now stays to the end: no collection of garbage looks at it again."""
+    """Freeze all objects that exist now, so that garbage collections skip them from here on."""
     gc.freeze()
     gc.enable()
 

@@ -49,7 +49,7 @@ def change(browser: Browser, path: str, **fields: str) -> int:
 
 
 def words(page: webtest.TestResponse) -> str:
-    """What a person reads on a page."""
+    """Return the visible text of a page."""
     return re.sub(r"\s+", " ", page.html.main.get_text(" ")).replace(" ,", ",").replace(" .", ".")
 
 

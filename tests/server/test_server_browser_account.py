@@ -111,7 +111,7 @@ def page(shared: Page) -> Iterator[Page]:
 
 
 def tell(page: Page, **values: Any) -> None:
-    """What a delivery writes down, of all rows."""
+    """Write the result of a delivery into all rows."""
     with page.server.database.writing() as connection:
         connection.execute(update(deliveries).values(values))
 

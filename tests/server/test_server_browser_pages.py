@@ -275,7 +275,7 @@ def test_an_element_that_is_the_button_itself(page: Page, how: str) -> None:
 
 
 def test_an_element_becomes_the_button_and_its_state_changes(page: Page) -> None:
-    """What counts is what stands there when it is pressed; an element that was drawn in before has nothing in it."""
+    """The attributes at the time of the click count; a drawn button is removed from an element that becomes custom."""
     site = page.server.add_site("Later")
     it = attributes(page, app_id=site.app_id, redirect_url=site.callback)
     open_site(
@@ -340,7 +340,7 @@ def test_the_frame_breaks_no_policy(page: Page) -> None:
 
 
 def states(page: Page) -> list[str]:
-    """What the buttons on the page carry as state."""
+    """Return the ``state`` of each button on the page."""
     found = "return [...document.querySelectorAll('a')].map((link) => new URL(link.href).searchParams.get('state'));"
     return list(page.run(found))
 

@@ -43,7 +43,7 @@ class Client:
         self.browser: Browser = server.browser(signed_in=self.person)
 
     def order(self, do: str, *, site: Site | None = None, **more: Any) -> Any:
-        """What became of it: ``{"result": ...}`` or ``{"error": name}``."""
+        """Send an order to the client and return the result: ``{"result": ...}`` or ``{"error": name}``."""
         known = {"root": self._root, "do": do, **(site or self.site).credentials, **more}
         assert self._process.stdin is not None
         assert self._process.stdout is not None

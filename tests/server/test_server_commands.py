@@ -56,7 +56,7 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def greeting(process: subprocess.Popen[str]) -> list[str]:
-    """What it says until it listens."""
+    """Return the two lines that the server prints before it listens."""
     assert process.stdout is not None
     return [process.stdout.readline().strip() for _ in range(2)]
 
@@ -172,7 +172,7 @@ def test_another_rp_id(desk: Desk) -> None:
 
 @pytest.mark.parametrize("place", ["8400", "127.0.0.1:65536", "127.0.0.1:x", "unix:", "::1:8400"])
 def test_places_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str) -> None:
-    """Where to listen is checked before anything starts: exit code 2."""
+    """The listen address is checked before anything starts: exit code 2."""
     said = run_here(capsys, tmp_path, "--origin", ORIGIN, "--listen", place)
     assert said.code == 2
     assert "looks like 127.0.0.1:8400 or unix:" in said.err
@@ -313,7 +313,7 @@ def test_audit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_do_not_command_the_terminal(desk: Desk) -> None:
-    """What people call themselves is shown without control characters."""
+    """Control characters in people's names are not printed."""
     desk.server.add_person("Ann\x1b]0;owned\x07\u202e")
     printed = desk.do("user", "list") + desk.do("user", "disable", "1")
     assert "Ann" in printed

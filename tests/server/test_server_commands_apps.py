@@ -48,7 +48,7 @@ def test_add_then_sign_in(desk: Desk) -> None:
 
 
 def block(printed: str, heading: str) -> str:
-    """What is indented below a heading."""
+    """Return the indented block below a heading."""
     found = re.search(rf"(?m)^{heading}:\n\n((?:    .*\n|\n)+)", printed + "\n")
     assert found
     return textwrap.dedent(found[1])
@@ -81,7 +81,7 @@ def test_the_ini_to_paste(desk: Desk) -> None:
 
 
 def test_another_origin(desk: Desk) -> None:
-    """Where ``server run`` never ran, the address is said here."""
+    """The server's address can be given to ``app add`` when ``server run`` never ran."""
     words = ("app", "add", "Photos", "--redirect", "https://photos.example.com/", "--origin", "https://id.example.com")
     assert 'server_url="https://id.example.com"' in desk.do(*words)
 
@@ -140,7 +140,7 @@ def test_a_public_hook(desk: Desk) -> None:
     ids=" ".join,
 )
 def test_addresses_that_can_not_be_used(desk: Desk, words: list[str]) -> None:
-    """What is no address of that kind is wrong usage, with an example of what is: exit code 2."""
+    """An unusable address is wrong usage, and the error shows a valid example: exit code 2."""
     said = desk.type("app", "add", "Photos", *words)
     assert (said.code, said.out) == (2, "")
     assert "looks like https://www.example.com" in said.err

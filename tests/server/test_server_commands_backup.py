@@ -139,7 +139,7 @@ def test_restore_ends_all_logins(desk: Desk, copy: Path) -> None:
 
 
 def test_what_was_there_is_kept(desk: Desk, copy: Path) -> None:
-    """What a restore replaces stays beside it; nothing else does."""
+    """A restore keeps the database it replaces beside the new one, and leaves no other files."""
     desk.do("backup", str(copy))
     desk.server.add_person("Ann")
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_restore_where_nothing_is_left(
 
 
 def test_restore_without_a_file(desk: Desk) -> None:
-    """Where the database was brought back by other means, all logins end."""
+    """``restore`` without a file ends all logins, for a database that was brought back by other means."""
     site = desk.add_site("Photos")
     token = signed_in(desk.server, site)
     desk.do("restore", "--yes")

@@ -177,7 +177,7 @@ def test_list(desk: Desk) -> None:
 
 
 def test_set(desk: Desk) -> None:
-    """What is known changes, or is forgotten; sites hear it at the next login. No two people share an address."""
+    """A person's data can be changed or cleared; sites get it at the next login. E-mail addresses are unique."""
     desk.do("invite", "--name", "Ann Lee", "--email", "ann@example.com", "--phone", "12345")
     desk.do("invite", "--email", "bo@example.com")
     desk.do("user", "set", "ann@example.com", "--name", "Anna", "--email", "anna@example.com", "--phone", "")

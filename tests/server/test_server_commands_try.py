@@ -148,7 +148,7 @@ def test_a_site_that_asks_later(desk: Desk) -> None:
     ],
 )
 def test_a_site_that_fails(desk: Desk, script: Script, lines: list[str]) -> None:
-    """What came back, and where to look; exit code 1."""
+    """A failed test prints the site's answer and the place to look: exit code 1."""
     with Peer(script) as peer:
         add_site(desk, f"{peer.url}/hook")
         said = desk.type("app", "test", "Photos")

@@ -45,7 +45,7 @@ ON_BOTH = pytest.mark.parametrize("url", on_both.ON_BOTH, indirect=True)
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where an empty database is."""
+    """Yield the URL of an empty database."""
     with on_both.empty_database(request.param, tmp_path) as found:
         yield found
 
@@ -127,7 +127,7 @@ def test_what_can_not_be_a_database_is_a_sentence(tmp_path: Path) -> None:
 
 @each("address", ["clef:pa@ss:hunter2@host/clef", "clef:hu/nt@host:hunter2/clef", "c@host:hunter2/c"])
 def test_an_address_that_can_not_be_read_shows_no_password(address: str) -> None:
-    """What stands where a port belongs may be part of a password: no text, and no exception behind it, quotes it."""
+    """A malformed port may be part of a password: neither the message nor a chained exception quotes it."""
     with pytest.raises(ConfigurationError, match="can't be read") as refused:
         make_server(f"postgresql://{address}")
     assert "hunter2" not in "".join(traceback.format_exception(refused.value))
@@ -336,7 +336,7 @@ def test_on_postgresql_the_log_says_that_nothing_was_copied(caplog: pytest.LogCa
 
 
 def test_a_copy_is_made_while_somebody_writes(tmp_path: Path) -> None:
-    """What is committed is in it, what is not is not."""
+    """A backup contains all committed rows and no uncommitted ones."""
     server = make_server(tmp_path / "clef.db")
     server.add_person("Ann")
     with server.database.writing() as connection:

@@ -489,7 +489,7 @@ class FailingDatabase:
 
 
 def test_a_database_that_fails_costs_no_site_its_place(lite: Server) -> None:
-    """What could not be claimed, and what could not be written down, is done once it works again."""
+    """Claims and results that the database could not take are made up for when it works again."""
     fake, database, go_on = FakeSites(lite), FailingDatabase(lite), threading.Event()
 
     def say() -> AttemptResult:

@@ -1,4 +1,4 @@
-"""What confirms a delivery: the site answers 2xx or 3xx, and asks who logged out, for the same call (rows 87 to 89).
+"""Confirmation of a delivery: a 2xx or 3xx answer and a token exchange in the same call (rows 87 to 89).
 
 And what is no attempt at all: a site that is busy, a try out of turn (row 90).
 """
@@ -89,7 +89,7 @@ class Told:
         return row
 
     def line(self) -> tuple[str, str]:
-        """What Ann reads at the receipts."""
+        """Return the line that Ann reads at the receipts."""
         (line,) = self.browser.get("/receipts/states").json["lines"]
         return line["words"], line["why"]
 

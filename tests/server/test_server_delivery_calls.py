@@ -1,4 +1,4 @@
-"""How one notice is sent: to which addresses, what counts as heard, how long it may take, and when it is sent again."""
+"""Sending one notification: SSRF rules, accepted answers, time limits and back-off."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_row_63_addresses_that_are_not_public(address: str) -> None:
     ["93.184.216.34", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )
 def test_addresses_that_are_public(address: str) -> None:
-    """What everybody means the same machine by."""
+    """Globally routable addresses are public."""
     assert is_public(parsed(address))
 
 
@@ -314,7 +314,7 @@ def test_every_failure_has_its_sentence(language: str) -> None:
 
 
 def delays(first: int, last: int, drawn: float = 0.0) -> list[int]:
-    """How long it waits after each of these attempts, in seconds."""
+    """Return the delay after each of these attempts, in seconds."""
     found = [next_try(number, now=NOON, first_tried_at=NOON, draw=lambda: drawn) for number in range(first, last + 1)]
     return [(at - NOON) // SECOND for at in found if at is not None]
 

@@ -157,7 +157,7 @@ class Visitor:
 
 
 def settled(server: Server, app_ids: list[str]) -> bool:
-    """Whether every living site has confirmed all it has to hear of."""
+    """Return True when every working site has confirmed all its deliveries."""
     return server.count(deliveries, deliveries.c.app_id.in_(app_ids), deliveries.c.state != "confirmed") == 0
 
 

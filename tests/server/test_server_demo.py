@@ -159,7 +159,7 @@ def test_a_real_passkey_at_the_demo() -> None:
 
 
 def has_button(visitor: Browser) -> bool:
-    """Whether there is a trace of it: on the pages, or behind its address."""
+    """Return True when the pages show the demo button, or its address answers."""
     page = visitor.get("/")
     answer = visitor.post(button.PATH, {"token": token_of(page)}, headers=SAME_ORIGIN)
     return (button.PATH in page.text, answer.status_int) != (False, 404)

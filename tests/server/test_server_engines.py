@@ -1,4 +1,4 @@
-"""What people do most, in Chromium, Firefox and WebKit: sign in, log out everywhere, press Back.
+"""The main user journeys in Chromium, Firefox and WebKit: log in, log out everywhere, press Back.
 
 Row 108: what holds in one engine holds in all. Sites behind the real middleware, and the real server, over loopback.
 WebKitGTK has no passkeys: there a session that exists already is put into the browser.

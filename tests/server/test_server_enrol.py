@@ -293,7 +293,7 @@ TRUTHS: dict[str, dict[str, Any]] = {
 
 @each("name", TRUTHS)
 def test_a_truth(server: Server, name: str) -> None:
-    """What lies just inside the limits is taken."""
+    """Valid passkeys at the limits are accepted."""
     answer = Visitor(server).enrol(link(server, server.add_person()), Authenticator(ORIGIN), **TRUTHS[name])
     assert answer.status_int == 200
 

@@ -30,7 +30,7 @@ Beside them the server stands on ``clef_wsgi.base``; it meets the rest of the pa
 """
 
 COMPUTED_IN = {""}
-"""Where ``import_module`` may be called with a name that is computed: the public names, loaded when asked for."""
+"""Modules that may pass a computed name to ``import_module``: the package, for its lazily loaded public names."""
 
 
 def _module_name(path: Path) -> str:

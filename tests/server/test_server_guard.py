@@ -1,4 +1,4 @@
-"""What every request must pass, and what every answer carries: headers, host, origin, token, limits, cookies."""
+"""Checks on every request and headers of every answer: host, origin, CSRF token, rate limits, cookies."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ def test_the_api_needs_neither(server: Server) -> None:
 
 
 def sent_as_an_older_browser(page: Any) -> dict[str, str]:
-    """What such a browser says with a form: Origin goes by the page's policy (Fetch, section 3.2)."""
+    """Return the ``Origin`` that such a browser sends with a form, by the page's policy (Fetch, section 3.2)."""
     policy = page.headers["Referrer-Policy"]
     return {"Origin": {"no-referrer": "null", "same-origin": ORIGIN}[policy]}
 
@@ -428,7 +428,7 @@ def test_pages_speak_the_visitors_language(server: Server, wanted: str, found: s
 
 
 def test_a_bug_is_a_page_without_a_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody expected: 500 with a reference that stands in the log, on pages and in the API."""
+    """An unexpected exception is a 500 with a reference that stands in the log, on pages and in the API."""
     server = made(tmp_path)
     server.app.config["PROPAGATE_EXCEPTIONS"] = False
 
@@ -505,7 +505,7 @@ def test_row_85_junk_that_a_site_passes_on_does_not_lock_it_out(tmp_path: Path) 
 
 
 def test_a_proven_app_has_a_bound_of_its_own(tmp_path: Path) -> None:
-    """What is refused of an app that proved itself is counted by app: more is 429, and what is true goes through."""
+    """Refused calls of an authenticated app are counted per app: beyond the limit 429, while valid calls pass."""
     server = made(tmp_path, limits=Limits(refused_calls_of_an_app=2))
     site, other = server.add_site(), server.add_site(callback="https://wiki.example.com/callback", hooks=())
     browser = server.browser(signed_in=server.add_person())

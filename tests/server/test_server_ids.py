@@ -37,7 +37,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def place(dialect: str, tmp_path: Path) -> Iterator[str]:
-    """Where an empty database is."""
+    """Yield the URL or path of an empty database."""
     if dialect == "sqlite":
         yield str(tmp_path / "clef.db")
     else:

@@ -282,7 +282,7 @@ def test_an_exchange_that_was_first_is_heard_of_by_the_logout(server: Server) ->
 
 
 def beside_an_open(server: Server, change: Callable[[Connection], None], site: Site, code: str) -> list[Any]:
-    """What becomes of an exchange that begins while a transaction has changed something and not yet committed."""
+    """Exchange a code while another transaction has an uncommitted change, and return the outcome."""
     outcome: list[Any] = []
     begun = threading.Event()
 

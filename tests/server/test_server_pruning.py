@@ -1,4 +1,4 @@
-"""What grows is bounded while the server runs: rows that are over (row 92), and the sessions of one person (row 93)."""
+"""The running server bounds its tables: rows that are over (row 92), and the sessions of one person (row 93)."""
 
 from __future__ import annotations
 

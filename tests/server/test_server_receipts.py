@@ -61,7 +61,7 @@ def states(browser: Browser) -> dict[str, Any]:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """What the databases of this process are asked meanwhile: their queries."""
+    """Yield a list that collects the SELECT statements of this process."""
     found: list[str] = []
 
     def listen(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
@@ -81,7 +81,7 @@ def said(browser: Browser) -> dict[str, tuple[str, str]]:
 
 
 def tell(server: Server, site: Site, **values: Any) -> None:
-    """What the delivery writes down of a site's rows."""
+    """Write the result of a delivery into the site's rows."""
     with server.database.writing() as connection:
         connection.execute(update(deliveries).where(deliveries.c.app_id == site.app_id).values(**values))
 

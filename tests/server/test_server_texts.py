@@ -1,4 +1,4 @@
-"""What visitors read: every sentence in every language, in the one that the browser asks for."""
+"""The texts for visitors: each sentence exists in each language, and the browser's language is chosen."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_catalogues_are_equal() -> None:
 
 
 def test_every_sentence_is_used_and_there() -> None:
-    """What pages and refusals name is in the catalogue, and the other way round."""
+    """The catalogue holds exactly the keys that pages and errors use."""
     source = "".join(path.read_text(encoding="utf-8") for path in [*PAGES, *HOME.rglob("*.py")])
     used = set(re.findall(r'\bt\("([a-z_.]+)"', source))
     errors = set(re.findall(r'PageError\(\s*"(\w+)"', source)) | set(re.findall(r'\d{3}: "(\w+)"', source))

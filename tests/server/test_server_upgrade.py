@@ -36,7 +36,7 @@ def old_token(number: int) -> str:
 
 @pytest.fixture
 def old(where: str) -> str:
-    """Where a database of version 1 is."""
+    """Create a database of version 1 and return its path or URL."""
     if "://" not in where:
         with closing(sqlite3.connect(where)) as connection:
             connection.executescript((FIXTURES / "server-v1.sqlite.sql").read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
-"""What the tests of the core share: hand-written fakes, an app to wrap, a browser, and a second opinion on URLs.
+"""Shared helpers of the core's tests: hand-written fakes, an app to wrap, a browser, and a second URL parser.
 
-Everything goes through the front door: a wrapped app with ``wsgiref.validate`` on both of its sides. This file
-knows nothing of the package's inside.
+Everything goes through the front door: a wrapped app with ``wsgiref.validate`` on both of its sides.
 
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
@@ -236,7 +235,7 @@ def state_of(location: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server would send. ``header`` is the only one of its name, or None."""
+    """A WSGI response as a server would send it. ``header`` is the only one of its name, or None."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -310,7 +309,7 @@ _SPECIAL_SCHEMES = ("http", "https", "ws", "wss", "ftp", "file")
 
 
 def whatwg_origin(address: str, base_url: str = BASE_URL) -> str:
-    """Where a browser on ``base_url`` goes: the WHATWG URL parser as far as an origin needs it, scheme://host:port."""
+    """Resolve an address as a browser on ``base_url`` does; return its origin (WHATWG URL, reduced to origins)."""
     text = re.sub("[\t\n\r]", "", address.strip("".join(map(chr, range(0x21)))))
     base = urlsplit(base_url)
     found = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
@@ -325,7 +324,7 @@ def whatwg_origin(address: str, base_url: str = BASE_URL) -> str:
 
 
 def is_at_home(location: str, base_url: str = BASE_URL) -> bool:
-    """Whether two parsers agree that an absolute ``Location`` is on the site's own origin."""
+    """Return True when two parsers agree that an absolute ``Location`` is on the site's own origin."""
     parts, home = urlsplit(location), urlsplit(base_url)
     by_python = (parts.scheme, parts.netloc) == (home.scheme, home.netloc)
     return by_python and whatwg_origin(location, "https://elsewhere.example") == f"{home.scheme}://{home.netloc}"

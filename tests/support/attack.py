@@ -178,7 +178,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What the judge says, and what happened. ``served`` and ``ended`` are the two ways to be wrong."""
+    """The judge's findings and the history behind them. ``served`` and ``ended`` are the two kinds of error."""
 
     plan: Plan
     operations: int
@@ -232,7 +232,7 @@ def attack(nursery: Nursery, plan: Plan, *, seconds: float, operations: float = 
 
 
 def memory_directory() -> str | None:
-    """Where sessions cost no disk, on Linux."""
+    """Return a directory in memory for session files, on Linux."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
@@ -249,7 +249,7 @@ def jump(luck: random.Random) -> float:
 
 
 class Records:
-    """Where the store keeps its records, as a context manager: its own, gone at the end."""
+    """A context manager for a store's records of its own, removed at the end."""
 
     def __init__(self, plan: Plan, directory: Path) -> None:
         self.path = directory / "logouts.db"

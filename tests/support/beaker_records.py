@@ -31,10 +31,10 @@ class Records:
 
     name: str
     options: dict[str, Any]
-    """What makes Beaker use this back-end."""
+    """Beaker's options for this back-end."""
 
     def read(self, cookie: str) -> dict[str, Any]:
-        """What the session holds, without Beaker's own entries; empty when there is no record."""
+        """Return the session's content without Beaker's own entries; empty when there is no record."""
         value = self.value(cookie)
         content = json.loads(unpacked(value)) if value is not None else {}
         return {name: entry for name, entry in content.items() if not name.startswith("_")}

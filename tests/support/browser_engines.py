@@ -44,7 +44,7 @@ AUTHENTICATOR = {
 
 
 class Driver(Protocol):
-    """What a browser can be told."""
+    """The part of Selenium's driver that these tests use."""
 
     def get(self, url: str) -> None: ...
 

@@ -1,4 +1,4 @@
-"""A certificate for peers on loopback that speak TLS. Knows nothing of who they are."""
+"""A self-signed certificate for loopback peers that speak TLS."""
 
 from __future__ import annotations
 

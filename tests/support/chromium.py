@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass
 class Page:
-    """What a person does in a browser."""
+    """A browser page with the actions of a person."""
 
     driver: Chrome
     server: Server
@@ -71,7 +71,7 @@ class Page:
         return str(self.until(lambda: self.driver.current_url.startswith(start) and self.driver.current_url, start))
 
     def problem(self) -> str:
-        """What the page says went wrong."""
+        """Wait for the page's error message and return it."""
         return str(self.wait("#problem:not(:empty)").text)
 
     def until(self, found: Any, what: str, *, seconds: float = 20) -> Any:
@@ -89,7 +89,7 @@ class Page:
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
     def complaints(self) -> list[str]:
-        """What the console says of policies that were broken, and of scripts that failed."""
+        """Return the console's policy violations and script errors."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         quiet = ("Failed to load resource",)  # an answer of 403 is one
         return [entry["message"] for entry in entries if not any(each in entry["message"] for each in quiet)]

@@ -1,4 +1,4 @@
-"""What the tests of ``clef-wsgi server ...`` share: a server's database, and commands that are typed beside it."""
+"""Shared helpers of the ``clef-wsgi server ...`` tests: a server's database, and commands that run beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.login_server import ORIGIN, FakeClock, Server, Site, make_server, w
 
 @dataclass
 class Said:
-    """What a command printed, and its exit code."""
+    """The output and exit code of a command."""
 
     code: int
     out: str = field(repr=False)
@@ -81,7 +81,7 @@ class Desk:
 
 
 def _start_once(place: str | Path) -> None:
-    """What a server leaves behind that was started and ended."""
+    """Start a server and close it, to leave its database behind."""
     make_server(place).close()
 
 
@@ -108,7 +108,7 @@ def shown(printed: str, label: str) -> str:
 
 
 def authorizes(desk: Desk, site: Site, browser: Any, secret: str) -> bool:
-    """Whether a login at the site comes through with this secret."""
+    """Return True when a login at the site succeeds with this secret."""
     code = browser.approve(site.ask())["code"]
     form = {"app_id": site.app_id, "app_secret": secret, "code": code}
     return bool(browser.post("/api/v1/authorize", form).status_int == 200)

@@ -1,7 +1,4 @@
-"""Many threads that sign in, log out and look, at several processes of one site, and write down what they saw.
-
-Knows nothing of how the processes are asked, nor of what happens to them meanwhile.
-"""
+"""Many threads that log in, log out and look, at several processes of one site, and record what they saw."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class Party(Protocol):
 
 
 class Crowd:
-    """What many threads do to the site, written down.
+    """A recorder of the requests that many threads make to the site, and of their outcomes.
 
     ``lost_notices`` counts what made the site forget which notices it knows: one that is repeated across such a
     moment may count again. Whoever does that counts before it begins.
@@ -90,7 +87,7 @@ class Crowd:
 
     @property
     def missing(self) -> list[str]:
-        """What has not happened once: a slow machine gets more time for it."""
+        """Return the expected events that have not happened yet: a slow machine gets more time for them."""
         return [name for name in self._expected if not self.counts[name]]
 
     @property

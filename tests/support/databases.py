@@ -35,7 +35,7 @@ PORTS = {
     "mariadb": 3306,
     "redis": int(os.environ.get("CLEF_REDIS_PORT", "6379")),
 }
-"""Where those that run already are, on 127.0.0.1: as scripts/services.sh has it."""
+"""Ports of services that may already run on 127.0.0.1, as in scripts/services.sh."""
 POSTGRESQL_URL = f"postgresql://postgres@127.0.0.1:{PORTS['postgresql']}/test"
 MARIADB_URL = f"mariadb://root@127.0.0.1:{PORTS['mariadb']}/test?ssl_disabled=true"
 """Without TLS: PyMySQL reads all of the system's certificates for each connection that might use it."""
@@ -105,7 +105,7 @@ def wait_until(holds: Callable[[], bool], what: str) -> None:
 
 
 def lives(pid: int) -> bool:
-    """Whether that process runs. Without /proc, none does; in it, one that ended stays until it is waited for."""
+    """Return True while the process runs (a zombie does not). Without /proc, no process counts as running."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
@@ -188,7 +188,7 @@ class PrivateServer:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def prepare(self) -> None:
-        """What has to be done once."""
+        """Prepare the service's files, once."""
 
     def command(self) -> Sequence[str]:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""What the tests of delivery share: waiting, a worker at their own pace, and sites that run the real middleware.
+"""Shared helpers of the delivery tests: waiting, a worker at their own pace, and sites on the real middleware.
 
 with Sites(server) as sites:
     photos = sites.add("Photos")
@@ -150,7 +150,7 @@ class RealSite:
         return []
 
     def _hear(self, environ: Environ, body: bytes) -> int:
-        """What the middleware answers to this notice."""
+        """Pass the notification to the middleware and return the status of its answer."""
         status: list[str] = []
 
         def start_response(said: str, *_: Any) -> Any:

@@ -93,7 +93,7 @@ def run(block: Block, namespace: dict[str, Any]) -> None:
 
 
 def parse(block: Block) -> Any:
-    """What a block of data holds.
+    """Parse a block of data.
 
     :raises ValueError: it is not in its language.
     """
@@ -141,5 +141,5 @@ def anchors(page: Path) -> set[str]:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Where a page's links and pictures lead."""
+    """Yield the targets of a page's links and pictures."""
     yield from (markdown or in_html for markdown, in_html in _LINK.findall(prose(page)))

@@ -1,7 +1,4 @@
-"""What the pages take for granted: the reader's own app, and the site around it.
-
-Knows nothing of pages or blocks.
-"""
+"""The objects that the docs assume: the reader's own app, and the site around it."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def my_app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Itera
 
 
 def settings(*, app_id: str = "0" * 32, app_secret: str = SECRET, server_url: str = SERVER_URL) -> dict[str, Any]:
-    """What README calls ``settings``, with all of it in memory."""
+    """Return the options that README calls ``settings``, all in memory."""
     return {
         "provider": clef_wsgi.ClefProvider(app_id=app_id, app_secret=app_secret, server_url=server_url),
         "logout_store": clef_wsgi.MemoryLogoutStore(),

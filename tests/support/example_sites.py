@@ -1,7 +1,7 @@
 """The example sites as tests visit them: in this process, or served by waitress or gunicorn in one of their own.
 
 Each site is there twice, at ``http://localhost`` and mounted at ``http://localhost/club``, over one folder of data.
-Run as a program, this file serves a site with waitress. Knows nothing of what the pages should say.
+Run as a program, this file serves a site with waitress.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ def programs(names: Iterable[str], folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _addresses(lines: Iterable[str] | None, ports: Mapping[str, int]) -> dict[str, str]:
-    """What the programs print, once all have done so and listen."""
+    """Wait until all programs listen and return the addresses they printed."""
     urls = {f"http://localhost:{port}": name for name, port in ports.items()}
     found: dict[str, str] = {}
     for line in lines or ():
@@ -314,7 +314,7 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
 
     @property
     def is_in(self) -> bool:
-        """Whether the page for members opens."""
+        """Return True when the page for members opens."""
         return bool(self.visit("/account", status=(200, 303)).status_int == 200)
 
 

@@ -125,7 +125,7 @@ class FakeOIDC:
         self.clock = clock
         self.keys = [Key()]
         self.published: list[Any] | None = None
-        """What stands in the JWK set, where it is not the keys."""
+        """Content of the JWK set; None for the keys themselves."""
         self.metadata: dict[str, Any] = {}
         self.claims: dict[str, Any] = {}
         self.header: dict[str, Any] = {}
@@ -199,7 +199,7 @@ class FakeOIDC:
         return key
 
     def count(self, path: str) -> int:
-        """How many times an endpoint was asked."""
+        """Return the number of requests to an endpoint."""
         return sum(seen.path == path for seen in self.requests)
 
     @property

@@ -1,7 +1,4 @@
-"""What many threads did and saw, and the judge who finds what no order of the events could explain.
-
-Knows nothing of processes, HTTP or the package.
-"""
+"""A history of the logins, logouts and answers seen by many threads, and the judge that checks it."""
 
 from __future__ import annotations
 
@@ -59,7 +56,7 @@ class Check:
 
 @dataclass
 class History:
-    """What happened, on one clock. Appending is safe among threads.
+    """A history of events on one clock. Appending is thread-safe.
 
     ``max_staleness`` is how much later another process than the one that took a logout may see it.
     """

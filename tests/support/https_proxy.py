@@ -1,7 +1,4 @@
-"""A deployed site: waitress, and in front of it an HTTPS proxy that may misbehave.
-
-Knows nothing of what is asked of the site.
-"""
+"""A deployed site: waitress, and in front of it an HTTPS proxy that may misbehave."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ class Passing:
 
 Ask = Callable[[], Passing]
 Twist = Callable[[Environ, Ask], Passing]
-"""What the proxy makes of a request: it may ask the site, or not."""
+"""A function that answers a request; it may pass it on to the site or not."""
 
 
 def honest(environ: Environ, ask: Ask) -> Passing:

@@ -1,4 +1,4 @@
-"""What the tests of the server share: a server on either database, and browsers that go through its front door.
+"""Shared helpers of the server's tests: a server on either database, and browsers that use its HTTP interface.
 
 server = make_server(tmp_path / "clef.db")
 site = server.add_site()
@@ -78,14 +78,14 @@ class Site:
 
 
 def token_of(page: webtest.TestResponse) -> str:
-    """What the forms of a page hold against other sites' forms."""
+    """Return the CSRF token of the page's forms."""
     token = re.search(r'name="token" value="([^"]*)"', page.text)
     assert token is not None, page.text
     return token[1]
 
 
 def sent_back_to(answer: webtest.TestResponse) -> str:
-    """Where the page leads that answers whoever says yes: by itself, and by a link."""
+    """Check the page that follows an approval and return the address it leads to, by refresh and by link."""
     assert answer.status_int == 200, answer.text
     seconds, _, url = answer.headers["Refresh"].partition("; url=")
     assert seconds == "0"
@@ -117,15 +117,15 @@ class Browser:
         return self.post(unescape(action[1]), {"token": token_of(page), **fields}, headers=SAME_ORIGIN)
 
     def form_token(self, path: str = "/") -> str:
-        """What a form of this browser's has to hold, as a page gives it out."""
+        """Return the CSRF token for this browser's forms, as a page gives it out."""
         return token_of(self.get(path))
 
     def location_of_approval(self, query: str) -> str:
-        """Where a person who says yes is sent."""
+        """Approve the login and return the redirect URL."""
         return sent_back_to(self.submit(self.get(f"/iframes/qr?{query}")))
 
     def approve(self, query: str) -> dict[str, str]:
-        """What the site gets back in its query."""
+        """Approve the login and return the query fields that the site gets back."""
         fields = parse_qs(urlsplit(self.location_of_approval(query)).query, keep_blank_values=True)
         return {name: value for name, (value,) in fields.items()}
 
@@ -211,7 +211,7 @@ class Server:
 
 
 class _Templates(BytecodeCache):
-    """What the templates were compiled to, by a hash of their text: for all servers of a process."""
+    """A cache of compiled templates, keyed by the hash of their text, for all servers of a process."""
 
     def __init__(self) -> None:
         self._codes: dict[tuple[str, str], bytes] = {}

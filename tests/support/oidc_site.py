@@ -25,7 +25,7 @@ SECRET = "a secret for tests alone, 32 bytes or more"
 CLIENT_SECRET = "client-secret-for-tests-of-32-bytes"
 CSP = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 IN_TIME_SECONDS = 10.0
-"""How long a site may take to hear of a logout."""
+"""Time limit for a site to receive a logout."""
 
 
 def pages(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

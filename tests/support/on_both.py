@@ -26,6 +26,6 @@ def empty_database(kind: str, folder: Path) -> Iterator[str]:
 
 @pytest.fixture(params=ON_BOTH)
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where an empty database is: one and the other."""
+    """Yield the URL of an empty database, on each of the two back-ends in turn."""
     with empty_database(request.param, tmp_path) as found:
         yield found

@@ -53,7 +53,7 @@ class Client:
 
     @property
     def logout_url(self) -> str:
-        """Where a browser comes back to after the provider's own logout."""
+        """The address to which the browser returns after the provider's own logout."""
         return f"{self.base_url}/clef/logout"
 
     @property

@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Request:
-    """What a peer was asked: ``headers`` have lowercase names; ``query`` and ``form`` hold lists."""
+    """A request to a peer: ``headers`` have lowercase names; ``query`` and ``form`` hold lists."""
 
     method: str
     target: str

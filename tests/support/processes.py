@@ -38,7 +38,7 @@ Environ = dict[str, Any]
 
 
 def whoami(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """What the app sees. ``/keep?a=1`` writes into both sessions first, ``/slow?a=1`` only after a while."""
+    """Answer with what the app sees. ``/keep?a=1`` writes into both sessions first, ``/slow?a=1`` after a while."""
     login, beaker = environ["clef.login"], environ["beaker.session"]
     own = own_session(environ, login.id)
     loaded = {name: value for name, value in beaker.items() if not name.startswith(("_", "clef."))}
@@ -172,7 +172,7 @@ class Answer:
 
 
 class Approves(Protocol):
-    """What a browser needs of the provider."""
+    """The part of a provider that a browser needs."""
 
     def approve(self, login_url: str, person: str) -> str: ...
 
@@ -224,7 +224,7 @@ class HTTPWire(Wire):
 
 
 def cookies_of(headers: Iterable[str]) -> dict[str, str]:
-    """What ``Set-Cookie`` headers set, as it is to be sent back."""
+    """Return the cookies that ``Set-Cookie`` headers set, ready to be sent back."""
     return {name: morsel.coded_value for header in headers for name, morsel in SimpleCookie(header).items()}
 
 
@@ -249,7 +249,7 @@ class Browser:
         return self.come_back(self.approve(clef, person, start_at), finish_at)
 
     def approve(self, clef: Approves, person: str, start_at: int) -> str:
-        """Where the provider sends the browser back to."""
+        """Start a login, approve it and return the address to which the provider sends the browser back."""
         started = self.get(start_at, "/clef/login?next=/")
         assert started.status == 303, started
         return clef.approve(str(started.location), person)

@@ -38,7 +38,7 @@ TARGETS = b"""
     /files/../static/secret/plan.txt /files/x/../secret/plan.txt /files/%2fsecret/plan.txt
     /files/..%2fstatic%2fsecret%2fplan.txt /files/secret/plan.txt%5c /files/./secret/./plan.txt
 """.split()
-"""What may stand where ``/admin``, or another page for members, is meant."""
+"""Request targets that might reach ``/admin``, or another page for members."""
 
 ANCHORS = b"/admin admin /adm%ffin /@@admin /%C3%BCber".split()
 METHODS = b"HEAD POST PUT DELETE PATCH OPTIONS PROPFIND BREW get".split()

@@ -22,7 +22,7 @@ WSGIApp = Callable[..., Iterable[bytes]]
 MEMBERS = "X-Members"
 SECRET_TEXT = b"for members alone"
 PROTECTED = ("/admin", "/über", "/site/admin", "/site/über", "/files/secret")
-"""What needs a login in every one of them: ``/site`` is a mounted, hybrid or included router of the same kind."""
+"""The protected paths of each router: ``/site`` is a mounted, hybrid or included router of the same kind."""
 TEXT = "text/plain"
 FILES = "static"
 """The name of the folder whose files are at ``/files``; its folder ``secret`` is for members."""
@@ -38,7 +38,7 @@ def make_files(folder: Path) -> Path:
 
 
 def seen(environ: Environ) -> bytes:
-    """What the app was asked: server's and client's words, in ASCII."""
+    """Return the request's environ as the app saw it, server and client values, in ASCII."""
     names = {"REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO", "QUERY_STRING", "REQUEST_URI", "RAW_URI"}
     kept = {name: value for name, value in environ.items() if name in names or name.startswith("HTTP_")}
     kept.pop("HTTP_X_SITE", None)
@@ -46,7 +46,7 @@ def seen(environ: Environ) -> bytes:
 
 
 def _marked(file_name: str) -> dict[str, str]:
-    """What marks a file for members, where the answer to HEAD has no text to tell it by."""
+    """Return the header that marks a file for members, since the answer to HEAD has no text to recognize it by."""
     return {MEMBERS: "yes"} if "plan.txt" in file_name else {}
 
 
@@ -169,7 +169,7 @@ class Folder(dict[str, Any]):
 
 
 class Root(Folder):
-    """Where a tree begins."""
+    """The root of a resource tree."""
 
 
 class Members(Folder):

@@ -1,4 +1,4 @@
-"""What tests need from outside: the example site, a served app, a browser; and what to say where one is missing."""
+"""External needs of the tests: the example site, a served app, a browser; and the messages when one is missing."""
 
 from __future__ import annotations
 

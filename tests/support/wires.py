@@ -1,7 +1,6 @@
-"""Three Clefs that a test can talk to in the same words: what goes in and out is plain text, as on the wire.
+"""Three Clef servers behind one interface for tests: requests and answers are plain text, as on the wire.
 
-A Wire knows how each of them is asked for a page and how a person says yes there. It knows nothing of what
-the answers should be.
+A Wire asks each of them for a page and approves a login there. The tests judge the answers.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ PROFILE = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. The names of ``headers`` are in lower case."""
+    """An HTTP answer. The names of ``headers`` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +52,7 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where a browser is led on to: by a redirect, or by a page."""
+        """The address that the browser is led to: by a redirect, or by a page."""
         assert self.status in (200, 303), (self.status, self.text)
         return self.headers["location"] if self.status == 303 else self.headers["refresh"].removeprefix("0; url=")
 
@@ -68,7 +67,7 @@ class Wire(Protocol):
         """Any request, without cookies."""
 
     def page(self, query: str, path: str = "/iframes/qr") -> Answer:
-        """What a browser sees that a site sent here."""
+        """Return the page shown to a browser that a site sent here."""
 
     def say_yes(self, query: str, *, person: str = "Ann") -> Answer:
         """The POST of that page's form, whether or not the page would be shown."""

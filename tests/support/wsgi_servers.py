@@ -37,7 +37,7 @@ PATIENCE_SECONDS = 20.0
 BASE_URL = "http://localhost"
 PREFIX = "/app"
 REACHED = "X-Reached"
-"""What every answer of an app carries, and no answer of the middleware's."""
+"""A header that every answer of an app has, and no answer of the middleware."""
 
 SITES: dict[str, dict[str, Any]] = {
     "pages": {"protect": PROTECTED},
@@ -100,13 +100,13 @@ def _folder() -> Path:
 
 
 application: WSGIApp = Sites(_folder()) if "CLEF_SITES" in os.environ else app.echo
-"""What gunicorn and uWSGI import."""
+"""The WSGI application that gunicorn and uWSGI import."""
 
 
 # -- servers --------------------------------------------------------------------------------------------------
 
 OLD_GUNICORN = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clef_wsgi" / "gunicorn-23"
-"""Where scripts/old_gunicorn.sh puts a gunicorn of an older line."""
+"""The directory in which scripts/old_gunicorn.sh installs an older gunicorn."""
 IN_PYTHON = ("waitress", "wsgiref", "werkzeug")
 SERVERS = (*IN_PYTHON, "gunicorn", "gunicorn-23", "uwsgi")
 
@@ -165,7 +165,7 @@ class Servers:
             _wait(process)
 
     def port(self, server: str) -> int:
-        """Where it listens: one of :data:`SERVERS`, :data:`UWSGI_PROTOCOL`, :data:`SLASHED`."""
+        """Return the port of a server: one of :data:`SERVERS`, :data:`UWSGI_PROTOCOL`, :data:`SLASHED`."""
         if server not in self._ports:
             self._start(server)
         return self._ports[server]
@@ -299,7 +299,7 @@ def _caddy(folder: Path, backends: Backends) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, as it came."""
+    """A raw HTTP answer, unparsed."""
 
     raw: bytes
 
@@ -324,7 +324,7 @@ class Answer:
 
     @property
     def is_page(self) -> bool:
-        """Whether it holds anything of a page for members."""
+        """True when the answer holds any part of a page for members."""
         return SECRET_TEXT in self.raw or MEMBERS.lower() in self.headers
 
     @property
