@@ -1,4 +1,4 @@
-"""What goes out: pages, their JSON twins, and the headers that caches and browsers need."""
+"""Responses: pages, their JSON forms, and the headers for caches and browsers."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_policy_allows_the_pages_own_style_and_no_other() -> None:
 
 
 def test_a_message_is_text_not_html() -> None:
-    """What an app's refusal says is escaped."""
+    """The text of an app's refusal is escaped."""
 
     def refuse(environ: Any, user: Any) -> None:
         raise LoginRefused("<script>alert('&')</script>")

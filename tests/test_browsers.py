@@ -1,4 +1,4 @@
-"""What browsers do by themselves: keep pages for Back, ask ahead, and restore many tabs at once."""
+"""Behaviour of browsers: the back/forward cache, prefetches, and many tabs restored at once."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_row_80_five_restored_tabs_each_land_on_their_own_page() -> None:
 
 
 def test_row_80_a_login_that_starts_over_keeps_its_page() -> None:
-    """Row 80: also when this browser's session knows nothing of it any more."""
+    """Row 80: also when the browser's session no longer holds that login."""
     ann = browser(make_app())
     state = ann.start_login("/album/7")
     ann.reset()

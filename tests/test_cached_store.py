@@ -111,7 +111,7 @@ def test_a_second_look_up_asks_nobody(cache: CachedLogoutStore, store: ScriptedS
 def test_a_logout_elsewhere_is_seen_in_time(
     cache: CachedLogoutStore, store: ScriptedStore, clock: FakeClock, key: str
 ) -> None:
-    """What another process recorded, of the person, the login or everyone, is seen when the time is over."""
+    """A logout of the person, the login or everyone, recorded by another process, is seen after ``max_staleness``."""
     started = cache.tick()
     assert cache.newest_logout(ANN) < started
     store.record_logout([key])
@@ -349,7 +349,7 @@ def test_a_fork_in_the_middle_of_a_question(cache: CachedLogoutStore, store: Scr
     ],
 )
 def test_arguments_are_checked_at_birth(arguments: dict[str, Any], sentence: str) -> None:
-    """What can't work is refused at once, with what to write instead."""
+    """Unusable arguments are refused by the constructor, with a remedy."""
     with pytest.raises(ConfigurationError, match=sentence):
         CachedLogoutStore(**{"store": MemoryLogoutStore(), "max_staleness": 1, **arguments})
 

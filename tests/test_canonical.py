@@ -90,7 +90,7 @@ RULES = PathRules(
     path=st.lists(st.sampled_from([*PIECES[17:], "/", "-", "."]), max_size=9).map(lambda found: "/" + "".join(found))
 )
 def test_the_fast_way_and_the_long_way_agree(path: str) -> None:
-    """What is proven plain by one regular expression is decided as if it had been read in every way."""
+    """The regular expression for plain paths and the full reading of a path give the same result."""
     if paths.is_plain(path):
         readings = paths.readings(path, (), 3)
         assert paths.is_native(path)

@@ -188,7 +188,7 @@ def _raised() -> Any:
 
 
 def test_a_401_when_part_of_the_body_is_out_passes() -> None:
-    """What was sent can't be taken back: the server raises the app's error, as it does without us."""
+    """Bytes already sent can't be taken back: the server raises the app's error, as it does without the middleware."""
 
     def written(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
         start_response("200 OK", [TEXT])(b"part")
@@ -262,7 +262,7 @@ def test_a_lazy_body_is_the_same_blocks(blocks: list[bytes]) -> None:
 
 
 def test_an_eager_body_is_the_apps_own_object() -> None:
-    """What has started is handed on as it is: a server may know its type (``wsgi.file_wrapper``)."""
+    """A response that has started is passed on unwrapped: a server may know its type (``wsgi.file_wrapper``)."""
     app = App("eager", "200 OK")
     body = with_challenge(app, lambda: _login)({"REQUEST_METHOD": "GET"}, lambda *_: lambda data: None)
     assert body is app.bodies[0]

@@ -287,7 +287,7 @@ def test_what_postgresql_may_lose(settings: Settings) -> None:
     ids=str,
 )
 def test_sessions(settings: Settings, changes: Settings, severity: str, told: str) -> None:
-    """What is in force, and whether it fits the store."""
+    """The report states the effective session options and faults those that do not fit the store."""
     changed = {**settings, **changes}
     if changed["store"] == "redis":
         del changed["store.path"]
@@ -461,7 +461,7 @@ def test_a_plug_that_can_prove_nothing_is_not_praised(
 
 
 class PlugThatChecks(Plug):
-    """What it says of its peer is the test's."""
+    """A plug whose ``check_peer`` returns what the test sets."""
 
     says: ClassVar[Any] = ()
 
@@ -573,7 +573,7 @@ def test_row_68_own_paths_outside_ascii(settings: Settings, tls: Certificate) ->
 
 
 def _mounted(app: Any, *, sets_script_name: bool, times: int) -> Any:
-    """What stands in front of a mounted site: it takes /app off the path so many times."""
+    """Return a front that mounts the site: it strips /app from the path, ``times`` times."""
 
     def front(environ: dict[str, Any], start_response: Any) -> Any:
         for _ in range(times):

@@ -41,7 +41,7 @@ def shows(draw: Callable[[Any], object], *headers: tuple[str, str]) -> Any:
 
 
 def drawn(draw: Callable[[Any], object], path: str = "/", **request: Any) -> str:
-    """What such an app shows for this request."""
+    """Return the page of such an app for this request."""
     return ask(make_app(shows(draw)), path, **request).body.decode()
 
 
@@ -180,7 +180,7 @@ def test_url_is_this_page_without_more(path: str, query: str, expected: str) -> 
 
 
 def test_url_keeps_the_path_that_a_router_mounted_at() -> None:
-    """What a router moves from PATH_INFO into SCRIPT_NAME (PEP 3333) is a part of the page to come back to."""
+    """A prefix moved from PATH_INFO into SCRIPT_NAME by a router (PEP 3333) is part of the return address."""
 
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])

@@ -1,4 +1,4 @@
-"""What went wrong in software of this kind, replayed against the core: one test for each, named after it."""
+"""Known vulnerabilities of similar software, replayed against the core: one test for each, named after it."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def process(*arguments: str, descriptors: tuple[int, ...] = (), **environ: str) 
 
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """What takes long to start, started together: two real demos, and two with light children."""
+    """Start all slow processes together: two real demos, and two with light children."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("killed", "SIGINT", "SIGTERM")}
     command = ("-W", "error", "-W", "ignore:'cgi' is deprecated", "-m", "clef_wsgi", "demo", "--port", "0")
     with ExitStack() as stack:
@@ -359,7 +359,7 @@ def test_what_serves_the_tests_ends_beside_a_silent_connection() -> None:
 
 
 def read_until(stream: Any, end: str) -> str:
-    """What a process says, up to the line that begins with ``end``."""
+    """Return the output of a process up to the line that begins with ``end``."""
     lines = []
     for line in stream:
         lines.append(line)
@@ -374,7 +374,7 @@ def addresses(said: str) -> list[str]:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Whether something comes true in time."""
+    """Return True when ``holds`` comes true in time."""
     pause = threading.Event()
     return any(holds() or pause.wait(0.02) for _ in range(int(seconds / 0.02)))
 
@@ -517,7 +517,7 @@ def test_asking_about_the_command(capsys: pytest.CaptureFixture[str], argument: 
 
 
 def fits(browser: Chrome) -> bool:
-    """Whether the page can be read at 320 pixels without scrolling sideways."""
+    """Return True when the page fits 320 pixels without horizontal scrolling."""
     metrics = {"width": 320, "height": 640, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     width: int = browser.execute_script("return document.documentElement.scrollWidth")

@@ -51,7 +51,7 @@ from clef_wsgi.testing import LocalClef
 
 @pytest.fixture(autouse=True)
 def _a_folder_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reader has: an empty folder, and the environment that the pages speak of."""
+    """The reader's environment: an empty folder, and the variables that the pages name."""
     monkeypatch.chdir(tmp_path)
     environ = {"APP_ID": "0" * 32, "APP_SECRET": SECRET, "SESSION_SECRET": SECRET}
     addresses = {"SERVER_URL": SERVER_URL, "SITE_URL": BASE_URL}
@@ -313,7 +313,7 @@ def _same_but_reference(block: Block, answer: dict[str, Any]) -> None:
 
 @then
 def is_the_answer_to_a_bad_token(block: Block) -> None:
-    """What the curl line gets: the login service does not know such a token."""
+    """Check the block against the answer to the page's curl line, whose token the login service does not know."""
     (words,) = doc_runner.commands(BY_NAME["webhook_test"])
     with LocalClef() as clef:
         site = settings(server_url=clef.url, app_id=clef.app_id, app_secret=clef.app_secret)
@@ -415,7 +415,7 @@ def writes_lines_of_json(block: Block) -> None:
 
 @then
 def counts_into_a_registry(block: Block) -> None:
-    """What the middleware refuses is in Prometheus' own registry afterwards."""
+    """Refusals by the middleware are counted in Prometheus' own registry."""
     name, labels = "clef_wsgi_refusals_total", {"reason": "malformed_callback"}
     execute(block)
     before = prometheus_client.REGISTRY.get_sample_value(name, labels) or 0

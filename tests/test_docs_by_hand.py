@@ -177,6 +177,6 @@ def test_every_line_is_played() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
 def test_comparison(site: Site, row: list[str], request: pytest.FixtureRequest) -> None:
-    """What the page says of each site is what happens (rows 12, 32, 38, 49 and 50; R10)."""
+    """Each site behaves as the page's table says (rows 12, 32, 38, 49 and 50; R10)."""
     told: dict[Any, str] = dict(zip(("by_hand", "with_us"), row[1:], strict=True))
     assert EVENTS[row[0]](site) == told[request.node.callspec.params["site"]]

@@ -188,7 +188,7 @@ def test_configuration_mistakes_are_told_so(written: str, told: str) -> None:
 
 
 def test_first_request_tells_the_rest() -> None:
-    """What can't be known at construction is told at the first request, in the page's sentences."""
+    """Faults that can't be known at construction are reported at the first request, in the page's sentences."""
     (_, no_session), (_, sessions), (_, store) = _table(ERRORS, "Configuration", 1)
     alone = webtest.TestApp(clef_wsgi.ClefMiddleware(my_app, **_without_session()))
     in_many = visitor()

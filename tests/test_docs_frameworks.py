@@ -27,7 +27,7 @@ from clef_wsgi import ConfigurationError, session_options
 
 @pytest.fixture(autouse=True)
 def _a_folder_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a reader has: an empty folder, and the environment that the pages speak of."""
+    """The reader's environment: an empty folder, and the variables that the pages name."""
     monkeypatch.chdir(tmp_path)
     for name in ("APP_SECRET", "SESSION_SECRET"):
         monkeypatch.setenv(name, SECRET)
@@ -233,7 +233,7 @@ class TestAccounts:
         assert numbers == [1, 2, 1]
 
     def test_on_login_has_flasks_context(self) -> None:
-        """What Flask's context gives is in clef.user afterwards."""
+        """Values that ``on_login`` takes from Flask's context are in ``clef.user`` afterwards."""
         person = Page("flask_on_login").browser()
         person.sign_in("ann")
         assert person.get("/").json == {"role": "novice"}
@@ -321,7 +321,7 @@ class TestWithBeakerAlready:
         assert names == ["__Host-clef-www-example-com", "beaker.session.id"]
 
     def test_objects_raise_when_they_are_saved(self) -> None:
-        """What JSON can't hold is an error of the app's, at once."""
+        """Saving an object that JSON can't hold raises an error in the app, at once."""
 
         def keep_an_object(environ: dict[str, Any]) -> None:
             environ["beaker.session"]["since"] = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""What the middleware tells: each event once, to the log and to the counters, with nobody's data in the clear."""
+"""Events of the middleware: each emitted once, to the log and to the counters, without personal data in the clear."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_other_ends_of_a_login_are_told(told: list[dict[str, Any]]) -> None:
 def test_a_store_that_is_away_is_told(
     told: list[dict[str, Any]], registry: CollectorRegistry, store_failure: str
 ) -> None:
-    """Whether the visitor gets 503 or goes on as nobody; and at the webhook."""
+    """A failed store is an event in both modes of ``store_failure``, and at the webhook."""
     store, provider = BrokenStore(), FakeProvider()
     ann = browser(make_app(provider=provider, store=store, store_failure=store_failure))
     ann.sign_in()

@@ -80,7 +80,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 class TestEverySite:
-    """What a visitor finds, whatever the framework."""
+    """Behaviour that visitors see in each example, whatever the framework."""
 
     def test_the_public_page(self, site: Site) -> None:
         """The public page has a login button that leads back to it, knows nobody and sets no cookie."""
@@ -108,7 +108,7 @@ class TestEverySite:
         assert shown(site.browser().log_in("7:Dora"))["Member number"] == first != other
 
     def test_names_and_notes_are_text(self, site: Site) -> None:
-        """What looks like HTML is shown as it is."""
+        """Text that looks like HTML is escaped."""
         browser = site.browser()
         browser.log_in("9:<b>Eve</b>")
         assert browser.visit("/").html.h1.text == "Hello, <b>Eve</b>."
@@ -162,7 +162,7 @@ class TestEverySite:
             assert "Set-Cookie" not in answer.headers
 
     def test_the_frameworks_own_csrf_protection(self, site: Site) -> None:
-        """Where a framework has protection of its own, it is on for the site's own forms."""
+        """A framework's own CSRF protection is on for the site's own forms."""
         browser = site.browser()
         browser.log_in()
         refused = {"pyramid_app": 400, "django_app": 403}.get(site.name, 303)
@@ -185,7 +185,7 @@ class TestEverySite:
 
 
 class TestTheirOwnWays:
-    """What a framework asks of the example itself, without the middleware around it."""
+    """Parts of an example that its framework calls, tested without the middleware."""
 
     def test_pyramids_security_policy(self) -> None:
         """The policy knows who is signed in, permits members alone, and ``forget`` ends the login."""
@@ -238,7 +238,7 @@ def test_the_first_line_says_what_to_install(name: str) -> None:
 
 
 BROUGHT = {"jinja2", "werkzeug", "zope"}
-"""What Flask and Pyramid bring."""
+"""Packages that Flask and Pyramid depend on."""
 
 
 def _extra(name: str) -> list[str]:
@@ -372,7 +372,7 @@ class TestDjangosAdmin:
 
 
 def make_staff(site: Site, user_id: str) -> subprocess.CompletedProcess[str]:
-    """What an administrator types on the machine of the site."""
+    """Run the administrator's command on the site's machine."""
     environ = {"DATA_DIR": str(site.data), "CLEF_WSGI_BASE_URL": SITE, "CLEF_WSGI_SESSION__SECRET": SECRET}
     program = [sys.executable, "-W", "ignore", str(find_example().with_name("django_app.py")), "staff", user_id]
     return subprocess.run(

@@ -171,7 +171,7 @@ def test_good_addresses(url: str) -> None:
     ],
 )
 def test_bad_addresses(url: Any, fault: str) -> None:
-    """What could send a secret in clear, or elsewhere, is named with what to write instead."""
+    """An address that could send a secret in the clear, or elsewhere, is refused with a remedy."""
     assert any(fault in sentence for sentence in check_url(url, "server_url"))
 
 
@@ -250,7 +250,7 @@ def test_no_netrc_no_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_no_cookie_is_kept() -> None:
-    """What one answer sets, no later request sends: a client is shared by all people."""
+    """A cookie set by one answer is not sent with later requests: all people share one client."""
     with Peer(says(json_answer({}, Set_Cookie="who=ann; Path=/"))) as peer:
         asker = client()
         asker.get_json(peer.url)

@@ -1,4 +1,4 @@
-"""How the package comes onto a machine: README's lines for pip, the container file, compose.yaml and the systemd unit.
+"""Installation of the package: README's lines for pip, the container file, compose.yaml and the systemd unit.
 
 Each command is read out of its file and run in a new virtual environment with an empty HOME, as an ordinary user, in a
 folder that holds nothing but the clone.

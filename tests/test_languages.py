@@ -67,7 +67,7 @@ def test_a_page_in_german() -> None:
 
 
 def test_json_and_the_log_stay_english(caplog: pytest.LogCaptureFixture) -> None:
-    """What machines and operators read is one language."""
+    """Messages for machines and operators stay in English."""
     headers = {**GERMAN, "Accept": "application/json"}
     answer = browser(make_app()).get(CALLBACK, headers=headers, status=400)
     assert answer.json["message"] == EN["state_mismatch"]
@@ -137,7 +137,7 @@ def test_a_site_that_is_not_set_up_right() -> None:
 
 
 def test_every_sentence_of_a_login_has_its_translation() -> None:
-    """What the code says with a reason stands in the catalogues, or is for machines or operators alone."""
+    """Each message with a reason is in the catalogues, unless it is for machines or operators alone."""
     elsewhere = {"token_not_signed", "webhook_busy", "provider_answer", "provider_refused_app", "userinfo_signed"}
     elsewhere |= {"provider_keys", "issuer_mismatch", "provider_metadata"}
     missing = [

@@ -861,7 +861,7 @@ def test_the_end_waits_for_its_threads() -> None:
 
 
 def test_a_bug_is_shown(clef: LocalClef, capfd: pytest.CaptureFixture[str]) -> None:
-    """What goes wrong inside an answer is printed, and the client gets a 500."""
+    """An exception inside an answer is printed, and the client gets a 500."""
     clef.answer("info", during=lambda: 1 / 0)
     assert info(clef, "x").status_code == 500
     clef.stop()
@@ -924,7 +924,7 @@ def test_same_origin_is_of_one_scheme(scheme: str, status: int) -> None:
 
 
 def test_all_faults_at_once() -> None:
-    """What can't work is refused at construction, all of it in one error; the host must be this machine."""
+    """Unusable arguments are refused at construction, all in one error; the host must be this machine."""
     with pytest.raises(ConfigurationError) as caught:
         LocalClef(host="0.0.0.0", port=70_000, people=["Ann", "Ann"], site_url="https://www.example.com")
     assert len(caught.value.faults) == 4

@@ -121,7 +121,7 @@ def test_a_login_that_replaces_another_ends_it() -> None:
 
 
 def test_clef_user_is_a_fresh_plain_dict_at_each_request() -> None:
-    """What an app writes into ``clef.user`` is gone at the next request."""
+    """Changes that an app makes to ``clef.user`` are gone at the next request."""
     users: list[Any] = []
 
     def scribbler(environ: Any, start_response: Any) -> Any:

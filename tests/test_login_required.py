@@ -351,7 +351,7 @@ def test_a_class_is_refused(name: str) -> None:
 
 
 def test_the_decorator_keeps_name_and_docstring() -> None:
-    """What a view is called stays, and so does what login_required says of itself."""
+    """A decorated view keeps its name and docstring, and ``login_required`` keeps its own."""
 
     def account() -> str:
         """Show the account."""

@@ -314,7 +314,7 @@ def test_an_error_response_at_a_site(op: FakeOIDC) -> None:
 
 @each("auth_time", [NOON + 61, -1, True, "1800000000", None, 10**400, [NOON]])
 def test_an_auth_time_that_is_none(auth_time: Any, op: FakeOIDC) -> None:
-    """What is no time of the past is not told as one."""
+    """An ``auth_time`` that is no time in the past is ignored."""
     op.claims = {"auth_time": auth_time}
     assert "authenticated_at" not in log_in(op).user
 
@@ -588,7 +588,7 @@ def test_oidcc_client_test_client_secret_basic(op: FakeOIDC) -> None:
     "token", [GONE, None, 5, "", "x", "a.b", "a.b.c.d.e", "a..c", ".", "....", "é.é.é", "e30.e30.e30", "bnVsbA.e30.x"]
 )
 def test_an_id_token_that_is_none(token: Any, op: FakeOIDC) -> None:
-    """What is no JWT of three parts, or of five, is refused."""
+    """An ID token without the three parts of a JWT, or five, is refused."""
     op.token_response = {"id_token": token}
     assert outcome(op) in ("token_malformed", "token_algorithm")
 
@@ -831,7 +831,7 @@ def test_userinfo_without_sense(answer: Any, op: FakeOIDC) -> None:
 
 
 def test_no_userinfo_endpoint(op: FakeOIDC) -> None:
-    """Where there is none, the ID token has to do."""
+    """A provider without a userinfo endpoint is used with the ID token alone."""
     op.claims, op.metadata = {"name": GONE}, {"userinfo_endpoint": GONE}
     assert "name" not in log_in(op).user
 

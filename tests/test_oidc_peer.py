@@ -380,7 +380,7 @@ def test_a_key_for_another_algorithm(op: FakeOIDC) -> None:
 
 
 def token_requests(op: FakeOIDC) -> list[str]:
-    """How the client authenticated each time."""
+    """Return the client authentication of each token request."""
 
     def shown(seen: Seen) -> str:
         if seen.authorization is not None:

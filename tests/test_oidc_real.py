@@ -207,7 +207,7 @@ def test_a_login_that_is_cancelled(oidc_provider: OidcProvider, ann: Browser) ->
 
 
 def test_a_pushed_request(ann: Browser) -> None:
-    """Where the provider demands it, the request is pushed, and the browser carries a reference alone (RFC 9126)."""
+    """A request is pushed when the provider demands it, and the browser carries only a reference (RFC 9126)."""
     with OidcProvider() as provider:
         provider.require_pushed_requests()
         with site(provider) as one:

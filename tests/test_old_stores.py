@@ -34,7 +34,7 @@ from clef_wsgi import (
 
 VERSIONS = sorted(folder.name for folder in FIXTURES.iterdir())
 OTHER_FORMAT = {("bc51233", kind) for kind in ("sqlite_file", "sqlite", "postgresql", "mariadb")}
-"""What was left in a format that is not read any more."""
+"""Fixtures in a format that is no longer read."""
 KINDS = [
     "sqlite_file",
     "sqlite",
@@ -45,7 +45,7 @@ KINDS = [
 
 @contextmanager
 def opened(folder: Path, kind: str, directory: Path) -> Iterator[LogoutStore]:
-    """What the fixture holds, put back where it belongs, and opened by the code of today."""
+    """Put the fixture back in its place and yield today's store on it."""
     with ExitStack() as at_end:
         yield at_end.enter_context(closing(_open(folder, kind, directory, at_end)))
 
@@ -74,7 +74,7 @@ def _open(folder: Path, kind: str, directory: Path, at_end: ExitStack) -> Any:
 
 
 def said(folder: Path, kind: str) -> dict[str, Any]:
-    """What the older version knew of its records."""
+    """Return the older version's own account of its records."""
     found: dict[str, Any] = json.loads((folder / "logins.json").read_text())[kind.replace("fakeredis", "redis")]
     return found
 

@@ -26,7 +26,7 @@ JSON = {"Accept": "application/json"}
 
 
 def refused(visitor: Browser, status: int) -> dict[str, Any]:
-    """What is said to a script when a login is refused with this status."""
+    """Return the JSON answer to a login that is refused with this status."""
     answer: dict[str, Any] = visitor.come_back(visitor.start_login("/notes"), headers=JSON, status=status).json
     return answer
 
@@ -547,7 +547,7 @@ GOOD: list[tuple[str, Any]] = [
 
 @each(("option", "value"), GOOD, ids=lambda value: re.sub(" at 0x.*", "", repr(value))[:24])
 def test_a_good_option_is_taken(option: str, value: Any) -> None:
-    """What the documentation allows is no fault."""
+    """An option as documented is accepted."""
     assert bare(**{option: value})
 
 

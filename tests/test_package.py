@@ -373,7 +373,7 @@ SHORTCUT = re.compile(
 
 
 SUSPECT = re.compile(r"\bmock\b|sleep")
-"""What stands in every text of which SHORTCUT finds something: only such a file is parsed."""
+"""A quick filter: SHORTCUT matches only in texts that this matches, so only those are parsed."""
 
 
 def _shortcuts(path: Path) -> Iterator[str]:

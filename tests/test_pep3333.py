@@ -103,7 +103,7 @@ def request(path: str = "/", method: str = "GET", **more: Any) -> Environ:
 
 
 class Oops(Exception):
-    """What the apps raise."""
+    """The exception that the apps raise."""
 
 
 class Body:
@@ -315,7 +315,7 @@ VISITORS = [
 
 
 def marked(said: list[tuple[Any, ...]], marks: Headers) -> list[tuple[Any, ...]]:
-    """What an app said, with the marks of the middleware."""
+    """Return the app's recorded calls with the middleware's headers added."""
     return [(*e[:2], sorted([*e[2], *marks]), e[3]) if e[0] == "start" else e for e in said]
 
 
@@ -367,7 +367,7 @@ def test_row_52_the_body_is_the_apps_own_object(app: App, visitor: Callable[[], 
 
 
 def test_row_52_write_is_the_servers_own() -> None:
-    """What start_response returned to us is what the app gets."""
+    """The app gets the very object that the server's ``start_response`` returned."""
     server = Server()
     given: list[Any] = []
 
@@ -448,7 +448,7 @@ def test_an_ignored_path_gets_the_servers_own_start_response() -> None:
 
 
 def session_seen_by(environ: Environ) -> tuple[bool, Headers]:
-    """Whether the session was touched, and the headers of the answer."""
+    """Return True if the session was touched, and the headers of the answer."""
     seen: list[Any] = []
 
     def app(inner: Environ, start_response: StartResponse) -> Iterable[bytes]:

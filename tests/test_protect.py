@@ -140,7 +140,7 @@ def test_ignore_is_no_way_past_protect(path: str) -> None:
 
 @each("path", ["/static/..", "/static/../x", "//static/x", "/x/../static/x", "/static;x/y", "/staticx"])
 def test_an_odd_form_of_an_ignored_path_is_not_ignored(path: str) -> None:
-    """Where everything is protected, only the plain form of an ignored path is let off."""
+    """With everything protected, only the plain form of an ignored path is exempt."""
     app = Witness()
     assert ask(make_app(app, protect=["/"], ignore=["/static"]), path).status == 303
     assert app.asked == []
@@ -255,7 +255,7 @@ def test_after_the_login_the_page_of_before_is_shown(path: str) -> None:
 
 
 def test_the_error_page_is_never_a_protected_page() -> None:
-    """Where everything is protected, a callback that fails is a 400 page, not a redirect into a loop."""
+    """With everything protected, a failed callback is a 400 page, not a redirect loop."""
     provider = FakeProvider()
     ann = browser(make_app(echo, provider=provider, protect=["/"]))
     assert ann.come_back("unknown", status=400).content_type == "text/html"

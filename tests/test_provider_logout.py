@@ -290,7 +290,7 @@ def test_a_script_of_another_origin_ends_nothing() -> None:
 
 
 def test_the_query_of_the_state_survives() -> None:
-    """What the provider sends back beside ``state`` changes nothing."""
+    """Query fields that the provider sends beside ``state`` change nothing."""
     ann = browser(make_app(provider=EndingProvider()))
     query = urlencode({"state": packed("/a?next=%2Fb"), "next": "https://evil.example"})
     location = ann.get(f"{LOGOUT}?{query}", status=303).location

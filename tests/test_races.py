@@ -46,7 +46,7 @@ def same_browser(ann: Browser) -> Browser:
 
 
 class Gate:
-    """Where one thread stops until another lets it go on."""
+    """A gate at which one thread stops until another opens it."""
 
     def __init__(self) -> None:
         self._reached, self._opened = threading.Event(), threading.Event()

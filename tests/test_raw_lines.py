@@ -71,7 +71,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ways]:
 
 @pytest.fixture(scope="module", params=WAYS)
 def port(request: pytest.FixtureRequest, ways: Ways) -> int:
-    """Where the sites are, by each way in turn."""
+    """Return the port of the sites, by each way in turn."""
     return ways.port(request.param)
 
 
@@ -94,7 +94,7 @@ class TestEveryWay:
     """Each test with each server, and with each front before a server."""
 
     def test_the_page_is_there(self, port: int) -> None:
-        """What is looked for can be found: by everybody where nothing is wrapped, and by who is signed in."""
+        """Control: anybody gets the pages on an unwrapped site, and a logged-in person on a guarded one."""
         cookie = signed_in(port, "flask pages")
 
         def found(router: str, target: bytes) -> Iterator[str]:
@@ -213,7 +213,7 @@ def holes(port: int, reached: list[Asked] | None = None) -> Callable[[str, Asked
 
 
 def is_bare_body(answer: Answer) -> bool:
-    """Whether it is an answer of HTTP/0.9, which is a body alone."""
+    """Return True for an answer of HTTP/0.9, which is a body alone."""
     return not answer.status
 
 

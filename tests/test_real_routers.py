@@ -69,7 +69,7 @@ def routers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Wrap
 
 
 def is_page(answer: Answer) -> bool:
-    """Whether a page for members came, or its head."""
+    """Return True when the answer is a page for members, or its head."""
     return SECRET_TEXT in answer.body or answer.header(MEMBERS) is not None
 
 
@@ -86,7 +86,7 @@ def native(path: str, times: int = 1) -> str:
 
 
 def serves(bare: WSGIApp, path: str, **request: Any) -> bool:
-    """Whether the bare app shows the page. Django gives up on a SCRIPT_NAME that is not UTF-8."""
+    """Return True when the bare app shows the page. Django fails on a SCRIPT_NAME that is not UTF-8."""
     try:
         return is_page(ask(bare, path, **request))
     except UnicodeError:
@@ -94,7 +94,7 @@ def serves(bare: WSGIApp, path: str, **request: Any) -> bool:
 
 
 def holes(routers: dict[str, Wrapped], path: str, **request: Any) -> list[str]:
-    """Where a router's page was reached and no login asked, as ``router, site: status``."""
+    """Return the routers that showed a page without a login, as ``router, site: status``."""
     found = []
     for name, router in routers.items():
         if serves(router.bare, path, **request):
@@ -201,7 +201,7 @@ def attacks(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
 
 
 def test_each_router_serves_its_pages(routers: dict[str, Wrapped]) -> None:
-    """What is looked for can be found: without a change each page is there, and a login is asked for it."""
+    """Control: unchanged, each path reaches its page on the bare app, and the guarded sites ask for a login."""
     for name, router in routers.items():
         for page in PAGES:
             times = 2 if (name, page) == ("bottle", "/site/über") else 1  # a Bottle mounted in one decodes once more

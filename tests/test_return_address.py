@@ -91,7 +91,7 @@ def own_endpoints() -> list[str]:
 
 
 def others() -> list[str]:
-    """What is no path, not text, or too long."""
+    """Return addresses that are no path, not valid text, or too long."""
     no_paths = ["", ".", "..", "x", "notes", "?x=1", "#x", "@evil.example", "evil.example/x", ":80/x", "*", "%2fnotes"]
     not_utf8 = ["/%ff", "/%c0%af%c0%afevil.example", "/%e2%82", "/x?%ff", "/x?a=%80", "/%ed%a0%80", "/x#%fe"]
     in_the_query = [

@@ -150,7 +150,7 @@ def test_row_78_what_is_made_is_its_owners_alone(tmp_path: Path, kind: str, umas
 
 
 def test_row_78_a_file_of_before_is_closed_at_its_next_write(tmp_path: Path) -> None:
-    """What an older version left open, and a draft that a killed process left, are replaced."""
+    """A world-readable file of an older version, and the draft of a killed process, are replaced."""
     ann = browser(make_app(session={"type": "file", "data_dir": str(tmp_path)}))
     ann.get("/session?a=1")
     [file] = tmp_path.rglob("*.cache")

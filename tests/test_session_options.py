@@ -298,7 +298,7 @@ def test_something_else_than_a_beaker_session_is_refused(session: Any) -> None:
 @each("path", PATHS)
 @each(("option", "sentence"), [entry for entry in UNSAFE if not isinstance(entry[0].get("secret"), bytes)])
 def test_a_beaker_of_ones_own_with_unsafe_options_is_refused(path: str, option: dict[str, Any], sentence: str) -> None:
-    """What is in force counts, wherever it came from: refused at every request, not at the first one alone."""
+    """The effective options count, whatever their source: unsafe ones are refused at every request."""
     options = {**session_options(base_url=BASE_URL, secret=SECRET), **{f"session.{k}": v for k, v in option.items()}}
     if option == {"secret": ""}:
         options["session.secret"] = None  # Beaker itself refuses an empty one

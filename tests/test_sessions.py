@@ -1,4 +1,4 @@
-"""What Beaker's session can be, and what becomes of a login in it: forged, planted, replayed, garbled, out of date."""
+"""A login in a Beaker session of any state: forged, planted (session fixation), replayed, garbled, out of date."""
 
 from __future__ import annotations
 
@@ -353,7 +353,7 @@ def test_row_34_an_end_that_is_no_time_is_signed_out(time: Any) -> None:
 
 @pytest.mark.parametrize("end", [float("inf"), HUGE], ids=["inf", "huge"])
 def test_row_34_a_stored_end_far_away_does_not_outlive_max_login_age(end: Any) -> None:
-    """What a record says about its end can shorten a login, never make it longer."""
+    """The end stored in a record can shorten a login, never extend it."""
     records, clock = MemoryRecords(), FakeClock()
     ann = browser(make_app(session=records.options, clock=clock, max_login_age=3600))
     ann.sign_in("ann")

@@ -107,7 +107,7 @@ def welcome(environ: dict[str, Any], user: dict[str, Any]) -> None:
 
 
 def faults(**texts: str) -> tuple[str, ...]:
-    """What is wrong with the good settings and these (``__`` for a dot)."""
+    """Return the faults of the good settings changed by these (``__`` for a dot)."""
     with pytest.raises(ConfigurationError) as refused:
         load({**GOOD, **{name.replace("__", "."): text for name, text in texts.items()}})
     return refused.value.faults
@@ -174,7 +174,7 @@ def test_types_come_from_annotations() -> None:
 
 
 def cellar(**texts: str) -> Any:
-    """What a third party's constructor gets."""
+    """Return the arguments that a third party's constructor gets."""
     options = {f"store.{name}": text for name, text in texts.items()}
     store: Any = load({**GOOD, "store": f"{HERE}:Cellar", **options}).logout_store
     return store.wanted

@@ -74,7 +74,7 @@ class OwnTimeContract(KeptLogoutStoreContract):
             yield
 
     def test_prune_by_age_in_its_own_time(self, store: LogoutStore, clock: FakeClock) -> None:
-        """What is older than the age goes, with the logins and notices of that time; what is younger stays."""
+        """``prune`` drops records, logins and notifications older than the age, and keeps the younger ones."""
         bob = store.tick()
         store.record_logout(["ann", "login:1"], idempotency_key="digest")
         threading.Event().wait(0.5)
@@ -161,7 +161,7 @@ class SQLContract(OwnTimeContract):
         return {**parts, "everyone": partial(self.execute, one, everyone=everyone)}
 
     def test_a_logout_is_recorded_whole_or_not_at_all(self, store: LogoutStore) -> None:
-        """Where one of its keys can't be written, neither the others nor the notice are (row 44)."""
+        """A failure to write one key leaves neither the other keys nor the notification's idempotency key (row 44)."""
         started = store.tick()
         digest = sha256(b"bob").hexdigest()
         if self.url.startswith("sqlite"):
@@ -407,7 +407,7 @@ PASSWORD = "hunter2"
     ],
 )
 def test_sql_store_checks_its_arguments(arguments: dict[str, Any], sentence: str) -> None:
-    """What can't work is refused at birth, in one sentence that shows no password."""
+    """Unusable arguments are refused by the constructor, in one sentence that shows no password."""
     with pytest.raises(ConfigurationError) as caught:
         SQLAlchemyLogoutStore(**{"url": "postgresql://h/d", **arguments})
     assert sentence in str(caught.value)
@@ -432,7 +432,7 @@ SENTINEL: Any = redis.Sentinel([("h", 1)], socket_timeout=1)  # type: ignore[no-
     ],
 )
 def test_redis_store_checks_its_arguments(arguments: dict[str, Any], sentence: str) -> None:
-    """What can't work is refused at birth, in one sentence that shows no password."""
+    """Unusable arguments are refused by the constructor, in one sentence that shows no password."""
     with pytest.raises(ConfigurationError) as caught:
         RedisLogoutStore(**{"url": "redis://h", **arguments})
     assert sentence in str(caught.value)

@@ -21,7 +21,7 @@ def post(app: Any, cookie: str | None, **environ: Any) -> int:
 
 
 def kept(visitor: Browser) -> Any:
-    """What the app finds in the Beaker session."""
+    """Return the app's data in the Beaker session."""
     return visitor.get("/session").json["session"]
 
 
@@ -330,7 +330,7 @@ def test_the_same_person_again_keeps_what_was_there() -> None:
 
 
 def test_the_same_person_again_after_a_logout_starts_afresh() -> None:
-    """What a dead login left is emptied, whoever comes next."""
+    """The session of an ended login is emptied, whoever logs in next."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")

@@ -76,7 +76,7 @@ def received(pipe: Connection) -> object:
 
 
 def handles_of(path: Path) -> int:
-    """How many file handles this process has on the file."""
+    """Return the number of handles that this process has on the file."""
     wanted, count = os.stat(path), 0
     for handle in range(256):
         with suppress(OSError):
@@ -350,7 +350,7 @@ def test_file_deleted_before_a_write(store: SQLiteLogoutStore, path: Path) -> No
 def test_file_deleted_while_another_process_holds_it(
     store: SQLiteLogoutStore, path: Path, clock: FakeClock, restarted: bool
 ) -> None:
-    """What the old file left beside it does not keep the new one from working at once, also in a new process."""
+    """Files left beside a deleted database do not block the new one, in this process or a new one."""
 
     def hold(pipe: Connection) -> None:
         pipe.send(store.newest_logout([]))
@@ -580,7 +580,7 @@ def test_without_permission(directory_mode: int, file_mode: int, advice: str) ->
 
 
 def test_no_write_ahead_log() -> None:
-    """Where SQLite can't keep a write-ahead log, as on some network disks, the file is refused."""
+    """A file is refused when SQLite can't keep a write-ahead log there, as on some network disks."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("PRAGMA application_id = 0x436C6566")
         with pytest.raises(ConfigurationError, match="use a local disk"):

@@ -93,7 +93,7 @@ def test_row_79_no_start_loses_anothers_state_in_a_database(database: dict[str, 
 
 
 def test_row_79_a_start_writes_nothing_of_the_session(records: Records) -> None:
-    """What the app keeps is not rewritten by a start, so it can't be lost by one."""
+    """A started login does not rewrite the app's data, so it can't lose any."""
     ann = browser(make_app(session=records.options))
     ann.get("/session?basket=1")
     before = records.value(ann.cookie)

@@ -317,7 +317,7 @@ def test_row_14_a_state_that_is_not_ascii_is_refused(state: str) -> None:
 
 
 def test_what_is_no_list_of_earlier_ids_is_none() -> None:
-    """What somebody else wrote into the session under our name finds no started login, and is no exception."""
+    """A foreign value under the middleware's session key matches no started login, and raises nothing."""
     shapes: list[Any] = [None, "x", 7, [], {}, ["xy"], [["x"]], [[1, 2.0]], [["x", "1"]], [["x", 9e9, 1]], [["x", 9e9]]]
 
     def planting(environ: Any, start_response: Any) -> Any:

@@ -47,7 +47,7 @@ class FlakyStore(MemoryLogoutStore):
 
 
 class BackEndDown(Exception):
-    """What a client library of its own raises."""
+    """The error of a client library, related to no built-in one."""
 
 
 class BreakableSessions(MemoryNamespaceManager):  # type: ignore[misc]  # Beaker ships no types
@@ -386,7 +386,7 @@ def test_row_104_a_login_is_not_started_over_either(app: WSGIApp, store: FlakySt
 def test_an_unknown_state_is_not_started_over_when_the_login_can_not_be_checked(
     app: WSGIApp, store: FlakyStore, provider: FakeProvider
 ) -> None:
-    """Whether somebody is signed in decides about the way on, so this is 503 as well."""
+    """The next step depends on the login, which can't be checked, so the answer is 503."""
     ann = signed_in(app)
     starts = len(provider.starts)
     store.down = {"newest_logout"}

@@ -55,7 +55,7 @@ pytestmark = [pytest.mark.services, pytest.mark.filterwarnings("ignore:.*use of 
 
 TIMEOUT_SECONDS = 0.5
 SLACK_SECONDS = 2.5
-"""What a busy machine may add to a time-out."""
+"""Extra time allowed to a busy machine beyond a time-out."""
 
 
 ServerStore = RedisLogoutStore | SQLAlchemyLogoutStore
@@ -112,7 +112,7 @@ class Site:
         return max(self.looks + self.notices)
 
     def is_down(self, write_seconds: float = TIMEOUT_SECONDS) -> None:
-        """What everybody sees, several times, while the store can't be asked: nobody waits for two time-outs.
+        """Check, several times, that all get 503 while the store is down, and that nobody waits for two time-outs.
 
         A busy machine may hold up one answer, and not each of three.
         """
@@ -394,7 +394,7 @@ def store_through(store: ServerStore, url: str, is_own_engine: bool) -> ServerSt
 
 
 def waiting_for(url: str, table_prefix: str) -> int:
-    """How many statements about these tables the server has not ended."""
+    """Return the number of unfinished statements on these tables at the server."""
     counts = {
         POSTGRESQL_URL: "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE :pattern",
         MARIADB_URL: "SELECT count(*) FROM information_schema.processlist WHERE info LIKE :pattern",

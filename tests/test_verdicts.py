@@ -1,4 +1,4 @@
-"""What was decided about a path is remembered for plain paths alone, and is what would be decided anew."""
+"""The cache of path decisions: it holds plain paths alone, and agrees with a fresh decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What make, CI and a release stand on: the locked versions, the marks of the tests, the one version number."""
+"""The basis of make, CI and releases: locked versions, marks of the tests, the one version number."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def same(version: str, other: str) -> bool:
 
 
 def test_every_requirement_is_locked() -> None:
-    """What setup.cfg asks for has its exact version in constraints/dev.txt: ``make lock`` after a change."""
+    """Each requirement in setup.cfg has its exact version in constraints/dev.txt: run ``make lock`` after a change."""
     asked = requirements("options", "install_requires")
     for extra in setup_cfg().options("options.extras_require"):
         asked |= requirements("options.extras_require", extra)

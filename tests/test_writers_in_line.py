@@ -34,7 +34,7 @@ Store = SQLiteLogoutStore | SQLAlchemyLogoutStore
 
 
 class Records:
-    """Where a store's records are, and how another store on them is made."""
+    """The place of a store's records, and a factory for further stores on them."""
 
     def __init__(self, url: str, path: Path) -> None:
         self.url, self._path = url.replace("{path}", str(path)), path
