@@ -300,7 +300,7 @@ def state_of(location: str) -> str:
 
 @dataclass
 class Times:
-    """Seconds; and how many notices the sites should have recorded, did, and knew already."""
+    """Durations in seconds, and counts of notifications: expected, recorded and repeated ones."""
 
     confirmed: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)

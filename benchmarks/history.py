@@ -4,7 +4,7 @@
                                  [--postgresql URL] [--mariadb URL] [--redis URL]
 
 Several processes of one site, and a crowd that signs in, logs out and looks, for each store twice: with clocks that
-are apart and jump, and with the store wiped at times. In both, processes are killed and started again, notices are
+are apart and jump, and with the store wiped at times. In both, processes are killed and restarted, notifications are
 repeated, old records pruned, and everybody is logged out at times. Then a judge looks for what no order of the events
 could explain:
 

@@ -3,7 +3,7 @@
     python benchmarks/stores.py [--rounds 7] [--records 100000] [--redis URL] [--postgresql URL] [--mariadb URL]
 
 Every store is filled with as many records first. A look-up is that of one login with three keys, each time
-another one; "again" is one of a few logins once more, with no record in between. A record is one notice with one
+another one; "again" is one of a few logins once more, with no record in between. A record is one logout with one
 key. Behind the cache, every look-up is a hit. One thread asks, and the servers run on the same machine. Look-ups
 that wait for no server are measured in processor time, so that what else runs matters less. Every round runs every
 case once, in rotating order; printed are medians, and medians of the ratios within a round. A server that does not

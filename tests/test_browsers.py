@@ -127,7 +127,7 @@ def test_row_82_what_is_no_prefetch_goes_on() -> None:
 
 
 def test_row_82_the_header_changes_nothing_at_the_webhook_or_for_a_post() -> None:
-    """Row 82: a notice is recorded, and a sign-out ends the login, whatever the header says."""
+    """Row 82: a notification is recorded, and a sign-out ends the login, whatever the header says."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     ann.sign_in()

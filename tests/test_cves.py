@@ -284,7 +284,7 @@ def test_cve_2025_61783_two_people_with_one_email() -> None:
 
 
 def test_cve_2025_65431_a_name_that_changes_at_the_provider() -> None:
-    """allauth keyed by a name that people can change: a rename changes nothing, and one notice ends both logins."""
+    """allauth keyed by a name that people can change: a rename changes nothing; one notification ends both logins."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     before, after = browser(app), browser(app)

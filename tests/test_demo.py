@@ -50,7 +50,7 @@ class Store(MemoryLogoutStore):
         return 0 if self.sabotage == "finds nothing" else super().newest_logout(keys)
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
-        """Sabotaged, it knows "here" only: a notice of the login server changes nothing."""
+        """When sabotaged, keep the key of one login only: a notification of the login server changes nothing."""
         forgets = self.sabotage == "records no notice"
         kept = [key for key in keys if key.startswith("login:")] if forgets else keys
         return super().record_logout(kept, idempotency_key=idempotency_key)
@@ -232,7 +232,7 @@ def test_the_walk_of_a_demo_that_works(stage: Stage) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sabotage", ["finds nothing", "records no notice"])
 def test_the_walk_of_a_sabotaged_site(stage: Stage, sabotage: str) -> None:
-    """R9: a site whose look-ups find nothing, or that records no notice, fails the walk with exit code 1."""
+    """R9: a site whose look-ups find nothing, or that records no notification, fails the walk with exit code 1."""
     stage.store.sabotage = sabotage
     code, said = stage.walk(patience_seconds=0.5)
     assert code == 1

@@ -52,7 +52,7 @@ class Site:
         assert self.whether_signed_in() == "signed in"
 
     def notify(self, token: str) -> None:
-        """The login service's notice, from outside of the browser."""
+        """Send the login service's notification, from outside of the browser."""
         webtest.TestApp(self.app).post("/clef/webhook", {"logout_token": token}, status=200)
 
     def whether_signed_in(self) -> str:

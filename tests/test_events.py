@@ -65,7 +65,7 @@ def names(told: list[dict[str, Any]]) -> list[str]:
 
 
 def test_a_login_and_a_logout_are_told(told: list[dict[str, Any]], caplog: pytest.LogCaptureFixture) -> None:
-    """A login, a notice, the same notice again, and the first request after it: each once, tied by their digests."""
+    """A login, a notification, its repetition, and the next request: one event each, tied by their digests."""
     caplog.set_level(logging.INFO, "clef_wsgi")
     provider, clock = FakeProvider(), FakeClock()
     store = MemoryLogoutStore(clock=clock)
@@ -133,7 +133,7 @@ def test_a_store_that_is_away_is_told(
 
 
 def test_trouble_of_others_is_told(told: list[dict[str, Any]]) -> None:
-    """A refusal, the login service, and the site's own hooks have names of their own."""
+    """Refusals, login service failures and failures of the app's own functions have event names of their own."""
 
     def on_login(environ: Any, user: Any) -> None:
         raise ZeroDivisionError

@@ -124,7 +124,7 @@ class TestEverySite:
         assert (here.is_in, elsewhere.is_in) == (False, True)
 
     def test_a_logout_elsewhere(self, site: Site) -> None:
-        """R8, R9: after the provider's notice both of a person's browsers are out, another person's is not."""
+        """R8, R9: after the provider's notification both of a person's browsers are out, another person's is not."""
         browsers = [site.browser() for _ in range(3)]
         for browser, person in zip(browsers, (ANN, ANN, BO), strict=True):
             browser.log_in(person)

@@ -115,7 +115,7 @@ def test_sign_out(new_browser: NewBrowser, clef: LocalClef) -> None:
 
 
 def test_a_logout_from_elsewhere(new_browser: NewBrowser, clef: LocalClef) -> None:
-    """R9: after the provider's notice both of a person's browsers are out, and another person's is not."""
+    """R9: after the provider's notification both of a person's browsers are out, and another person's is not."""
     browsers = [new_browser() for _ in range(3)]
     for browser, person in zip(browsers, ("Ann", "Ann", "Bo"), strict=True):
         log_in(browser, clef, person)

@@ -34,7 +34,7 @@ HTTP.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
 
 class Site:
-    """A relying party's webhook: asks back about each notice, then answers as it was told."""
+    """A relying party's webhook: exchanges each notification's token, then answers as scripted."""
 
     def __init__(self, clef: LocalClef) -> None:
         self.statuses: list[int] = []
@@ -583,7 +583,7 @@ def test_a_site_that_is_down_is_not_asked_again(clef: LocalClef, site: Site) -> 
 
 
 def test_a_slow_site_delays_no_other(clef: LocalClef, new_site: Callable[[], Site]) -> None:
-    """Row 65: notices go out side by side: here each site answers only when both have heard."""
+    """Row 65: notifications are sent concurrently: here each site answers only when both have been called."""
     first, second = new_site(), new_site()
     first.hold, second.hold = second.arrived, first.arrived
     first.login()
@@ -646,7 +646,7 @@ def test_logout_refuses(clef: LocalClef) -> None:
 
 
 def test_a_token_for_the_test_itself(clef: LocalClef) -> None:
-    """A notice token works as often as it is asked for."""
+    """A logout token can be exchanged any number of times."""
     token = clef.logout_token("Bo")
     for _ in range(2):
         answer = exchange(clef, token, clef.app_id, clef.app_secret).json()

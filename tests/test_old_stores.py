@@ -110,7 +110,7 @@ def test_another_format_is_born_again(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path) -> None:
-    """Living logins live, ended ones are ended, a notice is known; the order of stamps goes on from there."""
+    """Active logins live, ended ones stay ended, a notification is known; the order of stamps goes on from there."""
     skip_where((version, kind) in OTHER_FORMAT)
     folder = FIXTURES / version
     known = said(folder, kind)

@@ -57,7 +57,7 @@ def test_callback_path_moves_the_callback() -> None:
 
 
 def test_webhook_path_moves_the_webhook() -> None:
-    """``webhook_path``: notices are taken there, and the usual path is the app's."""
+    """``webhook_path``: notifications are taken there, and the usual path is the app's."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider, webhook_path="/hook"))
     ann.sign_in("ann")
@@ -311,7 +311,7 @@ def test_on_refusal_that_raises_or_says_none_leaves_the_built_in_page(on_refusal
 
 
 def test_on_refusal_hears_of_every_refusal_a_person_sees() -> None:
-    """``on_refusal``: the callback's, the start's, the sign-out's; a notice's sender is a machine and gets JSON."""
+    """``on_refusal``: for the callback, the start and the sign-out; a notification's sender, a machine, gets JSON."""
     reasons: list[str] = []
     provider = FakeProvider()
     ann = browser(make_app(provider=provider, on_refusal=lambda environ, error: reasons.append(error.reason)))

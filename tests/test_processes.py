@@ -66,7 +66,7 @@ def test_r1_a_login_is_known_to_all_processes(site: Processes, clef: LocalClef, 
 
 @pytest.mark.services
 def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, clef: LocalClef, wire: Wire) -> None:
-    """R9: two browsers signed in, one hook: both are out at their next request, and their old cookies with them."""
+    """R9: two browsers signed in, one notification: both are out at their next request, as are their old cookies."""
     phone, desk, bo = (signed_in(wire, clef, person) for person in ("Ann", "Ann", "Bo"))
     copies = [Browser(wire, browser.cookies) for browser in (phone, desk)]
     assert any(delivery.confirmed for delivery in clef.log_out_everywhere("Ann"))
@@ -80,7 +80,7 @@ def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, 
 def test_r10_a_notice_sent_again_ends_no_newer_login(
     site: Processes, clef: LocalClef, wire: Wire, hook_at: int
 ) -> None:
-    """R10: logged out, logged in again at once, the same notice again, to each process: the new login lives."""
+    """R10: a logout, a new login at once, the same notification again, to each process: the new login lives."""
     old = signed_in(wire, clef, "Ann")
     token = clef.logout_token("Ann")
     assert Browser(wire).post(hook_at, "/clef/webhook", logout_token=token).status == 200

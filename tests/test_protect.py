@@ -265,7 +265,7 @@ def test_the_error_page_is_never_a_protected_page() -> None:
 
 
 def test_a_protected_page_is_lost_at_the_next_request_after_a_logout() -> None:
-    """R9 for protected pages: signed out by a notice, led to the login."""
+    """R9 for protected pages: signed out by a notification, led to the login."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider, protect=["/admin"]))
     ann.sign_in("ann")

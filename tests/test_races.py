@@ -193,7 +193,7 @@ def test_row_50_a_logout_during_the_exchange_wins(
 
 
 def test_row_50_a_logout_while_on_login_runs_wins(provider: FakeProvider, store: MemoryLogoutStore) -> None:
-    """The app's own hook may take its time: the stamp is from before."""
+    """A slow ``on_login`` of the app does not move the login's stamp, which is taken before it."""
 
     def on_login(_environ: dict[str, Any], _user: dict[str, Any]) -> None:
         store.record_logout([provider.user_key("ann")])
@@ -389,7 +389,7 @@ JUMPS = pytest.mark.parametrize("jump", [0, -DAY, DAY], ids=["same tick", "back"
 def test_row_49_r10_the_store_orders_logins_and_logouts_whatever_the_clock_does(
     make_store: Callable[..., LogoutStore], jump: float, provider: FakeProvider, tmp_path: Path
 ) -> None:
-    """The clock stands still or jumps between login, logout and login; R10: the notice sent again ends nothing."""
+    """The clock stands still or jumps between login, logout and login; R10: a repeated notification ends nothing."""
     clock = FakeClock()
     app = make_app(provider=provider, store=make_store(clock, tmp_path))
     old, new = browser(app), browser(app)

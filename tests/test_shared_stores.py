@@ -178,7 +178,7 @@ class SQLContract(OwnTimeContract):
         assert store.record_logout(["ann"], idempotency_key="digest") is True
 
     def test_lost_notices(self, store: LogoutStore) -> None:
-        """Without the table of notices they count once more, and no login of before lives again."""
+        """Without the table of idempotency keys, notifications count again, and no earlier login lives again."""
         started = store.tick()
         store.record_logout(["ann"], idempotency_key="digest")
         self.execute("DROP TABLE {}idempotency_key")
@@ -186,7 +186,7 @@ class SQLContract(OwnTimeContract):
         assert [store.record_logout(["ann"], idempotency_key="digest") for _ in range(2)] == [True, False]
 
     def test_prune_goes_on_until_all_is_done(self, store: LogoutStore) -> None:
-        """Records and notices are dropped in steps, and more than one step is made, for either."""
+        """Records and idempotency keys are dropped in steps, more than one for either."""
         for table in ("logout", "idempotency_key"):
             store.tick()
             with engine_at(self.url).begin() as connection:

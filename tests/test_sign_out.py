@@ -154,7 +154,7 @@ FORMS = {
 
 @each(("headers", "body", "status"), FORMS.values(), ids=FORMS)
 def test_a_form_that_makes_no_sense_signs_nobody_out(headers: dict[str, Any], body: bytes, status: int) -> None:
-    """Rows 21, 22: the same caps as for a notice; the login lives, and the answer says so."""
+    """Rows 21, 22: the same caps as for a notification; the login lives, and the answer says so."""
     ann = browser(make_app())
     ann.sign_in("ann")
     environ = {"HTTP_SEC_FETCH_SITE": "same-origin", **headers}
@@ -286,7 +286,7 @@ def by_nothing(ann: Browser, provider: FakeProvider) -> None:
 
 @each("ends", [by_notice, by_form, by_nothing])
 def test_r11_the_next_person_in_a_browser_finds_nothing_of_the_last(ends: Any) -> None:
-    """R11: ann is logged out by a notice, by herself, or not at all; bob signs in: her session's content is gone."""
+    """R11: ann is logged out by a notification, by herself, or not at all; bob signs in: her session is emptied."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")
@@ -299,7 +299,7 @@ def test_r11_the_next_person_in_a_browser_finds_nothing_of_the_last(ends: Any) -
 
 
 def test_r11_an_anonymous_visitor_finds_nothing_of_the_last_person() -> None:
-    """R11: at the first request after the notice the whole session is emptied."""
+    """R11: at the first request after the notification the whole session is emptied."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")

@@ -256,7 +256,7 @@ def test_row_43_a_store_that_hangs_costs_its_limit_and_no_more(tmp_path: Path) -
 def test_row_44_a_webhook_that_can_not_be_recorded_is_503_and_its_retry_counts(
     app: WSGIApp, store: FlakyStore, provider: FakeProvider
 ) -> None:
-    """Never 200 for what was not recorded; the same notice again is not taken for a repetition."""
+    """An unrecorded logout is never answered 200, and the notification sent again is not taken for a repetition."""
     ann = signed_in(app)
     token = provider.logout_token("ann")
     store.down = {"record_logout"}

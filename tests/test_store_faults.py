@@ -101,7 +101,7 @@ class Site:
         return status
 
     def notice(self) -> int:
-        """The status of a notice that carl logged out, always the same one."""
+        """Send the same notification of carl's logout each time and return the status."""
         began = time.monotonic()
         status: int = self.carl.notify(self.carls_notice, status="*").status_int
         self.notices.append(time.monotonic() - began)
@@ -125,7 +125,7 @@ class Site:
         assert min(self.notices) < 1.9 * write_seconds
 
     def heals(self) -> None:
-        """Nobody does anything, and after a while all is as it was; carl's notice counts when it is sent again."""
+        """The site heals by itself after a while, and carl's notification counts when it is sent again."""
         wait_until(lambda: self.sees(self.bob) == 200, "the site did not heal")
         assert [self.ann.user, self.bob.user["id"]] == [None, "bob"]
         assert [self.notice(), self.carl.user] == [200, None]
@@ -171,7 +171,7 @@ def test_row_43_an_immediate_shutdown() -> None:
 
 @pytest.mark.process
 def test_row_47_a_server_that_comes_back_empty(redis_server: PrivateRedis) -> None:
-    """Who was signed in is signed out, who was logged out stays so; new logins live, old notices count again."""
+    """All earlier logins are ended, and ended ones stay so; new logins live, old notifications count again."""
     with closing(store_at(redis_server)) as store:
         site = Site(store)
         redis_server.end()
@@ -187,7 +187,7 @@ def test_row_47_a_server_that_comes_back_empty(redis_server: PrivateRedis) -> No
 @pytest.mark.process
 @pytest.mark.parametrize("is_cached", [False, True], ids=["alone", "cached"])
 def test_row_46_a_server_whose_disk_is_full(server: PrivateServer, is_cached: bool) -> None:
-    """No notice is answered 200 without its record, and nothing is broken when there is room again."""
+    """No notification is answered 200 without its record, and all works again when there is room."""
     with closing(store_at(server)) as store:
         site = Site(CachedLogoutStore(store, 0.1) if is_cached else store)
         with server.full_disk():
@@ -246,7 +246,7 @@ def test_row_45_files_that_are_locked(tmp_path: Path) -> None:
 @pytest.mark.process
 @pytest.mark.parametrize("name", FILE_STORES)
 def test_row_46_a_full_disk(tmp_path: Path, name: str) -> None:
-    """No notice is answered 200 without its record, nobody is let in who was logged out, and it heals."""
+    """No notification is answered 200 without its record, no ended login lives again, and the site heals."""
 
     def child(pipe: Connection) -> None:
         site = Site(FILE_STORES[name](tmp_path / name))

@@ -53,7 +53,7 @@ def first_answers(site: Workers) -> dict[int, tuple[float, str]]:
 
 @pytest.mark.parametrize("url", [REDIS_URL, POSTGRESQL_URL], ids=["Redis", "PostgreSQL"])
 def test_all_workers_refuse_at_their_next_request(tmp_path: Path, url: str) -> None:
-    """A notice to one process ends the login in all of them at once; the next login lives in all."""
+    """A notification to one process ends the login in all of them at once; the next login lives in all."""
     with served(tmp_path, url, None) as site:
         for number in range(2):
             sign_in(site, "ann")

@@ -95,7 +95,7 @@ def test_memory_store_prunes_beside_look_ups() -> None:
 
 
 def test_memory_store_takes_a_notice_once_at_a_time() -> None:
-    """A delivery that comes in the middle of another one of the same notice waits for its end (row 25)."""
+    """A repeated notification that arrives during the first one's delivery waits for its end (row 25)."""
     answers: list[bool] = []
     deliveries: list[threading.Thread] = []
 

@@ -1,4 +1,4 @@
-"""The webhook: a notice is proven, recorded once, and answered before the app. Forms are read up to a cap."""
+"""The webhook: a notification is verified, recorded once, and answered before the app. Forms are read up to a cap."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class CountingStore(MemoryLogoutStore):
 
 
 def post(app: Any, body: bytes, **environ: Any) -> Any:
-    """A notice made by hand: the status and the JSON of its answer, which nobody may keep."""
+    """Send a notification made by hand; return the status and JSON of its answer, which must not be cached."""
     answer = ask(app, WEBHOOK, method="POST", body=body, **environ)
     assert answer.header("Cache-Control") == "no-store"
     assert answer.header("Set-Cookie") is None
     return answer
 
 
-# -- R7, rows 20 to 24: what is a notice --------------------------------------------------------------------
+# -- R7, rows 20 to 24: what is a notification --------------------------------------------------------------
 
 
 def test_r7_a_good_token_is_200_and_its_person_is_out() -> None:
@@ -121,7 +121,7 @@ def test_r7_row_20_only_post_is_a_notice(method: str) -> None:
 
 
 def test_a_token_in_the_query_does_not_count() -> None:
-    """A notice is a form: what stands in the address is in every log."""
+    """A notification is a form: a token in the address is ignored, since addresses are in every log."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     query = urlencode({"logout_token": provider.logout_token("ann")})
@@ -130,7 +130,7 @@ def test_a_token_in_the_query_does_not_count() -> None:
 
 
 def test_other_fields_of_a_notice_are_handed_on_and_do_no_harm() -> None:
-    """R7: a notice may hold more than its token."""
+    """R7: a notification may hold more than its token."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     assert post(app, urlencode({"logout_token": "ann.1", "x": "é"}).encode()).status == 200
@@ -186,7 +186,7 @@ def test_r8_a_notice_needs_no_cookie_and_never_meets_the_app() -> None:
 
 
 def test_r8_the_cookie_of_a_notice_does_not_matter() -> None:
-    """R8: a notice sent with somebody's cookie ends its own person's login and leaves that session alone."""
+    """R8: a notification with another person's cookie ends its own person's login and leaves that session alone."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     bob = browser(app)
@@ -384,7 +384,7 @@ def test_r7_row_21_a_form_may_be_8_kib_and_not_a_byte_more() -> None:
 
 @pytest.mark.parametrize("fields", [101, 4000])
 def test_row_22_a_form_of_many_fields_is_refused(fields: int) -> None:
-    """Row 22: a hundred fields are more than any notice has; 10,000 don't fit under the cap."""
+    """Row 22: a hundred fields are more than any notification has; 10,000 don't fit under the cap."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     assert post(app, b"&".join([b"a="] * (fields - 1) + [b"logout_token=ann.1"])[:CAP]).status in (400, 413)
@@ -402,11 +402,11 @@ def test_row_22_a_form_that_is_not_utf_8_is_refused(body: bytes) -> None:
     assert provider.notices == []
 
 
-# -- R9, R10, rows 25 to 28: what a notice does -----------------------------------------------------------
+# -- R9, R10, rows 25 to 28: what a notification does -----------------------------------------------------
 
 
 def test_r9_one_notice_ends_every_login_of_the_person_and_no_other() -> None:
-    """R9: two browsers signed in, one notice: both out at their next request; somebody else stays."""
+    """R9: two browsers signed in, one notification: both out at their next request; others stay signed in."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     phone, desk, bob = browser(app), browser(app), browser(app)
@@ -432,7 +432,7 @@ def test_r9_one_notice_ends_logins_on_all_sites_that_share_a_store_and_only_ther
 
 
 def test_r10_row_25_the_same_notice_again_does_not_end_a_newer_login() -> None:
-    """R10, row 25: logged out, signed in again at once, the notice repeated: the new login lives, the old is dead."""
+    """R10, row 25: a logout, a new login at once, the same notification again: the new login lives, the old is dead."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     ann = browser(app)
@@ -473,7 +473,7 @@ def test_row_26_a_person_never_seen_here_is_a_plain_200_and_is_recorded() -> Non
 
 
 def test_row_27_a_late_first_delivery_ends_the_newer_login_of_that_person_alone() -> None:
-    """Row 27: a notice that comes late for the first time fails closed; nobody else is touched."""
+    """Row 27: a late first notification fails closed and also ends newer logins; nobody else is touched."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     ann, bob = browser(app), browser(app)
@@ -528,7 +528,7 @@ REFUSALS = {
 
 @each(("error", "status", "reason"), REFUSALS.values(), ids=REFUSALS)
 def test_rows_24_28_what_the_provider_raises_is_the_answer(error: Any, status: int, reason: str) -> None:
-    """Rows 24, 28: the answer claims nothing that did not happen; the same notice works later."""
+    """Rows 24, 28: the answer claims nothing that did not happen; the same notification works later."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")
@@ -544,7 +544,7 @@ def test_rows_24_28_what_the_provider_raises_is_the_answer(error: Any, status: i
 
 
 def test_no_token_stands_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A notice's token is a secret while it can be used: no log line holds it, good or bad."""
+    """A logout token is a secret while it can be used: no log line holds it, valid or not."""
     caplog.set_level(logging.DEBUG, logger="clef_wsgi")
     app = make_app()
     assert post(app, b"logout_token=T0KEN").status == 400
@@ -585,7 +585,7 @@ _FUZZ = settings(max_examples=70)
     method=st.sampled_from(["POST", "POST", "PUT"]),
 )
 def test_any_notice_has_a_plain_answer(body: bytes, length: str | None, media_type: str | None, method: str) -> None:
-    """Rows 20 to 23: no exception leaves, the status is a known one, and only a whole notice is asked about."""
+    """Rows 20 to 23: no exception escapes, the status is a known one, and only a whole notification is verified."""
     provider, stream = FakeProvider(), Body(body)
     length = str(len(body)) if length == "true" else length
     answer = ask(

@@ -1,4 +1,4 @@
-"""Strangers at the webhook: junk costs no thread for long, is not remembered, and keeps out no true notice."""
+"""Strangers at the webhook: junk holds no thread for long, is not remembered, and keeps out no true notification."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def assert_busy(answer: Answer) -> None:
 
 
 def test_two_under_way_one_waits_all_others_are_503_at_once(slow: SlowProvider) -> None:
-    """A third notice waits for up to 0.2 s; whoever comes beside it is told to come again in a second."""
+    """A third notification waits for up to 0.2 s; one beside it gets 503 with ``Retry-After: 1``."""
     app = make_app(provider=slow)
     with ThreadPoolExecutor(3) as pool:
         held = [pool.submit(post, app, "ann.1"), pool.submit(post, app, "ann.2")]
@@ -165,7 +165,7 @@ def test_a_place_is_given_back_whatever_happens(error: Exception) -> None:
 
 
 def test_a_plug_that_bounds_itself_is_not_held_up(slow: SlowProvider) -> None:
-    """``bounds_exchanges``: a provider that proves its notices without asking takes no place."""
+    """``bounds_exchanges``: a provider that verifies notifications without a call takes no place."""
     free = make_app(provider=FakeProvider())
     with ThreadPoolExecutor(2) as pool:
         held = [pool.submit(post, make_app(provider=slow), f"ann.{n}") for n in range(2)]
@@ -221,7 +221,7 @@ def _connection(port: int) -> http.client.HTTPConnection:
     return http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
 
 
-# -- row 85: true notices among junk ----------------------------------------------------------------------
+# -- row 85: true notifications among junk ----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def log_in_and_out(clef: LocalClef, app: Any) -> None:
 
 
 def test_row_85_with_signed_tokens_junk_is_not_asked_about(clef: LocalClef) -> None:
-    """Row 85: the login server hears of the true notice alone."""
+    """Row 85: the login server is asked about the true notification alone."""
     provider = ClefProvider(app_id=clef.app_id, app_secret=clef.app_secret, server_url=clef.url, signed_tokens=True)
     app = make_app(provider=provider, base_url=SITE_URL)
     before = len(clef.requests)

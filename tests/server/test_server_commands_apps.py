@@ -100,7 +100,7 @@ def test_another_origin(desk: Desk) -> None:
     ],
 )
 def test_a_private_hook(desk: Desk, hook: str, sentence: str) -> None:
-    """A hook in a private network needs to be meant; without the option nothing is added or changed."""
+    """A webhook in a private network needs ``--allow-private``; without it nothing is added or changed."""
     said = desk.refuse(1, "app", "add", "Photos", "--redirect", "https://photos.example.com/", "--hook", hook)
     assert said.replace("localhost is ::1", "localhost is 127.0.0.1") == sentence
     assert listed(desk) == []

@@ -633,7 +633,7 @@ def test_an_error_of_the_database_tells_nothing_that_people_sent(tmp_path: Path)
 
 
 def test_a_start_drops_what_is_over_and_nothing_else(tmp_path: Path) -> None:
-    """Old codes and tokens go; a session whose site was not told of its end stays, and so does an unsent notice."""
+    """Old codes and tokens are dropped; a session whose site was not notified stays, as does an unsent notification."""
     clock = FakeClock()
     server = make_server(tmp_path / "clef.db", clock=clock)
     site, ann = server.add_site(), server.add_person()

@@ -456,7 +456,7 @@ def wait_for(seen: list[Any], number: int) -> None:
 
 
 def test_the_worker_survives_what_it_does_not_expect(lite: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """A call that raises, an observer that raises: the next notice is sent all the same."""
+    """A call or an observer that raises does not keep the next notification from being sent."""
     fake = FakeSites(lite)
     site = fake.add("well")
     logged_out(lite, site)
@@ -585,7 +585,7 @@ ENDS: dict[str, Callable[[Any, Person, int], None]] = {
 
 @pytest.mark.parametrize("name", ENDS)
 def test_each_of_these_logs_out_everywhere(server: Server, name: str) -> None:
-    """Disable, remove, recover, restore: all sites are told, and ask who it was while the hook is open."""
+    """Disable, remove, recover, restore: all sites are notified, and exchange the token during the webhook call."""
     fake = FakeSites(server)
     places = [fake.add("photos"), fake.add("wiki")]
     person = logged_in(server, *places)
@@ -603,7 +603,7 @@ def test_each_of_these_logs_out_everywhere(server: Server, name: str) -> None:
 
 
 def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
-    """A login with a hook of its own, and one without: each is told where it asked for."""
+    """A login with a webhook of its own, and one without: each is notified at the right address."""
     fake = FakeSites(lite)
     site = lite.add_site()
     own = "https://photos.example.com/hooks/7"
@@ -620,7 +620,7 @@ def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
 
 
 def test_a_session_that_signs_in_twice_with_two_hooks(server: Server) -> None:
-    """Both are told, once each, and with tokens of their own; a hook that was named twice is told once."""
+    """Both webhooks are notified once, with different tokens; one that was named twice is notified once."""
     hooks = [f"{HOOK}s/{number}" for number in (1, 2)]
     site, browser = server.add_site(), server.browser(signed_in=(person := server.add_person()))
     for hook in (*hooks, hooks[0]):

@@ -52,7 +52,7 @@ def server(shared: Server) -> Server:
 
 
 class Told:
-    """A site of which Ann has logged out, call by call: ``says`` is what it does with the next notice."""
+    """A site of which Ann has logged out, call by call: ``says`` is how it handles the next notification."""
 
     def __init__(self, server: Server) -> None:
         self.server = server

@@ -34,7 +34,7 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
 
 
 def log_out(desk: Desk, person: Person, *hooks: str) -> list[Site]:
-    """Somebody logs out who was logged in at sites with these hooks."""
+    """Log out a person who was logged in at sites with these webhooks."""
     browser, sites = desk.server.browser(signed_in=person), list[Site]()
     for hook in hooks:
         name = f"Site {len(desk.server.rows(deliveries)) + hooks.index(hook) + 1}"
@@ -62,7 +62,7 @@ def three_rows(desk: Desk) -> None:
 
 
 def test_list(desk: Desk) -> None:
-    """Site, person, state, tries, next try and reason, as sentences; no hook's query and no token."""
+    """Site, person, state, tries, next try and reason, as sentences; no webhook's query and no token."""
     assert desk.do("deliveries", "list") == "Every site has heard of every logout.\n"
     three_rows(desk)
     lines = desk.do("deliveries", "list").splitlines()

@@ -194,7 +194,7 @@ def test_no_secret_stands_in_the_database(lite: Server) -> None:
 
 
 def test_a_logout_takes_codes_and_tokens_with_it(server: Server) -> None:
-    """A code under way and a token given are dead; the site that was logged in gets one notice, the other none."""
+    """Pending codes and issued tokens are dead; the site with a login gets one notification, the other none."""
     site, other, browser = server.add_site(), server.add_site(hooks=["https://photos.example.com/2"]), signed_in(server)
     token = server.log_in(site, browser)
     code = browser.approve(other.ask())["code"]
@@ -252,7 +252,7 @@ def test_between_the_check_and_the_code_there_is_room_for_no_logout(server: Serv
 
 
 def test_an_exchange_waits_for_a_logout_under_way(server: Server) -> None:
-    """The logout has the person's lock and commits: the exchange that came meanwhile is refused, no notice is lost."""
+    """A logout holds the person's lock and commits: a concurrent exchange is refused, and no notification is lost."""
     ann, site = server.add_person(), server.add_site()
     code = signed_in(server, ann).approve(site.ask())["code"]
     outcome = beside_an_open(
@@ -273,7 +273,7 @@ def test_an_exchange_waits_for_a_removal_under_way(server: Server) -> None:
 
 
 def test_an_exchange_that_was_first_is_heard_of_by_the_logout(server: Server) -> None:
-    """The other order: the login is written, so its site gets a notice."""
+    """The other order: the login is written first, so its site gets a notification."""
     ann, site = server.add_person(), server.add_site()
     browser = signed_in(server, ann)
     server.log_in(site, browser)
@@ -345,7 +345,7 @@ def test_a_removed_persons_number_is_kept_and_nothing_else(lite: Server) -> None
 
 
 def test_the_hook_of_one_login_is_told_instead_of_the_apps(lite: Server) -> None:
-    """Section 4: that login's notice goes to its own hook."""
+    """Section 4: that login's notification goes to its own webhook."""
     site, browser = lite.add_site(), signed_in(lite)
     lite.log_in(site, browser, logout_hook="https://photos.example.com/mine?u=1")
     log_out(browser)

@@ -66,7 +66,7 @@ def crowd(server: Server, person: Person, number: int, *, created_at: int = NOON
 
 
 def logins(server: Server, person: Person, site: Site, hooks: list[str | None]) -> None:
-    """A living login at ``site`` for each of ``hooks``, each in a session of its own as far as there are enough."""
+    """Add an active login at ``site`` for each of ``hooks``, in sessions of their own while there are enough."""
     row = {"person_id": person.id, "app_id": site.app_id, "created_at": NOON}
     own = select(sessions.c.id).where(sessions.c.person_id == person.id, sessions.c.ended_at.is_(None))
     with server.database.writing() as connection:
@@ -217,7 +217,7 @@ def test_who_begins_anew_is_left_alone(server: Server, ann: Person) -> None:
 
 @pytest.mark.usefixtures("only_the_mark")
 def test_a_new_login_is_warned(where: str) -> None:
-    """A site whose notice is not even written has yet to hear: whoever signs in there gets the late page."""
+    """A login at a site whose notification is not even written yet leads to the page for late logouts."""
     server = make_server(where, deliver="elsewhere")
     site, ann = server.add_site("Photos"), server.add_person("Ann")
     browser = server.browser(signed_in=ann)
@@ -292,7 +292,7 @@ def test_who_is_gone(server: Server, ann: Person, leave: Any) -> None:
 
 
 def test_little_is_done_at_once(server: Server, ann: Person) -> None:
-    """The usual logout leaves nothing to anybody: its notices are in its own transaction."""
+    """A usual logout leaves no work behind: its notifications are in its own transaction."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     server.log_in(site, browser)
     press(browser)
@@ -305,7 +305,7 @@ def test_little_is_done_at_once(server: Server, ann: Person) -> None:
 
 @pytest.mark.slow
 def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) -> None:
-    """120 logins with hooks of their own, and 1,200 of one: a hook is told with the last of its logins."""
+    """120 logins with webhooks of their own, and 1,200 with one: it is notified with the last of its logins."""
     site, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
     browser = server.browser(signed_in=ann)
     crowd(server, ann, 1_200)
@@ -329,7 +329,7 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
 
 
 def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -> None:
-    """Each site has its turn: one that brought two hundred hooks of its own is not done before the others begin."""
+    """Sites take turns: one that has 600 webhooks of its own does not hold up the others."""
     greedy, browser = server.add_site("A"), server.browser(signed_in=ann)
     crowd(server, ann, 50)
     others = [server.add_site(f"Site {number}") for number in range(9)]
@@ -343,7 +343,7 @@ def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -
 
 @pytest.mark.slow
 def test_a_second_worker(server: Server, ann: Person) -> None:
-    """Several work at the same mark, from plans that the others have overtaken: each hook has one notice."""
+    """Several workers on one mark, with plans that others have overtaken: each webhook has one notification."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     crowd(server, ann, 700)
     logins(server, ann, site, [*hooks(400), *[None] * 600])
@@ -369,7 +369,7 @@ def test_a_second_worker(server: Server, ann: Person) -> None:
 def test_a_step_that_fails_leaves_nothing_half_done(
     server: Server, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a login without its notice, nor a notice without its receipt."""
+    """A failed step leaves no ended login without its notification, and no notification without its receipt."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     crowd(server, ann, 600)
     logins(server, ann, site, hooks(600))
@@ -408,7 +408,7 @@ def test_a_number_that_has_gone_to_a_new_row(server: Server, ann: Person) -> Non
 
 @pytest.mark.process
 def test_the_worker_is_killed_between_the_steps(where: str) -> None:
-    """SIGKILL, again and again, with another process beside it: all is written, and each hook has one notice."""
+    """SIGKILL, repeatedly, with another process beside it: all is written, and each webhook has one notification."""
     pace = {"call_seconds": 1.0, "lease_seconds": 2.0, "poll_seconds": 0.05, "calls": 0}
     with Nursery(where, pace=pace) as nursery:
         server = make_server(where, origin=nursery.origin, copied=False)

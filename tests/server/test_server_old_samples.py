@@ -1,4 +1,4 @@
-"""A site in the way of Clef's own sample for Flask, over HTTP: its button, its callback, its kinds of hook.
+"""A site built like Clef's own sample for Flask, over HTTP: its button, its callback, its kinds of webhook.
 
 What ``data-custom`` does in a browser is in test_server_browser_pages.py; published clients, in test_server_clients.py.
 """
@@ -38,7 +38,7 @@ Environ = dict[str, Any]
 class Sample:
     """Users by their Clef id, sessions with the moment of their login, and the moment of each user's logout.
 
-    ``hook`` is what it does with a notice: it returns a status line and headers, or calls ``ask`` when it likes.
+    ``hook`` handles a notification: it returns a status line and headers, and calls ``ask`` when it likes.
     """
 
     def __init__(self, server: Server) -> None:
@@ -170,7 +170,7 @@ def sampled(server: Server) -> Iterator[Sample]:
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
 def test_it_hears(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
-    """The login is over at the site, and the receipt says so, after one notice; whoever comes back stays signed in."""
+    """One notification ends the login at the site and is confirmed on the receipt; a new login lives on."""
     server, sample = place
     sample.hook = hook
     ann = Visit(server, sample)
@@ -205,7 +205,7 @@ def test_its_question_fails(place: tuple[Server, Sample], hook: Callable[[Sample
 
 
 def test_it_never_asks(place: tuple[Server, Sample]) -> None:
-    """A page that answers 200 to everything is no hook: the receipt does not believe it."""
+    """A page that answers 200 to everything is no webhook: the receipt does not count it as confirmed."""
     server, sample = place
     sample.hook = answers_alone
     ann = Visit(server, sample)

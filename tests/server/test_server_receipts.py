@@ -225,7 +225,7 @@ def test_a_second_logout_names_its_own_sites_alone(server: Server, browser: Brow
 
 
 def test_a_notice_of_before_that_is_still_tried(server: Server, browser: Browser) -> None:
-    """The same site, after a logout that it has not heard: this logout has a notice of its own, and shows that."""
+    """A second logout of a site with an unconfirmed one has a notification of its own, and shows that."""
     photos = server.add_site("Photos")
     server.log_in(photos, browser)
     press(browser, f"/sites/{photos.app_id}/log-out")
@@ -237,7 +237,7 @@ def test_a_notice_of_before_that_is_still_tried(server: Server, browser: Browser
 
 
 def test_a_notice_that_joins_an_earlier_one(server: Server, browser: Browser) -> None:
-    """Logged in and out again before anybody was told: the one notice is on both receipts."""
+    """Two logouts before any attempt share one notification, which is on both receipts."""
     photos = server.add_site("Photos")
     server.log_in(photos, browser)
     press(browser, f"/sites/{photos.app_id}/log-out")

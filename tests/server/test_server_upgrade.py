@@ -1,4 +1,4 @@
-"""A database that an older version wrote, with people signed in and notices under way: it goes on where it was.
+"""Upgrade of an older version's database, with people logged in and notifications pending: all of it goes on.
 
 The files in ``fixtures`` hold what the code of that version made: ``server-v1`` of schema 1.
 """
@@ -85,7 +85,7 @@ def _columns(server: Server, table: str) -> tuple[dict[str, bool], set[str | Non
 
 
 def test_logins_live_on(server: Server) -> None:
-    """Sessions, codes and access tokens work, and a logout afterwards writes its notices, to the hooks of before."""
+    """Sessions, codes and access tokens work, and a later logout writes its notifications, to the same webhooks."""
     ann = returning(server, padded("session-of-ann"))
     assert "Log out everywhere" in ann.get("/").text
     assert ann.get(f"/api/v1/info?access_token={padded('access-token-of-ann')}").json["info"]["first_name"] == "Ann"

@@ -61,7 +61,7 @@ class FakeProvider:
 
     ``starts``, ``finishes`` and ``notices`` hold the arguments of every call. ``raises`` is raised by each
     method that may raise; ``during_finish`` runs, once, while the network would be asked; ``identity`` is the
-    answer whatever the code, ``logout`` whatever the notice.
+    answer whatever the code, ``logout`` whatever the notification.
     """
 
     bounds_exchanges = True  # it asks nobody
@@ -115,7 +115,7 @@ class FakeProvider:
         return f'<script class="clef-button" data-state="{state}" data-redirect-url="{redirect_url}"></script>'
 
     def logout_token(self, user_id: str) -> str:
-        """A new notice that this person logged out. Without a dot in it, a token is not genuine."""
+        """Return a new logout token for the person. Without a dot in it, a token is not genuine."""
         return f"{user_id}.{next(self._serial)}"
 
     def _raise(self) -> None:
@@ -207,7 +207,7 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
         return self.post("/clef/logout", headers=SAME_ORIGIN, **request)
 
     def notify(self, token: str, **request: Any) -> webtest.TestResponse:
-        """The provider's notice; carries this browser's cookie, which must not matter."""
+        """Send the provider's notification, with this browser's cookie, which must not matter."""
         return self.post("/clef/webhook", {"logout_token": token}, **request)
 
     @property

@@ -360,7 +360,7 @@ class Troubles:
 
     @contextmanager
     def _lost_records(self) -> Iterator[None]:
-        """The logins that a store forgot are out, and the notices count again."""
+        """Logins that a store forgot are ended, and their notifications count again."""
         self._crowd.lost_notices += 1
         began = time.monotonic()
         yield

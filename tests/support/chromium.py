@@ -150,7 +150,7 @@ def add_device(driver: Chrome) -> None:
 
 
 class Place:
-    """A site on the web, which says who is signed in. While it is ``down`` its hook answers 500."""
+    """A site on the web, which says who is signed in. While it is ``down`` its webhook answers 500."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -34,10 +34,10 @@ class Party(Protocol):
 
 
 class Crowd:
-    """A recorder of the requests that many threads make to the site, and of their outcomes.
+    """Logins, logouts and requests that many threads make at the site, recorded in a history.
 
-    ``lost_notices`` counts what made the site forget which notices it knows: one that is repeated across such a
-    moment may count again. Whoever does that counts before it begins.
+    ``lost_notices`` counts the times that the site lost its idempotency keys: a notification repeated across such a
+    moment may count again. Increment it before each loss.
 
     :param open_wire: makes a thread's own way to the processes.
     :param places: how many processes there are.
@@ -154,7 +154,7 @@ class Crowd:
     # -- logouts --------------------------------------------------------------------------------------------
 
     def _log_out(self, luck: random.Random, wire: Wire) -> None:
-        """The provider's notice. One that was not acknowledged is sent again, as the provider would."""
+        """Send the provider's notification. If it was not acknowledged, send it again, as the provider would."""
         person, before = luck.choice(LEAVING), self.lost_notices
         token, place = self._party.logout_token(person), self._somewhere(luck)
         began = time.monotonic()
@@ -168,7 +168,7 @@ class Crowd:
             self._repeat(wire, person, token, self._another(place), before)
 
     def _repeat(self, wire: Wire, person: str, token: str, place: int, lost_before: int) -> None:
-        """The same notice again: it may end nothing that began since."""
+        """Repeat the same notification: it must not end a newer login."""
         began = time.monotonic()
         answer = Browser(wire).post(place, "/clef/webhook", logout_token=token)
         self.tell("notices repeated" if answer.status == 200 else f"repetitions answered {answer.status}")

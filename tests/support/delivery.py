@@ -100,9 +100,9 @@ def whoami(environ: Environ, start_response: Callable[..., Any]) -> Iterable[byt
 
 
 class RealSite:
-    """A site behind the real middleware, over HTTP. What happens to notices on their way in is up to the test.
+    """A site behind the real middleware, over HTTP. The test decides what happens to notifications on their way in.
 
-    ``mood`` is asked for each notice, with its number from 0: ``heard`` lets it through, ``lost`` lets it through
+    ``mood`` is asked for each notification, by number from 0: ``heard`` lets it through, ``lost`` lets it through
     and answers 500 all the same, a number is a status without the site hearing anything, an event is waited for.
     """
 

@@ -298,7 +298,7 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
         return self.get(self._prefix + "/clef/callback", query, status=303).follow(status=200)
 
     def notify(self, person: str) -> Any:
-        """The provider's notice that somebody logged out."""
+        """Send the provider's notification of a person's logout."""
         token = f"{person.partition(':')[0]}.{next(_serial)}"
         return self.post(self._prefix + "/clef/webhook", {"logout_token": token}, status=200)
 

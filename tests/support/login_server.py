@@ -176,7 +176,7 @@ class Server:
         return str(answer.json["access_token"])
 
     def log_out(self, site: Site, browser: Browser) -> webtest.TestResponse:
-        """The browser's person logs out everywhere; returns what the site is told when it asks about the notice."""
+        """Log the browser's person out everywhere; return the answer to the site's token exchange."""
         assert browser.submit(browser.get("/")).status_int == 303
         *_, row = self.rows(deliveries, deliveries.c.app_id == site.app_id, deliveries.c.state == "pending")
         return Browser(self.app, self.origin).post("/api/v1/logout", {**site.credentials, "logout_token": row.token})

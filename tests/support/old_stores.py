@@ -28,7 +28,7 @@ FILE, KEY, PREFIX = "sqlite_file.sqlite3", "redis.txt", "clef_"
 
 
 def fill(store: LogoutStore) -> dict[str, Any]:
-    """Logins that live, logins that were ended in each way, and a notice: what has to be the same ever after."""
+    """Active logins, logins ended in each way, and a notification: their state must be the same in later versions."""
     logins: list[dict[str, Any]] = []
 
     def login(person: str, number: int) -> list[str]:
