@@ -257,7 +257,7 @@ def sign_in_everywhere(world: World, people: int, sites: list[Site]) -> list[Per
 
 
 def sign_in(world: World, number: int, sites: list[Site]) -> Person:
-    """Codes come from the database, all else over HTTP. What a broken site would do is done in the database."""
+    """Create codes in the database and do all else over HTTP; act for the broken sites in the database."""
     from clef_wsgi.server.records import apps, codes, sessions
     from clef_wsgi.server.records import people as people_records
 
@@ -400,7 +400,7 @@ end
 
 
 def rates(world: World, seconds: int) -> dict[str, tuple[float, float]]:
-    """Requests per second and the 99th percentile in milliseconds: a call of the API, and a login approved."""
+    """Return requests per second and the 99th percentile in milliseconds: for an API call, and an approved login."""
     from clef_wsgi.server.records import apps, codes, sessions
 
     site = world.sites[0]

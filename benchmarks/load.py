@@ -175,7 +175,7 @@ def sign_in(url: str) -> str:
 
 
 def run_wrk(url: str, cookie: str, seconds: int) -> tuple[float, float]:
-    """Requests per second, and the 99th percentile in milliseconds."""
+    """Return requests per second, and the 99th percentile in milliseconds."""
     headers = ["-H", "Sec-Fetch-Mode: cors", *(["-H", f"Cookie: {cookie}"] if cookie else [])]
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", *headers, url]
     said = subprocess.run(

@@ -61,7 +61,7 @@ class Case:
         self._numbers = itertools.count(1)
 
     def look_up(self, keys: list[list[str]]) -> float:
-        """Microseconds for one."""
+        """Return the time of one, in microseconds."""
         ask, wanted = self.store.newest_logout, keys[: self._look_ups]
         began = self._now()
         for each in wanted:
@@ -69,7 +69,7 @@ class Case:
         return (self._now() - began) / len(wanted) / 1000
 
     def record(self) -> float:
-        """Microseconds for one."""
+        """Return the time of one, in microseconds."""
         store = self.store
         began = time.perf_counter_ns()
         for number in itertools.islice(self._numbers, self._records):

@@ -124,7 +124,7 @@ def app_from_environ() -> WSGIApp:
 
 
 def main() -> None:
-    """Serves the site; without settings on this machine, with a login service that asks for no proof."""
+    """Serve the site; without settings on this machine, with a login service that asks for no proof."""
     from clef_wsgi.testing import LocalClef
 
     url = os.environ.setdefault("CLEF_WSGI_BASE_URL", "http://localhost:8000")

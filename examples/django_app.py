@@ -255,7 +255,7 @@ def data_folder() -> Path:
 
 
 def make_staff(user_id: str) -> None:
-    """Lets somebody who has logged in once into the admin, with every right."""
+    """Make a member who has logged in once a member of staff, with every right."""
     database = str(data_folder() / "members.db")
     set_up(base_url=os.environ["CLEF_WSGI_BASE_URL"], secret=os.environ["CLEF_WSGI_SESSION__SECRET"], database=database)
     from django.contrib.auth.models import User
@@ -280,7 +280,7 @@ def app_from_environ() -> WSGIApp:
 
 
 def main() -> None:
-    """Serves the site; without settings on this machine, with a login service that asks for no proof."""
+    """Serve the site; without settings on this machine, with a login service that asks for no proof."""
     from waitress import serve
 
     from clef_wsgi.testing import LocalClef

@@ -49,7 +49,7 @@ def create_app(
         db.execute("CREATE TABLE IF NOT EXISTS members (number INTEGER PRIMARY KEY, clef_id TEXT NOT NULL UNIQUE)")
 
     def on_login(environ: Environ, user: dict[str, Any]) -> None:
-        """Finds or makes the account, once per login. What is added here is in clef.user until the logout."""
+        """Find or create the account, once per login. What is added here is in clef.user until the logout."""
         user["member"] = member_number(database, user["id"])
 
     return wrap(
@@ -143,7 +143,7 @@ def app_from_environ() -> WSGIApp:
 
 
 def main() -> None:
-    """Serves the site; without settings on this machine, with a login service that asks for no proof."""
+    """Serve the site; without settings on this machine, with a login service that asks for no proof."""
     from waitress import serve
 
     from clef_wsgi.testing import LocalClef

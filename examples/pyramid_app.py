@@ -182,7 +182,7 @@ def app_from_environ() -> WSGIApp:
 
 
 def main() -> None:
-    """Serves the site; without settings on this machine, with a login service that asks for no proof."""
+    """Serve the site; without settings on this machine, with a login service that asks for no proof."""
     from waitress import serve
 
     from clef_wsgi.testing import LocalClef

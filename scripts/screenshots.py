@@ -1,4 +1,4 @@
-"""Takes the pictures of the example site and of the demo's login server, with Chromium.
+"""Take the pictures of the example site and of the demo's login server, with Chromium.
 
 ``python scripts/screenshots.py FOLDER`` runs the demo, walks through it at phone and desktop size, in light and
 in dark, and writes one PNG for each page. Needs selenium, chromium and chromedriver. docs/images holds four of
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def walk(browser: Chrome, demo: Running) -> Iterator[str]:
-    """Goes from page to page as a person would, who makes a passkey first; yields the name of each."""
+    """Go from page to page as a person would who first makes a passkey, and yield the name of each page."""
     add_device(browser)
     browser.get(demo.server_url)
     yield "demo"

@@ -1,4 +1,4 @@
-"""Takes the pictures of the server's pages, with Chromium.
+"""Take the pictures of the server's pages, with Chromium.
 
 ``python scripts/server_screenshots.py FOLDER`` runs a server on a free port, and writes one PNG for each page at
 phone and desktop size, in light and dark, in English and German; of a page that is longer than the screen a second
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def walk(page: Page, language: str) -> Iterator[str]:
-    """Goes from page to page as a person would; yields the name of each."""
+    """Go from page to page as a person would, and yield the name of each."""
     server = page.server
     with server.database.writing() as connection:
         connection.execute(delete(apps))  # those of the language before

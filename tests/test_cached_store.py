@@ -215,7 +215,7 @@ def test_a_login_is_checked_against_the_store(store: ScriptedStore, clock: FakeC
 
 
 def look_up_at_once(cache: CachedLogoutStore, store: ScriptedStore, clock: CountingClock, count: int) -> list[Any]:
-    """Lets so many threads ask for one login, and ends the first one's look-up when all others wait for it."""
+    """Let so many threads ask for one login, and end the first one's look-up when all others wait for it."""
     before = clock.readings
 
     def hold() -> None:

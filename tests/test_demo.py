@@ -465,7 +465,7 @@ def test_a_child_that_does_not_end_is_killed() -> None:
 
 
 def two_in_a_row() -> list[socket.socket]:
-    """Listeners on two ports of which one follows the other."""
+    """Return listeners on two adjacent ports."""
     while True:
         port = free_port()
         listener = socket.create_server(("127.0.0.1", port))

@@ -36,7 +36,7 @@ class Site:
         self.browser = webtest.TestApp(self.app)
 
     def start(self, path: str = "/account") -> str:
-        """Asks for the page for members; returns the login service's address."""
+        """Request the page for members; return the login service's address."""
         answer = self.browser.get(path)
         while urlsplit(answer.location).netloc != urlsplit(self.clef.url).netloc:
             answer = self.browser.get(_path(answer.location))

@@ -34,7 +34,7 @@ def clef() -> Iterator[LocalClef]:
 
 @pytest.fixture
 def new_browser(example: ModuleType, clef: LocalClef, tmp_path: Path) -> NewBrowser:
-    """Makes browsers, each with cookies of its own, in front of one site."""
+    """Return a factory of browsers, each with cookies of its own, in front of one site."""
     site = example.create_app(
         provider=ClefProvider(server_url=clef.url, app_id=clef.app_id, app_secret=clef.app_secret),
         logout_store=MemoryLogoutStore(),

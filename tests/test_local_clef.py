@@ -159,7 +159,7 @@ def exchange(clef: LocalClef, token: str, app_id: str, app_secret: str) -> reque
 
 
 def press(page: requests.Response, browser: requests.Session, button: str) -> requests.Response:
-    """Presses the button whose text holds ``button``, as a browser would."""
+    """Press the button whose text holds ``button``, as a browser would."""
     for action, form in re.findall(r'<form method="post" action="([^"]*)">(.*?)</form>', page.text, re.DOTALL):
         for name, value, text in re.findall(
             r'<button[^>]*name="(\w+)" value="([^"]*)".*?>(.*?)</button>', form, re.DOTALL

@@ -617,7 +617,7 @@ def test_a_sid_that_is_none(op: FakeOIDC) -> None:
 
 
 def forged(op: FakeOIDC, header: Mapping[str, Any], signature: Callable[[bytes], bytes]) -> Callable[[str], str]:
-    """Gives the token another header, and signs it by other means."""
+    """Give the token another header, and sign it by other means."""
 
     def forge(token: str) -> str:
         claims = token.split(".")[1]

@@ -392,7 +392,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _length(function: Function) -> int:
-    """Lines of a function from ``def`` to its end, its docstring aside."""
+    """Return the number of lines of a function from ``def`` to its end, without its docstring."""
     first = function.body[0]
     documented = ast.get_docstring(function) is not None
     docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
@@ -403,7 +403,7 @@ NO_CODE = (COMMENT, NL, NEWLINE, INDENT, DEDENT, ENDMARKER)
 
 
 def _code_lines(module: str) -> int:
-    """Lines with code on them: blank lines, comments and docstrings are not counted."""
+    """Count the lines with code on them: not blank ones, comments and docstrings."""
     with MODULES[module].open(encoding="utf-8") as source:
         tokens = [token for token in generate_tokens(source.readline) if token.type not in NO_CODE]
     texts = [node.value for node in ast.walk(_tree(module)) if isinstance(node, ast.Expr)]

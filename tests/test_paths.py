@@ -440,7 +440,7 @@ NEAR += ["/clef/{}\xff", "/clef/{}\n", "/@@clef/{}//", "x:/clef/{}", "/clef\\{}"
 
 
 def near(name: str) -> list[str]:
-    """Ways to write an own path nearly right: KELVIN SIGN and LONG S are letters too, once case is folded."""
+    """Return near misses of an own path: KELVIN SIGN and LONG S are letters too, once case is folded."""
     folded = name.replace("k", "\u212a").replace("s", "\u017f").encode().decode("latin-1")
     more = ("/clef/" + name.capitalize(), f"/clef/%{ord(name[0]):02x}{name[1:]}", "/CLEF/" + folded)
     return [*(form.format(name) for form in NEAR), *more]

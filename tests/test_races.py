@@ -64,7 +64,7 @@ class Gate:
 
 @contextmanager
 def meanwhile(gate: Gate, call: Callable[..., Any], *args: Any, **more: Any) -> Iterator[Future[Any]]:
-    """Runs a call that stops at the gate; what is in the ``with`` block happens while it stands there."""
+    """Run a call that stops at the gate; the ``with`` block runs while it waits there."""
     with ThreadPoolExecutor(1) as pool:
         under_way = pool.submit(call, *args, **more)
         try:

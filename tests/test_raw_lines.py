@@ -79,7 +79,7 @@ Check = Callable[[str, Any], Iterable[str]]
 
 
 def nothing_of(check: Check, cases: Iterable[Any], routers: Iterable[str] = ROUTERS) -> None:
-    """Fails with all that ``check`` found of each case at each router."""
+    """Fail with all that ``check`` found of each case at each router."""
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         calls = [pool.submit(lambda *call: list(check(*call)), router, case) for router in routers for case in cases]
         found = [line for call in calls for line in call.result()]

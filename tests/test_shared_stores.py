@@ -88,7 +88,7 @@ class OwnTimeContract(KeptLogoutStoreContract):
         assert store.record_logout(["ann"], idempotency_key="digest") is True
 
     def put_mark_ahead(self) -> None:
-        """Makes the greatest stamp a day newer than the server's time: as when its clock is set back a day."""
+        """Set the greatest stamp a day ahead of the server's time, as when its clock is set back a day."""
         raise NotImplementedError
 
     def set_clock_back(self, store: LogoutStore, clock: FakeClock) -> None:

@@ -219,7 +219,7 @@ def test_row_43_ignored_paths_do_not_notice(store: FlakyStore) -> None:
 
 @contextmanager
 def locked(path: Path, how: str) -> Iterator[None]:
-    """Holds a SQLite file as another process would: ``writes`` blocks writers, ``all`` readers as well."""
+    """Hold a SQLite file as another process would: ``writes`` blocks writers, ``all`` readers as well."""
     with closing(sqlite3.connect(path, isolation_level=None)) as holder:
         if how == "all":
             holder.execute("PRAGMA locking_mode = EXCLUSIVE")

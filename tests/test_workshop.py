@@ -26,7 +26,7 @@ def setup_cfg() -> configparser.ConfigParser:
 
 
 def requirements(section: str, option: str) -> dict[str, str | None]:
-    """Names and lowest versions, our own extras aside."""
+    """Return the names and lowest versions, our own extras aside."""
     text = setup_cfg().get(section, option).splitlines()
     found = [REQUIREMENT.match(line) for line in text if line and not line.startswith(("#", "clef_wsgi"))]
     return {re.sub(r"[-_.]+", "-", match[1].lower()): match[2] for match in found if match}

@@ -43,7 +43,7 @@ def browser(server: Server, ann: Person) -> Browser:
 
 
 def change(browser: Browser, path: str, **fields: str) -> int:
-    """Sends a form of the account page; the answer's status."""
+    """Send a form of the account page and return the answer's status."""
     answer = browser.post(path, {"token": browser.form_token(), **fields}, headers=SAME_ORIGIN)
     return int(answer.status_int)
 

@@ -121,7 +121,7 @@ OVERFLOW = "return document.documentElement.scrollWidth - document.documentEleme
 
 
 def each(page: Page, pages: dict[str, str], language: str) -> Iterator[str]:
-    """Opens page after page."""
+    """Open page after page."""
     page.driver.execute_cdp_cmd("Network.enable", {})
     page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
     for name, path in pages.items():

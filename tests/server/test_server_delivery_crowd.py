@@ -190,7 +190,7 @@ def test_row_110_two_hundred_log_out_at_once(crowd: Crowd, strangers: int) -> No
 
 
 def _heckle(small: SmallSite, over: threading.Event) -> None:
-    """Holds one of the site's places until a call was turned away, and then for 0.3 s of each half second."""
+    """Hold one of the site's places until a call was turned away, and then for 0.3 s of each half second."""
     with small._places:
         while not small.turned_away and not over.wait(0.02):
             pass

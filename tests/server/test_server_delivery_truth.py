@@ -134,7 +134,7 @@ class Visitor:
         self.pressed_again = 0
 
     def log_out(self, session: str) -> None:
-        """Comes back when it was acknowledged, by whichever process."""
+        """Log out everywhere, and return when any process has acknowledged it."""
         while not self._press(session):
             self.pressed_again += 1
 

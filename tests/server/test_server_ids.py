@@ -128,7 +128,7 @@ def test_a_second_site_moves_in_later(desk: Desk) -> None:
 
 
 def old_database(dialect: str, place: str) -> None:
-    """Makes a database of the first version there, in which Ann is signed in, here and at Photos and Wiki."""
+    """Create a database of the first version, in which Ann is logged in, here and at Photos and Wiki."""
     file = FIXTURES / f"server-v1.{dialect}.sql"
     if dialect == "sqlite":
         with closing(sqlite3.connect(place)) as connection:

@@ -34,7 +34,7 @@ def server(where: str) -> Iterator[Server]:
 
 
 def dead_logins(server: Server, site: Site, person: Person, number: int) -> None:
-    """Codes and access tokens of logins of the past days, all over."""
+    """Add logins of the past days with their codes and access tokens, all of them over."""
     with server.database.writing() as connection:
         token = session_records.start(connection, person_id=person.id, passkey_id=None, now=NOON)
         session_id = session_records.find(connection, token, now=NOON).id

@@ -127,7 +127,7 @@ class FakeProvider:
 
 
 def echo(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Says what an app sees. ``/session?color=blue`` writes into the Beaker session first; others never touch it."""
+    """Answer with what an app sees. ``/session?color=blue`` first writes into the Beaker session; others leave it."""
     login = environ["clef.login"]
     seen = {
         "app": "echo",
@@ -190,12 +190,12 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
         super().__init__(app, extra_environ=environ, lint=False)
 
     def start_login(self, next: str | None = None) -> str:
-        """Starts a login by redirect, and returns its state."""
+        """Start a login by redirect, and return its state."""
         query = "" if next is None else "?next=" + quote(next, safe="")
         return state_of(self.get("/clef/login" + query, status=303).location)
 
     def come_back(self, state: str, code: str = "ann", **request: Any) -> webtest.TestResponse:
-        """Follows the provider's redirect to the callback. ``request`` is for WebTest (``status``, ``headers``)."""
+        """Follow the provider's redirect to the callback. ``request`` is for WebTest (``status``, ``headers``)."""
         return self.get("/clef/callback?" + urlencode({"code": code, "state": state}), **request)
 
     def sign_in(self, person: str = "ann", next: str | None = None) -> webtest.TestResponse:

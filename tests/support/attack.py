@@ -129,7 +129,7 @@ class SocketProcesses:
             self._nursery.do("forget", address)
 
     def replace(self, number: int) -> None:
-        """Kills a process, and starts another in its place."""
+        """Kill a process, and start another in its place."""
         self._nursery.do("kill", self.addresses[number])
         self._nursery.do("start", self.addresses[number], number, self._settings)
 
@@ -196,7 +196,7 @@ class Outcome:
 
 
 def attack(nursery: Nursery, plan: Plan, *, seconds: float, operations: float = NEVER) -> Outcome:
-    """Goes on until the time is over or enough was done, then judges."""
+    """Go on until the time is over or enough was done, then judge."""
     began = time.monotonic()
     with ExitStack() as at_end:
         directory = Path(at_end.enter_context(TemporaryDirectory(prefix="clef-", dir=memory_directory())))
@@ -244,7 +244,7 @@ def offsets(plan: Plan) -> list[float]:
 
 
 def jump(luck: random.Random) -> float:
-    """Forwards or backwards, from a tenth of a millisecond to half a day, small ones as likely as large ones."""
+    """Return a jump forwards or backwards, from 0.1 ms to half a day, small ones as likely as large ones."""
     return float(luck.choice([-1.0, 1.0]) * FARTHEST_CLOCK ** luck.random() * 10 ** -luck.uniform(0.0, 4.0))
 
 
@@ -382,7 +382,7 @@ class Troubles:
 
 
 def asked_until(status: int, call: Callable[[], Answer]) -> int | None:
-    """Asks again until that is the answer; returns who gave it."""
+    """Repeat the request until it has that status; return the place that gave it."""
     while (answer := call()).status != status:
         pass
     return answer.place

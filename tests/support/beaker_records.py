@@ -40,13 +40,13 @@ class Records:
         return {name: entry for name, entry in content.items() if not name.startswith("_")}
 
     def change(self, cookie: str, **entries: Any) -> None:
-        """Writes some entries over what the session holds."""
+        """Overwrite some entries of the session."""
         value = self.value(cookie)
         assert value is not None, "there is no such session"
         self.write(cookie, {**json.loads(unpacked(value)), **entries})
 
     def write(self, cookie: str, content: Any) -> None:
-        """Writes anything JSON in place of the session's dict."""
+        """Write any JSON value in place of the session's dict."""
         self.put(cookie, packed(json.dumps(content).encode()))
 
     def value(self, cookie: str) -> Any:
@@ -54,11 +54,11 @@ class Records:
         raise NotImplementedError
 
     def put(self, cookie: str, value: Any) -> None:
-        """Writes a serialized session, or anything else, in its place."""
+        """Write a serialized session, or anything else, in its place."""
         raise NotImplementedError
 
     def break_envelope(self, cookie: str, garbage: bytes) -> None:
-        """Writes garbage where Beaker's own envelope is, which is pickle; memory sessions have none."""
+        """Write garbage in place of Beaker's own envelope, which is pickle; memory sessions have none."""
         raise NotImplementedError
 
 
@@ -89,7 +89,7 @@ class StartedLogin:
         return {**found["login"], **({"next": found["next"]} if "next" in found else {})}
 
     def change(self, **fields: Any) -> None:
-        """Writes some fields, ``next`` among them, over what it holds."""
+        """Overwrite some fields, ``next`` among them."""
         content = {**self.read(), **fields}
         if "next" in content:
             self.place["next"] = zlib.compress(json.dumps(content.pop("next")).encode())

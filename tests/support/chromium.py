@@ -50,7 +50,7 @@ class Page:
         self.driver.get(path if "://" in path else self.server.origin + path)
 
     def enrol(self, person: Person, purpose: str = INVITE) -> None:
-        """Follows a new link, and makes the passkey."""
+        """Follow a new invitation, and make the passkey."""
         self.open(f"/enrol#{link(self.server, person, purpose)}")
         self.wait("#enrol:not([hidden])")
         self.press("#enrol button")
@@ -135,7 +135,7 @@ def open_page(folder: Path, **options: Any) -> Iterator[Page]:
 
 
 def add_device(driver: Chrome) -> None:
-    """Puts a new device into the browser, which knows no passkey yet."""
+    """Put a new virtual authenticator without passkeys into the browser."""
     from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticatorOptions
 
     options = VirtualAuthenticatorOptions(

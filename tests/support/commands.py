@@ -46,7 +46,7 @@ class Desk:
             self.server.close()
 
     def type(self, *words: str) -> Said:
-        """Types a command, with this database."""
+        """Run a command on this database."""
         return type_command(self._capsys, *words, "--database", self.place)
 
     def do(self, *words: str) -> str:
@@ -94,7 +94,7 @@ def _started() -> bytes:
 
 
 def type_command(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
-    """Types ``clef-wsgi server`` and words."""
+    """Run ``clef-wsgi server`` with these words."""
     capsys.readouterr()
     code = main(["server", *words])
     return Said(code, *capsys.readouterr())

@@ -66,7 +66,7 @@ class Crowd:
         self._lock = threading.Lock()
 
     def run(self, threads: int, *, seconds: float, operations: float = NEVER) -> None:
-        """Goes on until the time is over or enough was done; longer, while something has not happened once."""
+        """Go on until the time is over or enough was done; longer, while something has not happened once."""
         ends = time.monotonic() + seconds
 
         def is_done() -> bool:
@@ -80,7 +80,7 @@ class Crowd:
 
     @property
     def operations(self) -> int:
-        """Requests that were answered, and judged."""
+        """The number of requests that were answered and judged."""
         seen = self.history
         requests = len(seen.logins) + len(seen.logouts) + len(seen.checks) + len(seen.refusals)
         return requests + self.counts["notices repeated"]
@@ -176,7 +176,7 @@ class Crowd:
             self.history.logouts.append(Logout(began, NEVER, user=person))
 
     def _sign_out(self, luck: random.Random, wire: Wire) -> None:
-        """Signs out at one process while a slow request of the same login is under way at another."""
+        """Log out at one process while a slow request of the same login is under way at another."""
         login, cookies = self._some_login(luck)
         if login.user not in LEAVING:
             return

@@ -47,12 +47,12 @@ _names = itertools.count(1)
 
 
 def unique_prefix() -> str:
-    """Keeps tests apart that run at one time, in several processes."""
+    """Return a prefix that keeps tests apart which run at the same time, in several processes."""
     return f"clef_test_{os.getpid()}_{next(_names)}_"
 
 
 def require_at(url: str) -> None:
-    """Skips the test where that database does not answer. MariaDB is never required."""
+    """Skip the test where that database does not answer. MariaDB is never required."""
     name = url.partition("://")[0]
     if name == "mariadb" and not answers(PORTS[name]):
         pytest.skip("no MariaDB on its usual port")  # not required: PostgreSQL shows the same store
@@ -207,7 +207,7 @@ class PrivateServer:
         wait_until(self.is_ready, f"{self.name} did not start")
 
     def end(self, number: int = signal.SIGKILL) -> None:
-        """Sends a signal that ends it, and waits until all its processes have ended: one that is left may answer."""
+        """Send a signal that ends it, and wait until all its processes have ended: one that is left may answer."""
         assert self._process is not None
         pids = self.pids()
         with suppress(ProcessLookupError):
@@ -243,7 +243,7 @@ class PrivateServer:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Stands still: the kernel takes connections, and nobody answers."""
+        """Suspend the server: the kernel accepts connections, and nothing answers."""
         pids = self.pids()
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)

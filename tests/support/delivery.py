@@ -37,7 +37,7 @@ Environ = dict[str, Any]
 
 
 def eventually(holds: Callable[[], Any], what: str = "") -> Any:
-    """Waits until something is so, and returns it."""
+    """Wait until ``holds`` returns something true, and return that."""
     until = time.monotonic() + PATIENCE_SECONDS
     while not (found := holds()):
         assert time.monotonic() < until, f"it never came about: {what or holds}"

@@ -1,11 +1,10 @@
-"""Reads README.md and docs/, and runs what stands in their code blocks.
+"""Parse README.md and docs/, and run their code blocks.
 
 A block may carry a mark, an HTML comment on the line before its fence::
 
     <!-- block: NAME, after: OTHER, then: CHECK -->
 
-``after`` runs another block first, in the same namespace; ``then`` names a check that has to follow. Knows
-nothing of what the pages are about.
+``after`` runs another block first, in the same namespace; ``then`` names a check that has to follow.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class Block:
 
     @property
     def code_lines(self) -> int:
-        """Lines that are not blank."""
+        """The number of lines that are not blank."""
         return sum(1 for line in self.text.splitlines() if line.strip())
 
 
@@ -77,7 +76,7 @@ BY_NAME = {block.name: block for block in BLOCKS if block.name}
 
 
 def execute(block: Block, **given: Any) -> dict[str, Any]:
-    """Runs a Python block, after those that its mark names, in a fresh namespace; returns that.
+    """Run a Python block, after those that its mark names, in a fresh namespace; return the namespace.
 
     :param given: names that the block may use, such as an app of the reader's.
     """
@@ -87,7 +86,7 @@ def execute(block: Block, **given: Any) -> dict[str, Any]:
 
 
 def run(block: Block, namespace: dict[str, Any]) -> None:
-    """Runs a Python block in a namespace."""
+    """Run a Python block in a namespace."""
     # The blank lines make a traceback point at the page.
     exec(compile("\n" * (block.line - 1) + block.text, block.page, "exec"), namespace)
 

@@ -303,13 +303,13 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
         return self.post(self._prefix + "/clef/webhook", {"logout_token": token}, status=200)
 
     def keep(self, note: str) -> Any:
-        """Fills in the form of the account page, and sends it; the page that comes then."""
+        """Fill in and send the form of the account page; return the next page."""
         form = self.visit("/account", status=200).forms[1]
         form["note"] = note
         return form.submit(status=(302, 303)).follow(status=200)
 
     def sign_out(self) -> Any:
-        """Presses the button on the account page; the page that comes then."""
+        """Press the button on the account page; return the next page."""
         return self.visit("/account", status=200).forms[0].submit(headers=SAME_ORIGIN, status=303).follow(status=200)
 
     @property

@@ -68,7 +68,7 @@ class History:
     max_staleness: float = 0.0
 
     def served_after_logout(self) -> Iterator[str]:
-        """Requests that were served although a logout had ended their login.
+        """Yield the requests that were served although a logout had ended their login.
 
         A login that was acknowledged before a logout began is ended by it: no request that begins after the
         logout was acknowledged may be served as signed in. What was seen ended stays ended; behind a cache, after

@@ -111,7 +111,7 @@ class Browser:
         return self.web.post(path, form or {}, headers=headers, expect_errors=True)
 
     def submit(self, page: webtest.TestResponse, **fields: str) -> webtest.TestResponse:
-        """Sends the page's one form, as the page's own origin."""
+        """Send the page's one form, as the page's own origin."""
         action = re.search(r'<form method="post" action="([^"]*)"', page.text)
         assert action is not None, page.text
         return self.post(unescape(action[1]), {"token": token_of(page), **fields}, headers=SAME_ORIGIN)

@@ -118,7 +118,7 @@ class Nursery:
         self._pids: dict[str, int] = {}
 
     def start(self, address: str, number: int, settings: Mapping[str, Any]) -> None:
-        """Requests wait at the socket until the process takes them."""
+        """Start a process at the address; requests wait at the socket until it takes them."""
         if address not in self._listeners:
             self._listeners[address] = listening_at(address)
         pid = os.fork()

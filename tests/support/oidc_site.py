@@ -76,7 +76,7 @@ class Site:
         return browser.ask("GET", f"{self.url}/account").status_code == 200
 
     def sign_out(self, browser: Browser) -> requests.Response:
-        """Press the button of the front page; the answer, or where it leads away from the site."""
+        """Press the button of the front page; return the answer, or the address outside the site that it leads to."""
         address, fields = form_of(browser.get(self.url + "/", within=self.url))
         return browser.post(address, fields, within=self.url)
 

@@ -26,7 +26,7 @@ class Visitor(Browser):
         self.open_page()
 
     def open_page(self) -> None:
-        """Takes up the token of this browser's pages."""
+        """Fetch the CSRF token of this browser's pages."""
         found = re.search(r'name="token" value="([^"]*)"', self.get("/enrol").text)
         assert found
         self.token = found[1]
@@ -37,7 +37,7 @@ class Visitor(Browser):
         return self.web.post_json(path, body, headers=headers, expect_errors=True)
 
     def ask(self, path: str, **body: Any) -> dict[str, Any]:
-        """Options for a ceremony."""
+        """Request the options for a ceremony."""
         answer = self.send(path, **body)
         assert answer.status_int == 200, answer.text
         return dict(answer.json)
@@ -52,12 +52,12 @@ class Visitor(Browser):
         return self.send("/enrol", secret=secret, credential=passkey.make(options, **lies), **names)
 
     def add(self, known: Authenticator, new: Authenticator) -> webtest.TestResponse:
-        """Adds a passkey on the page of one's own passkeys."""
+        """Add a passkey on the page of one's own passkeys."""
         credential = known.sign(self.ask("/passkeys/add/sign"))
         return self.send("/passkeys/add", credential=new.make(self.ask("/passkeys/add/options", credential=credential)))
 
     def remove(self, known: Authenticator, number: int) -> webtest.TestResponse:
-        """Removes a passkey there."""
+        """Remove a passkey there."""
         credential = known.sign(self.ask(f"/passkeys/{number}/sign"))
         return self.send(f"/passkeys/{number}/remove", credential=credential)
 

@@ -63,7 +63,7 @@ class Talk:
         self.sent += len(data)
 
     def wait_for_end(self) -> None:
-        """Reads on until the other side closes, however it does that."""
+        """Read until the other side closes, in whatever way."""
         with contextlib.suppress(OSError):
             while self.sock.recv(4096):
                 pass
@@ -174,17 +174,17 @@ def json_answer(document: object, status: str = "200 OK", **headers: str) -> byt
 
 
 def says(data: bytes) -> Script:
-    """Sends exactly this, then closes."""
+    """Send exactly this, then close."""
     return lambda talk: talk.send(data)
 
 
 def hangs() -> Script:
-    """Says nothing, and waits for the other side to leave."""
+    """Send nothing, and wait for the other side to close."""
     return Talk.wait_for_end
 
 
 def drips(data: bytes, *, first: bytes = b"", every_seconds: float = 0.02) -> Script:
-    """Sends ``first`` at once, then ``data`` one byte at a time, over and over, until patience ends."""
+    """Send ``first`` at once, then ``data`` one byte at a time, over and over, until patience ends."""
 
     def script(talk: Talk) -> None:
         talk.send(first)
@@ -198,7 +198,7 @@ def drips(data: bytes, *, first: bytes = b"", every_seconds: float = 0.02) -> Sc
 
 
 def floods(first: bytes, chunk: bytes, total_bytes: int) -> Script:
-    """Sends ``first``, then ``chunk`` again and again, made as it goes, until ``total_bytes`` or the end."""
+    """Send ``first``, then ``chunk`` again and again, made as it goes, until ``total_bytes`` or the end."""
 
     def script(talk: Talk) -> None:
         talk.send(first)

@@ -128,7 +128,7 @@ class Processes:
             listener.close()
 
     def start(self, number: int) -> None:
-        """Requests wait at the socket until the process takes them."""
+        """Start a process; requests wait at its socket until it takes them."""
         listener = self._listeners[number]
         self._running[number] = subprocess.Popen(
             [sys.executable, __file__, str(listener.fileno()), json.dumps(self._settings)],
@@ -188,7 +188,7 @@ class Wire:
         return self.receive(number)
 
     def send(self, number: int, path: str, cookies: Mapping[str, str], form: Mapping[str, str] | None = None) -> None:
-        """Sends a request and waits for nothing: another process may be asked before :meth:`receive`."""
+        """Send a request without waiting: another process may be asked before :meth:`receive`."""
         raise NotImplementedError
 
     def receive(self, number: int) -> Answer:

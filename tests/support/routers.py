@@ -210,7 +210,7 @@ def _pyramid_seen(request: Any) -> Any:
 
 
 def _telling(app: WSGIApp) -> WSGIApp:
-    """Answers 400 to a path that Pyramid can't decode, as its servers' pages of errors would be: without the page."""
+    """Answer 400 to a path that Pyramid can't decode, as its servers' error pages would: without the page."""
 
     def telling(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:

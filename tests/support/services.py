@@ -40,7 +40,7 @@ CHROMIUM_FLAGS = (
 
 
 def require(name: str, found: bool, how: str) -> None:
-    """Skips the test when something is not there; where nothing may be skipped, conftest.py makes that a failure.
+    """Skip the test when something is missing; where nothing may be skipped, conftest.py makes that a failure.
 
     :param name: what is needed.
     :param found: whether it is there.
@@ -150,7 +150,7 @@ def once_seen(browser: Chrome, selector: str) -> WebElement:
 
 
 def click(browser: Chrome, selector: str) -> None:
-    """Clicks on what leads to another page, and waits until that one is there."""
+    """Click a link to another page, and wait until that page is there."""
     from selenium.webdriver.support.expected_conditions import staleness_of
 
     left = once_seen(browser, selector)

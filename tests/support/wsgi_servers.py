@@ -191,7 +191,7 @@ class Servers:
         self._ports.update(zip(names, ports, strict=True))
 
     def start(self, name: str, command: Sequence[str], ports: Iterable[int], **environ: str) -> None:
-        """Runs a program until the servers end, and waits until it listens on all of ``ports``."""
+        """Run a program until the servers end, and wait until it listens on all of ``ports``."""
         own = {"CLEF_SITES": str(self.folder), "HOME": str(self.folder), "PYTHONWARNINGS": "ignore"}
         own = {**os.environ, **own, **environ, "PYTHONPATH": python_path(environ.get("PYTHONPATH", ""))}
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -237,7 +237,7 @@ FRONTS = {"nginx": "nginx", "haproxy": "haproxy", "caddy": "caddy"}
 
 
 def start_front(front: str, servers: Servers, behind: Sequence[str]) -> dict[str, int]:
-    """Starts ``front`` with a port for each server that stands behind it.
+    """Start ``front`` with a port for each server that stands behind it.
 
     :returns: the ports, by server; for nginx also those of ``location /app/`` that strips the prefix, and that does
         not: by "stripped" and "kept", with the first server behind them.
@@ -335,7 +335,7 @@ class Answer:
 
 
 def say(port: int, line: bytes, headers: Mapping[str, str] | None = None, *, site: str = "") -> Answer:
-    """Sends one request, with exactly this request line, and returns all that comes until the other side closes."""
+    """Send one request, with exactly this request line, and return all that comes until the other side closes."""
     said = {"Host": "localhost", "Connection": "close", "X-Site": site, **(headers or {})}
     lines = [f"{name}: {value}".encode("latin-1") for name, value in said.items()]
     with closing(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)) as connection:
@@ -366,7 +366,7 @@ def _cookie(answer: Answer) -> str:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Servers]:
-    """Servers with the routers' files."""
+    """Yield servers that have the routers' files."""
     make_files(folder / "files")
     with Servers(folder) as servers:
         yield servers
