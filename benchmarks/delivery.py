@@ -55,7 +55,7 @@ BROKEN = ("closed", "silent", "500", "redirect")
 
 
 def serve_sites(plan: dict[str, Any]) -> None:
-    """Each site on a socket of its own, behind a middleware and a store of its own. ``/heard`` tells the counts."""
+    """Serve each site at a socket of its own, behind its own middleware and store. ``/heard`` returns the counts."""
     import waitress
 
     from clef_wsgi import ClefProvider, SQLiteLogoutStore, events, wrap

@@ -191,7 +191,7 @@ def admin_urls() -> Any:
 
     @login_required
     def staff_only(request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """In place of the admin's login page: who is signed in and no staff is told so, in place of a loop."""
+        """Replace the admin's login page: a member who is no staff gets a 403, not a redirect loop."""
         if not admin.site.has_permission(request):
             raise PermissionDenied
         return redirect("admin:index")

@@ -92,7 +92,7 @@ def walk(page: Page, language: str) -> Iterator[str]:
 
 
 def log_out(page: Page, sites: list[Site]) -> Iterator[str]:
-    """The receipts: some sites have heard; one is down, and is given up; then all have heard."""
+    """Yield the receipts: some sites confirmed; one down, then given up; at last all confirmed."""
     page.open("/")
     page.press("form[action='/log-out'] button")
     page.wait("#receipts")

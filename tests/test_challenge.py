@@ -208,7 +208,7 @@ def test_a_401_when_part_of_the_body_is_out_passes() -> None:
 
 
 def test_an_error_after_the_401_is_the_answer() -> None:
-    """An app that starts with 401 and fails while it makes the page says 500, and is heard."""
+    """An app that starts with 401 and fails while it makes the page answers 500 by ``exc_info``, and that is sent."""
 
     def app(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
         write = start_response("401 Unauthorized", [TEXT])

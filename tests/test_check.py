@@ -91,7 +91,7 @@ def only(many: Iterable[Finding], pattern: str) -> Finding:
 
 
 def test_all_well(settings: Settings) -> None:
-    """A good deployment has nothing but good to be told of, about each of the three."""
+    """A good deployment has no troubles, and findings about each of the three."""
     assert troubles(settings) == []
     told = list(findings(settings, is_live=False))
     assert {finding.about for finding in told} == {"store", "session", "provider"}
@@ -171,7 +171,7 @@ def test_a_store_that_forgets(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(3600, "3600 s ahead of"), (-3600, "3600 s behind"), (0, "within 5 s")])
 def test_a_stores_clock(settings: Settings, seconds: float, told: str) -> None:
-    """Its difference is told, as a warning: no logout is lost by it."""
+    """A store's clock that differs is a warning: no logout is lost by it."""
     one = Ahead(seconds)
     assert only(store.findings({**settings, "store": "x:Y"}, one, one), told).severity == (WARNING if seconds else OK)
 
@@ -206,7 +206,7 @@ def test_a_sqlite_files_place(tmp_path: Path, mounts: str, severity: str, told: 
 @pytest.mark.process
 @pytest.mark.services
 def test_what_redis_may_lose(settings: Settings) -> None:
-    """A real server, set up in five ways: each tells what it may lose; one that is well tells nothing."""
+    """A real server, configured in five ways: each is reported with what may be lost; a good one reports nothing."""
     del settings["store.path"]
     shared = {**settings, "store": "redis", "session.type": "ext:redis"}
     del shared["session.data_dir"]
@@ -321,7 +321,7 @@ def test_row_76_sessions_that_nothing_removes(settings: Settings) -> None:
 
 
 def test_sessions_that_cant_be_kept(settings: Settings) -> None:
-    """A back-end that does not answer is an error, and its address is not told."""
+    """A back-end that does not answer is an error, and the report does not show its address."""
     del settings["session.data_dir"]
     changed = {**settings, "session.type": "ext:redis", "session.url": "redis://:secret-of-redis@127.0.0.1:1/0"}
     told = only(found(changed, "session"), "can't be kept")
@@ -359,12 +359,12 @@ def test_sessions_of_somebody_else(settings: Settings) -> None:
     ids=str,
 )
 def test_login_service(settings: Settings, changes: Settings, told: str) -> None:
-    """It is asked with a code that nobody gave: what it says of the code, or of the site, tells."""
+    """The login service is asked with an invented code: its refusal of the code, or of the site, is the finding."""
     assert only(found({**settings, **changes}, "provider"), told).severity == (ERROR if changes else OK)
 
 
 def test_a_secret_that_is_over(settings: Settings, clef: LocalClef) -> None:
-    """Each secret of the list is tried: one that is refused is told, though the other lets people in."""
+    """Each secret of the list is tried: a refused one is reported even when another is accepted."""
     for secrets in (f"another\n{clef.app_secret}", f"{clef.app_secret}\nanother"):
         told = found({**settings, "provider.app_secret": secrets}, "provider")
         assert only(told, "accepts this site's id and secret").severity == OK
@@ -551,7 +551,7 @@ def test_proxies_that_misbehave(
 
 
 def test_an_app_that_builds_http_addresses(settings: Settings, tls: Certificate) -> None:
-    """The proxy does not tell the scheme: the page's own address is http, though people see https."""
+    """A proxy that does not forward the scheme: the app builds http addresses, though people see https."""
     told = _seen_from_outside(settings, tls, https_proxy.honest, tells_scheme=False)
     assert [finding.sentence.partition(",")[0] for finding in told if finding.severity == ERROR] == [
         "The app builds http addresses"
@@ -660,7 +660,7 @@ def test_plain_http_beside_https(reply: Reply | None, severity: str) -> None:
 
 
 class SilentProvider(FakeProvider):
-    """Has a logout of its own, and never tells anybody of one."""
+    """A provider with a logout of its own that sends no notifications."""
 
     default_login_age = timedelta(days=2)
 

@@ -235,7 +235,7 @@ def test_row_1_no_code(server: responses.RequestsMock) -> None:
 
 
 def test_row_4_error_in_the_query(server: responses.RequestsMock) -> None:
-    """Row 4: a callback that tells of an error is no login, even with a code."""
+    """Row 4: a callback with an error is no login, even with a code."""
     with pytest.raises(LoginRefused) as caught:
         finish(provider(), error="access_denied")
     assert caught.value.reason == "provider_error"
@@ -495,7 +495,7 @@ def test_next_secret_when_one_is_named_as_wrong(server: responses.RequestsMock) 
 
 
 def test_each_secret_once(server: responses.RequestsMock) -> None:
-    """When all are wrong, each was tried once, and the operator is told what to look at."""
+    """Each wrong secret is tried once, and the error names the options to check."""
     authorize(server, WRONG, 403)
     with pytest.raises(ProviderUnavailable, match="app_id and app_secret") as caught:
         finish(provider(app_secret=("new", "old", "new")))
@@ -570,7 +570,7 @@ def assert_asked(server: responses.RequestsMock, token: str, **options: Any) -> 
 
 
 def assert_not_asked(server: responses.RequestsMock, token: str, **options: Any) -> None:
-    """The token is refused as not signed, and the server never hears of it."""
+    """Assert that the token is refused as not signed, without a request to the server."""
     server.reset()
     with pytest.raises(LogoutRefused, match="not signed") as caught:
         read(provider(signed_tokens=True, **options), token)

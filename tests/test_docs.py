@@ -245,7 +245,7 @@ def makes_the_user_of_the_unit(block: Block) -> None:
 
 @then
 def leads_to_the_server(block: Block) -> None:
-    """The proxy asks where the server listens unless it is told otherwise."""
+    """Check that the proxy leads to the server's default address."""
     assert f" {'http://' * ('proxy_pass' in block.text)}127.0.0.1:{DEFAULT_PORT}" in block.text
 
 
@@ -263,7 +263,7 @@ def reloads_under_load(block: Block) -> None:
 
 @then
 def loads_the_same_file(block: Block) -> None:
-    """Apache is told of the page's own wsgi.py, whose app is called as mod_wsgi wants it."""
+    """Check that Apache loads the page's own wsgi.py, whose app has the name that mod_wsgi wants."""
     assert re.search(r"(?m)^WSGIScriptAlias / /\S+/wsgi.py$", block.text)
     assert re.search(r"(?m)^application = ", BY_NAME["wsgi_file"].text)
     assert all(line.startswith("WSGI") for line in block.text.splitlines())

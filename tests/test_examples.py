@@ -322,7 +322,7 @@ class TestDjangosAdmin:
         return servers["django_app under waitress"]
 
     def test_who_is_no_staff(self, site: Site) -> None:
-        """A visitor is led to the login and back; a member who is no staff is told so, in place of a loop or a form."""
+        """A visitor is led to the login and back; a member who is no staff gets a 403, not a loop or a form."""
         browser = site.browser()
         browser.visit("/admin/login/", status=303)
         assert path_of(browser.log_in("42:Mo")) == "/account"

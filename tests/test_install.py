@@ -147,7 +147,7 @@ class TestContainer:
     """The container file; nobody of us has built it."""
 
     def test_each_line_runs(self, machine: Machine) -> None:
-        """RUN, CMD and HEALTHCHECK, one after the other: the server starts, is healthy, and ends when it is told to."""
+        """RUN, CMD and HEALTHCHECK, one after the other: the server starts, is healthy, and ends on a signal."""
         for line in instructions("RUN"):
             machine.run("sh", "-ec", _here(machine, line))
         assert (machine.folder / "data").stat().st_mode & 0o777 == 0o700

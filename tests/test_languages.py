@@ -121,7 +121,7 @@ def test_a_fixed_language() -> None:
 
 
 def test_a_site_that_is_not_set_up_right() -> None:
-    """A wrong secret: visitors hear neither of app_secret nor of another try; the log does (row 5)."""
+    """A wrong secret: the page mentions neither app_secret nor another try; the log does (row 5)."""
     provider = FakeProvider()
     ann = browser(make_app(provider=provider))
     states = [ann.start_login() for _ in range(2)]

@@ -94,7 +94,7 @@ class Site:
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1_000_000.0
@@ -613,7 +613,7 @@ def test_a_site_that_is_gone(clef: LocalClef, site: Site) -> None:
 
 
 def test_a_login_can_name_its_own_hook(clef: LocalClef, site: Site) -> None:
-    """A logout_hook on the app's domain hears of the logout, its query kept."""
+    """A logout_hook on the app's domain is notified of the logout, its query kept."""
     hook = f"{site.url}/other?hook=1"
     assert site.login(logout_hook=hook).status_code == 200
     assert [delivery.url for delivery in clef.log_out_everywhere("Ann")] == [hook]
@@ -624,7 +624,7 @@ def test_a_login_can_name_its_own_hook(clef: LocalClef, site: Site) -> None:
     [(CALLBACK, f"{SITE}/clef/webhook"), (f"{SITE}/in", None), (f"{SITE}/x/callback?a=b", f"{SITE}/x/webhook")],
 )
 def test_the_webhook_beside_the_callback(clef: LocalClef, redirect_url: str, webhook: str | None) -> None:
-    """Without a site_url the webhook is the one beside the callback; where there is none, nobody is told."""
+    """Without a site_url the webhook is the one beside the callback; without either, no notification is sent."""
     authorize(clef, field(clef.approve(ask_url(clef, clef.app_id, redirect_url), "Ann"), "code"))
     [delivery] = clef.log_out_everywhere("Ann")
     assert (delivery.url, delivery.confirmed) == (webhook, False)
@@ -693,7 +693,7 @@ def test_log_out_in_a_browser(clef: LocalClef, site: Site) -> None:
 
 
 def test_the_page_names_a_site_without_a_webhook(clef: LocalClef) -> None:
-    """A site that can't be told is shown as such, not as confirmed."""
+    """A site without a webhook is shown as not notified, not as confirmed."""
     authorize(clef, field(clef.approve(ask_url(clef, clef.app_id, f"{SITE}/in"), "Ann"), "code"))
     with requests.Session() as browser:
         pressed = press(browser.get(clef.url, timeout=5), browser, "Log Ann out")

@@ -344,7 +344,7 @@ def test_pyramids_views_can_be_called_by_a_test() -> None:
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_a_class_is_refused(name: str) -> None:
-    """On a class the decorator would guard its making and no request: refused, and told where it goes."""
+    """On a class the decorator would guard construction, not requests: refused, with the place to put it."""
     login_required = sys.modules[f"clef_wsgi.{name}"].login_required
     with pytest.raises(TypeError, match=r"(?s)Pages is a class.*It goes"):
         login_required(type("Pages", (), {}))

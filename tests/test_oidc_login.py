@@ -304,7 +304,7 @@ def test_an_error_response(error: str, status: int, reason: str, op: FakeOIDC) -
 
 
 def test_an_error_response_at_a_site(op: FakeOIDC) -> None:
-    """The provider sees the error, and proves its issuer, before anybody is told so."""
+    """An error response counts only with the right issuer; with another one it is refused as such."""
     ann = site(op)
     for issuer, reason in ((op.issuer, "interaction_required"), ("https://evil.example", "wrong_issuer")):
         state = parse_qs(urlsplit(ann.get("/clef/login", status=303).location).query)["state"][0]
@@ -816,7 +816,7 @@ def test_claims_elsewhere(op: FakeOIDC) -> None:
 
 
 def test_userinfo_that_is_signed(op: FakeOIDC) -> None:
-    """``application/jwt`` is told by its reason; its content is not read."""
+    """``application/jwt`` has a reason of its own; its content is not read."""
     op.claims = {"name": GONE}
     op.says["/userinfo"] = (200, {"Content-Type": "application/jwt; charset=utf-8"}, b"e30.e30.x")
     answer = come_back(site(op), op)

@@ -252,7 +252,7 @@ def test_first_logins_share_one_fetch(op: FakeOIDC) -> None:
 
 
 def test_a_silent_provider_holds_one_thread(op: FakeOIDC, clock: FakeClock) -> None:
-    """While one waits for a provider that failed before, others are told at once; and none waits beyond its time."""
+    """While one request waits for a provider that failed before, others fail at once; none waits beyond its time."""
     op.says[DISCOVERY] = (503, {}, b"")
     provider = op.provider(timeout_seconds=0.5)
     assert begin(provider) == "provider_unavailable"
@@ -571,7 +571,7 @@ def test_check_of_the_clock(op: FakeOIDC, clock: FakeClock) -> None:
 
 
 def test_check_of_a_client_that_is_not_known(op: FakeOIDC) -> None:
-    """A wrong secret is told by its reason, and not in words of another provider."""
+    """A wrong secret has a reason of its own, without words of another provider."""
     with pytest.raises(ProviderUnavailable) as caught:
         findings(op, client_secret="wrong")
     assert caught.value.reason == "provider_refused_app"

@@ -192,7 +192,7 @@ def test_glewlwyd_signs_with_es256(glewlwyd: Glewlwyd, ann: Browser) -> None:
 
 
 def test_a_login_that_is_cancelled(oidc_provider: OidcProvider, ann: Browser) -> None:
-    """Who says no at the provider is told so, and is not logged in; the next try works."""
+    """A person who cancels at the provider gets a page with the error and no login; the next try works."""
     with site(oidc_provider) as one:
         address, _ = form_of(ann.get(one.start_login(ann), within=oidc_provider.issuer))
         back = leads_to(ann.post(address, {"login": ""}, within=oidc_provider.issuer))
@@ -240,7 +240,7 @@ def test_a_secret_that_glewlwyd_does_not_decode(glewlwyd: Glewlwyd, ann: Browser
 
 
 def test_four_workers_share_redis(provider: OpenIDProvider, ann: Browser, tmp_path: Path) -> None:
-    """Forked after the app was made: whichever worker hears of a logout, all refuse the login."""
+    """Forked after the app was made: whichever worker takes the notification, all refuse the login."""
     require("gunicorn", find_spec("gunicorn") is not None, 'pip install ".[dev]"')
     with PrivateRedis() as redis, workers(provider, tmp_path, redis.url, count=4) as one:
 

@@ -107,7 +107,7 @@ class Oops(Exception):
 
 
 class Body:
-    """An iterator that tells when it is closed. It may start late, raise in the middle, and raise in the end."""
+    """An iterator that records its ``close``. It may start late, raise in the middle, and raise in the end."""
 
     def __init__(
         self,

@@ -304,7 +304,7 @@ def test_r11_two_people_in_two_tabs_do_not_mix(provider: FakeProvider, records: 
 
 
 class SingleUse(FakeProvider):
-    """Takes each code once; who comes second hears so only after the first one's login was written."""
+    """A provider that takes each code once; the second attempt fails only after the first one's login was written."""
 
     def __init__(self) -> None:
         super().__init__()

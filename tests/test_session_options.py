@@ -84,7 +84,7 @@ def test_a_data_dir_alone_means_files(tmp_path: Path) -> None:
 
 
 def test_wrap_hands_the_session_over_with_a_cookie_as_old_as_a_login(tmp_path: Path) -> None:
-    """The cookie lives as long as a login can, unless it is told otherwise."""
+    """The cookie lives as long as a login can, unless an option sets another age."""
 
     def wrapped(**session: Any) -> Any:
         return wrap(
@@ -161,7 +161,7 @@ def test_the_cookie_of_a_loopback_site_goes_over_http() -> None:
 
 
 def test_the_cookie_of_a_site_below_a_prefix_is_the_sites_own() -> None:
-    """Paths are no wall between two applications of one host: Path stays /, the name tells them apart."""
+    """Paths do not separate two applications of one host: Path stays /, the name distinguishes them."""
     cookie = cookie_of(BASE_URL + "/app")
     assert cookie["path"] == "/"
     assert cookie.key.startswith("__Host-clef-www-example-com-")

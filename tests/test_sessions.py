@@ -229,7 +229,7 @@ def test_r11_nothing_is_left_when_somebody_else_signs_in_over_a_living_login(app
 
 
 def test_r11_a_record_that_makes_no_sense_counts_as_somebody_elses(app: WSGIApp, records: Records) -> None:
-    """R11: whose login it was can't be told, so nothing of that session goes along."""
+    """R11: the login's owner can't be determined, so nothing of that session is kept."""
     person = browser(app)
     person.sign_in("ann")
     person.get("/session?diary=ann's")
@@ -263,7 +263,7 @@ def test_a_login_that_is_found_ended_empties_the_session(
 
 
 def test_login_id_is_new_at_each_login(app: WSGIApp) -> None:
-    """clef.login.id tells an app's own session that the login changed; it is None when nobody is signed in."""
+    """``clef.login.id`` changes with each login, for an app's own session; it is None when nobody is signed in."""
     ann = browser(app)
     seen = [ann.get("/").json["login_id"]]
     for _ in range(2):

@@ -434,7 +434,7 @@ def test_a_value_that_is_no_text() -> None:
 
 
 def test_secret_files_that_are_none(tmp_path: Path) -> None:
-    """A directory, a pipe nobody writes to, nothing, too much, and no text: told with the name, and none waits."""
+    """A directory, a pipe without a writer, an empty or large file, and no text: refused by name, without waiting."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     os.mkfifo(tmp_path / "silent")

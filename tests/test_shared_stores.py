@@ -274,7 +274,7 @@ class RedisContract(OwnTimeContract):
         assert self.client().ttl(self.key) == -1
 
     def test_forgotten_scripts(self, store: LogoutStore) -> None:
-        """A server that has forgotten its scripts is told them again."""
+        """Scripts are sent again to a server that has lost them."""
         store.tick()
         self.client().script_flush()
         assert store.newest_logout([]) < store.tick()
@@ -440,7 +440,7 @@ def test_redis_store_checks_its_arguments(arguments: dict[str, Any], sentence: s
 
 
 def test_all_faults_at_once() -> None:
-    """All that is wrong is told in one go."""
+    """All faults are reported in one error."""
     with pytest.raises(ConfigurationError) as sql:
         SQLAlchemyLogoutStore("", table_prefix="-", connect_timeout_seconds=0, read_timeout_seconds=0)
     with pytest.raises(ConfigurationError) as of_redis:

@@ -106,7 +106,7 @@ store.close()
 
 @pytest.mark.process
 def test_two_processes(path: Path) -> None:
-    """Two processes that make one file at once agree on its birth, tick on one scale and hear of each other (R9)."""
+    """Two processes that create one file at once agree on its birth, and see each other's ticks and logouts (R9)."""
     root = str(Path(clef_wsgi.__file__).parent.parent)
     with subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", OTHER_PROCESS, path],

@@ -1,4 +1,4 @@
-"""The logout store, or the sessions' back-end, can't be asked: who is told, what is never claimed, how it heals."""
+"""An outage of the logout store or the sessions' back-end: the answers, the claims never made, the recovery."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_row_43_scripts_get_json(app: WSGIApp, store: FlakyStore) -> None:
 
 
 def test_row_43_anonymous_goes_on_with_nobody(store: FlakyStore) -> None:
-    """store_failure="anonymous": the app is called for nobody, and can tell why; then it heals."""
+    """store_failure="anonymous": the app is called with nobody signed in, and sees the reason; then it heals."""
     ann = signed_in(make_app(store=store, store_failure="anonymous", protect=["/private"]))
     store.down = {"newest_logout"}
     seen = ann.get("/", status=200).json
@@ -199,7 +199,7 @@ def test_row_103_anonymous_shows_no_protected_page_to_who_carries_a_login(
 
 
 def test_row_103_sessions_that_cant_be_read_show_no_protected_page(sessions: type[BreakableSessions]) -> None:
-    """Row 103: the session's back-end is one more place where it can't be told whose login this is."""
+    """Row 103: without the session's back-end, too, the login's owner is unknown: no protected page is shown."""
     back_end = {"type": "memory", "namespace_class": sessions}
     ann = signed_in(make_app(session=back_end, store_failure="anonymous", protect=["/notes"]))
     sessions.read_error = OSError("down")

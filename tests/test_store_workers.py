@@ -1,4 +1,4 @@
-"""Four worker processes of one server share a store: a logout that one of them hears of counts in all."""
+"""Four worker processes of one server share a store: a logout recorded by one of them counts in all."""
 
 from __future__ import annotations
 

@@ -367,7 +367,7 @@ def test_row_77_sessions_in_redis_of_before(
 def test_row_76_a_type_that_is_not_pruned_is_named(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever runs ``prune`` each day is told that these sessions stay."""
+    """``prune`` says that sessions of this type are not removed by it."""
     _put({**settings, "session.type": "dbm"}, monkeypatch)
     assert main(["prune", "--environ"]) == 0
     assert "Sessions of type dbm are not removed from here" in capsys.readouterr().out

@@ -179,7 +179,7 @@ def test_a_plug_that_bounds_itself_is_not_held_up(slow: SlowProvider) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_process_begins_with_all_places_free(slow: SlowProvider) -> None:
-    """A worker that was forked while both places were held can still hear of logouts."""
+    """A worker that was forked while both places were held can still take notifications."""
     app, free = make_app(provider=slow), SlowProvider()
     free.answers.set()
     other = make_app(provider=free)
@@ -231,7 +231,7 @@ def clef() -> Iterator[LocalClef]:
 
 
 def post_junk(app: Any, count: int = 280) -> set[int]:
-    """As four threads of a site would hear it."""
+    """Post invalid tokens from four threads and return the statuses."""
     with ThreadPoolExecutor(4) as pool:
         return set(pool.map(lambda n: post(app, f"junk-{n}").status, range(count)))
 

@@ -86,7 +86,7 @@ def load(script: str) -> Any:
 
 
 class FakeRun:
-    """A run whose tests fail as it is told."""
+    """A test run with given failures."""
 
     name = "a run"
 

@@ -104,7 +104,7 @@ def test_nothing_of_other_people(server: Server, browser: Browser) -> None:
 
 
 def test_the_nudge_to_add_a_second_passkey(server: Server, ann: Person, browser: Browser) -> None:
-    """Who has one passkey is told to add a second; who has two is not."""
+    """A person with one passkey is asked to add a second; a person with two is not."""
     enrolled(server, ann)
     assert "Add a second one" in browser.get("/").text
     enrolled(server, ann)
@@ -252,7 +252,7 @@ def test_no_change_without_token_from_elsewhere_or_by_get(server: Server, ann: P
 
 
 def test_nobody_signed_in_changes_nothing(server: Server, ann: Person) -> None:
-    """A browser without a session is told so."""
+    """A browser without a session gets 403, and nothing changes."""
     browser = server.browser()
     assert change(browser, "/names", first_name="Eve") == 403
     assert change(browser, "/stay", stay="hour") == 403

@@ -49,14 +49,14 @@ def pages(page: Page) -> dict[str, str]:
 
 
 def fill_account(server: Server, ann: Person) -> None:
-    """Sites at which she is logged in, and one that has not heard of a logout."""
+    """Log ann in at two sites."""
     browser = server.browser(signed_in=ann)
     for name in ("Wiki", "The accounts of the association of allotment gardeners"):
         server.log_in(server.add_site(name, callback="https://accounts.gardeners.example.com/callback"), browser)
 
 
 def receipt(server: Server, ann: Person) -> str:
-    """The secret of a receipt with a line of each kind: heard, under way, given up, can't be told."""
+    """Return the secret of a receipt with one line of each kind: confirmed, pending, given up, no webhook."""
     browser, now = server.browser(signed_in=ann), server.clock()
     kinds: dict[str, dict[str, Any]] = {
         "Photos": {"state": "confirmed", "done_at": now + 400_000},

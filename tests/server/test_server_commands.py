@@ -92,7 +92,7 @@ def log_out(url: str, token: str, *, forwarded_for: str) -> None:
 def test_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``server run`` makes its database, listens at its origin's port, and ends at SIGTERM with exit code 0.
 
-    The proxy that it was told of is believed, and the other commands know its address.
+    The configured proxy is trusted, and the other commands know its address.
     """
     place = str(tmp_path / "clef.db")
     with taken_port() as listener:

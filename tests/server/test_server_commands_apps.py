@@ -266,7 +266,7 @@ def test_allow(desk: Desk) -> None:
 
 @pytest.mark.parametrize("words", [["1", "--take-back"], ["2", "--members-only"]], ids=" ".join)
 def test_who_may_not_any_more_is_logged_out(desk: Desk, words: list[str]) -> None:
-    """Whoever loses a site is logged out of it at once: the site is told, and no code or token works any more."""
+    """A person who loses a site is logged out there at once: it is notified, and no code or token works any more."""
     site = desk.add_site("Photos", *(["--members-only"] if "--take-back" in words else []))
     ann, bo = desk.server.add_person("Ann"), desk.server.add_person("Bo")
     desk.do("app", "allow", "Photos", "1", "2")

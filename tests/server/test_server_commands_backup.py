@@ -100,7 +100,7 @@ def signed_in(server: Server, site: Site) -> str:
 
 
 def test_restore_ends_all_logins(desk: Desk, copy: Path) -> None:
-    """A backup comes back under a server that runs: old logins and links are dead, and sites are told of everybody.
+    """A restore under a running server ends old logins and links, and notifies sites of everybody's logout.
 
     Who signed in after the backup is not known to it; at a site that knew them before, that ends too.
     """

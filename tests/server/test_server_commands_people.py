@@ -204,7 +204,7 @@ def logged_in(desk: Desk) -> tuple[Site, Browser, str]:
     "words", ["user disable 1", "user recover 1", "user remove 1 --yes", "user disable ann@example.com"]
 )
 def test_doors_close_at_once(desk: Desk, words: str) -> None:
-    """Disabled, recovered or removed: signed out here, no code or token works, and the site is told."""
+    """Disabled, recovered or removed: logged out here, no code or token works, and the site is notified."""
     site, browser, token = logged_in(desk)
     code = browser.approve(site.ask())["code"]
     desk.do(*words.split())

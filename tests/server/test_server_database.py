@@ -517,7 +517,7 @@ def test_a_restart_that_nobody_noticed_costs_no_visitor_an_error() -> None:
 
 @pytest.mark.services
 def test_a_database_that_is_down_is_a_503_and_heals(caplog: pytest.LogCaptureFixture) -> None:
-    """Pages and calls say 503 with Retry-After and tell nothing; when it is back, all works again."""
+    """Pages and API calls answer 503 with Retry-After and no details; when it is back, all works again."""
     with behind_a_relay() as (relay, server):
         site, browser = server.add_site(), server.browser(signed_in=server.add_person())
         code = browser.approve(site.ask())["code"]

@@ -279,7 +279,7 @@ class FakeSites:
 
 @pytest.mark.slow
 def test_row_65_sites_that_hang_take_no_room_from_others(server: Server) -> None:
-    """Row 65: more sites that hang than may be called at once, each with many rows: a healthy one hears."""
+    """Row 65: more hanging sites than concurrent calls, each with many rows: a healthy site is still notified."""
     fake, held = FakeSites(server), threading.Event()
 
     def hang() -> AttemptResult:
@@ -549,7 +549,7 @@ def test_the_thread_starts_with_the_first_request(tmp_path: Path) -> None:
 
 
 def test_the_timer_ends_sessions_and_tells_their_sites(server: Server) -> None:
-    """At the end of a session its sites are told, as by a logout; others stay. It stands in the audit."""
+    """When a session expires its sites are notified, as by a logout; others stay. The audit has an entry."""
     fake = FakeSites(server)
     photos, wiki = fake.add("photos"), fake.add("wiki")
     person = server.add_person()

@@ -114,7 +114,7 @@ def test_retry(desk: Desk, words: list[str], numbers: list[int]) -> None:
 
 
 def test_retry_of_nothing(desk: Desk) -> None:
-    """A number that is not there, and one that was heard."""
+    """An unknown number, nothing to send, an unknown site, and wrong usage are refused or reported."""
     assert "does not wait for anything" in desk.refuse(1, "deliveries", "retry", "7")
     assert desk.do("deliveries", "retry", "--all") == "There is nothing to send.\n"
     assert "no site" in desk.refuse(1, "deliveries", "retry", "--site", "Nowhere")
@@ -124,7 +124,7 @@ def test_retry_of_nothing(desk: Desk) -> None:
 
 @contextmanager
 def understanding(desk: Desk) -> Iterator[Peer]:
-    """A site that Ann has logged out of, and that asks who it was when it is told."""
+    """Yield a site that Ann has logged out of, which exchanges the token when it is notified."""
     sites: list[Site] = []
 
     def script(talk: Talk) -> None:

@@ -108,7 +108,7 @@ def crowd(where: str) -> Iterator[Crowd]:
 
 
 class SmallSite:
-    """The middleware under four threads. Whoever comes while two exchanges are under way is told to come again."""
+    """The middleware under four threads. A call during two exchanges gets 503 with ``Retry-After``."""
 
     def __init__(self, server: Server) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -244,7 +244,7 @@ def _told(crowd: Crowd, photos: Site, wiki: Site) -> str:
 
 
 def test_the_late_page_asks_by_itself(tmp_path: Path) -> None:
-    """It is told when the site has heard; it approves nothing; and the site is tried again now and then, for it."""
+    """The page learns of the site's confirmation; it approves nothing, and makes the server retry now and then."""
     with closing(make_server(tmp_path / "clef.db", deliver="elsewhere")) as server:
         site, person = server.add_site("Photos"), server.add_person()
         browser = server.browser(signed_in=person)

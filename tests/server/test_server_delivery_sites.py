@@ -82,7 +82,7 @@ def log_out_by_command(server: Server) -> None:
 
 
 def sign_in_all_the_same(browser: SiteBrowser, at_server: Browser) -> None:
-    """A login of which the person is told first that it may end soon."""
+    """Log in through the page that warns the person that the login may end soon."""
     asked = at_server.submit(at_server.get(f"/iframes/qr?{browser.start()}"))
     assert asked.headers["Location"].startswith("/iframes/late?")
     late = at_server.get(asked.headers["Location"])
@@ -93,7 +93,7 @@ def sign_in_all_the_same(browser: SiteBrowser, at_server: Browser) -> None:
 
 
 def test_s10_s11_one_post_for_each_app_and_all_let_go(server: Server, sites: Sites) -> None:
-    """S10, S11: two browsers at two sites; each site hears once, asks back meanwhile, and lets go."""
+    """S10, S11: two browsers at two sites; each site is notified once, exchanges the token, and ends the login."""
     photos, wiki = sites.add("Photos"), sites.add("Wiki")
     at_server, browsers = signed_in(server, photos, wiki)
     second = photos.browser()
@@ -112,7 +112,7 @@ def test_s10_s11_one_post_for_each_app_and_all_let_go(server: Server, sites: Sit
 @pytest.mark.slow
 @pytest.mark.parametrize("mood", [500, 404, "lost"])
 def test_s12_what_was_not_heard_is_sent_again_with_the_same_token(server: Server, sites: Sites, mood: Any) -> None:
-    """S12: an error, and an answer that is lost after the site heard: the second try counts once, and is the last."""
+    """S12: an error, or a lost answer of a site that did record it: the retry counts once, and is the last."""
     photos = sites.add("Photos")
     photos.mood = lambda number: mood if number == 0 else "heard"
     at_server, (browser,) = signed_in(server, photos)
@@ -125,7 +125,7 @@ def test_s12_what_was_not_heard_is_sent_again_with_the_same_token(server: Server
 
 @pytest.mark.slow
 def test_a_lost_answer_does_not_end_a_newer_login(server: Server, sites: Sites) -> None:
-    """The site heard, its answer was lost, the person signed in again: the retry ends nothing."""
+    """A retry after a lost answer does not end a login that began in between."""
     photos = sites.add("Photos")
     may_answer = threading.Event()
     photos.mood = lambda number: "lost" if number == 0 else may_answer
@@ -172,7 +172,7 @@ def test_s13_killed_in_the_middle_of_a_call(server: Server, sites: Sites) -> Non
 
 
 def test_a_logout_between_approval_and_exchange(server: Server, sites: Sites) -> None:
-    """The code is dead, so no login comes of it, and there is nobody to tell."""
+    """The code is dead, so no login comes of it, and no site has to be notified."""
     photos = sites.add("Photos")
     at_server, browser = server.browser(signed_in=server.add_person()), photos.browser()
     location = at_server.location_of_approval(browser.start())
@@ -237,7 +237,7 @@ def test_a_new_login_after_a_site_came_back_is_told_nothing(server: Server, site
 
 @pytest.mark.slow
 def test_row_65_a_dead_site_delays_no_other(server: Server, sites: Sites) -> None:
-    """Row 65: one hangs, one answers 500, two are gone: four others have heard meanwhile."""
+    """Row 65: one hangs, one answers 500, two are gone: four others confirm meanwhile."""
     healthy, sick = [sites.add(f"well {number}") for number in range(4)], []
     held = threading.Event()
     for number, mood in enumerate((held, 500, 404, 410)):

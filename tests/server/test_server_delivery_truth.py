@@ -1,6 +1,6 @@
-"""Ground truth: real server processes that are killed while they tell real sites, counted in both sides' databases.
+"""Ground truth: real server processes, killed while they notify real sites, and counts from both sides' databases.
 
-Every logout that was acknowledged was heard by every living site, and none was invented.
+Every logout that was acknowledged reached every working site, and none was invented.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.services, pytest.mark.process]
 
 
 class Place:
-    """A living site: the middleware with a store in a file, and how often it was told."""
+    """A working site: the middleware with a store in a file, and the number of its notifications."""
 
     def __init__(self, url: str, store: Path) -> None:
         self.url, self.store = url, store
@@ -75,7 +75,7 @@ class Place:
 
 @contextmanager
 def places(folder: Path, server: Server, living: int, sick: int) -> Iterator[tuple[list[Place], list[str]]]:
-    """Sites, and the ids of those that will never hear: gone, hanging, failing and redirecting ones."""
+    """Yield sites, and the ids of those that never confirm: gone, hanging, failing and redirecting ones."""
     with ExitStack() as stack:
         found: list[Place] = []
         for number in range(living):

@@ -105,7 +105,7 @@ class Stage:
         assert SECRET_PAGE in self.browser.text
 
     def log_out_elsewhere(self, person: Person) -> None:
-        """In another browser, everywhere; returns when the sites have heard."""
+        """Log out everywhere in another browser; return when all sites have confirmed."""
         other = self.server.browser(signed_in=person)
         token = other.form_token("/")
         answer = other.post("/log-out", {"token": token}, headers={"Sec-Fetch-Site": "same-origin"})
@@ -133,7 +133,7 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_passkey_signs_in(stage: Stage) -> None:
-    """Row 108: an invitation, a passkey, a sign-in with it; a browser without passkeys is told so before any press."""
+    """Row 108: an invitation, a passkey, a login with it; without passkeys the page says so before any press."""
     if stage.browser.name == "webkit":
         stage.browser.open(stage.server.origin)
         stage.browser.until(lambda: "passkey" in stage.browser.run(PROBLEM), "the sentence on passkeys")

@@ -353,7 +353,7 @@ def test_row_105_every_form_of_ours_works_in_an_older_browser(server: Server) ->
 
 @each("path", ["/receipts", "/nothing", "/iframes/qr?state=secret", "/?code=secret&state=secret"])
 def test_a_page_without_a_form_sends_no_referrer(server: Server, path: str) -> None:
-    """Its address may hold a code, a state or a token: nobody is told of it, this server included."""
+    """Its address may hold a code, a state or a token: no referrer is sent, not even to this server."""
     page = server.browser().get(path)
     policy = "same-origin" if "<form" in page.text else "no-referrer"
     assert page.headers["Referrer-Policy"] == policy
@@ -541,7 +541,7 @@ def test_a_home_counts_as_one_address(tmp_path: Path) -> None:
 
 
 def test_the_counters_memory_is_bounded() -> None:
-    """However many addresses knock: the oldest are forgotten, the newest still counted."""
+    """The number of rate limit counters is bounded: the oldest are dropped, the newest still count."""
     now = 1_800_000_000_000_000
     limiter = Limiter(Limits(refused_calls=2), lambda: now)
     for number in range(MAX_COUNTERS + 500):

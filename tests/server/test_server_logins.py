@@ -154,7 +154,7 @@ def post_yes(browser: Browser, query: str) -> Any:
 
 
 def test_row_62_a_second_use_takes_back_what_the_first_gave(server: Server) -> None:
-    """Row 62: the access token of the first use dies; the login stays, so that its site hears of a logout."""
+    """Row 62: the access token of the first use dies; the login stays, so that its site is notified of a logout."""
     site, browser = server.add_site(), signed_in(server)
     code = browser.approve(site.ask())["code"]
     token = exchange(server, site, code).json["access_token"]
@@ -488,7 +488,7 @@ def test_a_forked_process_shares_no_connection(server: Server) -> None:
 
 
 def test_threads_that_do_all_at_once_lose_nothing(server: Server) -> None:
-    """Logins and a logout of one person in parallel: each login that was acknowledged is dead or told to its site."""
+    """Logins and a logout of one person in parallel: each acknowledged login is dead or its site is notified."""
     ann, site = server.add_person(), server.add_site()
     browsers = [signed_in(server, ann) for _ in range(4)]
     prepared = [(browser, browser.approve(site.ask())["code"]) for browser in browsers for _ in range(3)]

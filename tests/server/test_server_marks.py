@@ -196,7 +196,7 @@ def test_the_receipt_lists_what_is_not_written_yet(server: Server, ann: Person) 
 
 @pytest.mark.usefixtures("only_the_mark")
 def test_who_begins_anew_is_left_alone(server: Server, ann: Person) -> None:
-    """A login right after the mark lives, and its site is told once of the old one; of the new one at its logout."""
+    """A login right after the mark lives; its site is notified once of the old one, and of this one at its logout."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     server.log_in(site, browser)
     press(browser)
@@ -235,7 +235,7 @@ def test_a_new_login_is_warned(where: str) -> None:
 
 @pytest.mark.usefixtures("only_the_mark")
 def test_other_logouts_leave_it_to_the_mark(server: Server, ann: Person) -> None:
-    """One site, one browser, a session's time: what a mark has ended is not told by them: no receipt loses a site."""
+    """Logouts of a site, a browser or an expired session leave a mark's logins to the mark: no receipt loses a site."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     server.log_in(site, browser)
     press(browser)
@@ -259,7 +259,7 @@ def test_other_logouts_leave_it_to_the_mark(server: Server, ann: Person) -> None
 
 @pytest.mark.usefixtures("only_the_mark")
 def test_two_marks(server: Server, ann: Person) -> None:
-    """Each receipt has the sites that its logout found, those that the first one left included; none is told twice."""
+    """Each receipt has the sites that its logout found, those left by the first included; none is notified twice."""
     photos, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
     first, second = server.browser(signed_in=ann), None
     server.log_in(photos, first)
@@ -277,7 +277,7 @@ def test_two_marks(server: Server, ann: Person) -> None:
 @pytest.mark.usefixtures("only_the_mark")
 @pytest.mark.parametrize("leave", [deactivation.disable, deactivation.revoke_credentials, deactivation.remove])
 def test_who_is_gone(server: Server, ann: Person, leave: Any) -> None:
-    """Disabled, recovered or removed: out at once, and the sites are told, though nobody is there any more."""
+    """Disabled, recovered or removed: logged out at once, and the sites are notified although the person is gone."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     server.log_in(site, browser)
     with server.database.writing() as connection:

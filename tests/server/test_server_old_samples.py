@@ -188,7 +188,7 @@ def test_it_hears(place: tuple[Server, Sample], hook: Callable[[Sample, str], st
 @pytest.mark.slow
 @pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
 def test_its_question_fails(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
-    """It answers all the same, and nobody is logged out there: never confirmed, sent again, and heard once mended."""
+    """It answers, but logs nobody out: never confirmed, sent again, and confirmed once the secret is mended."""
     server, sample = place
     sample.hook, sample.secret_at_hook = hook, "of another app"
     ann = Visit(server, sample)

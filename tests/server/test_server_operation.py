@@ -68,7 +68,7 @@ def log_out(server: Server, name: str = "Ann") -> None:
     ],
 )
 def test_figures_are_for_the_networks_that_were_named(server: Server, environ: dict[str, str], may: bool) -> None:
-    """Everybody else finds no such page, and hears of ``/healthz`` only that the server is well."""
+    """Other networks get 404 for the figures, and only the server's status from ``/healthz``."""
     stranger = server.browser()
     assert stranger.get("/metrics", extra_environ=environ).status_int == (200 if may else 404)
     answer = stranger.get("/healthz", extra_environ=environ)

@@ -89,7 +89,7 @@ def test_row_99_a_domain_of_nobodys_is_never_written_down(tmp_path: Path, suffix
 
 
 def test_all_faults_at_once(tmp_path: Path) -> None:
-    """Nobody corrects one setting only to hear of the next."""
+    """All faults of the settings are reported together."""
     with pytest.raises(ConfigurationError) as refused:
         create_app(
             origin="nowhere",
@@ -155,7 +155,7 @@ def test_without_a_logo_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_the_import_alone_loads_no_framework() -> None:
-    """``import clef_wsgi.server`` is cheap; what is asked for loads the rest, and a wrong name is told."""
+    """``import clef_wsgi.server`` loads no framework; attributes are loaded on access, and a wrong name is an error."""
     code = (
         "import sys, clef_wsgi.server as s; "
         "print(sorted({'flask', 'jinja2', 'sqlalchemy', 'webauthn'} & set(sys.modules)), hasattr(s, 'nothing'))"

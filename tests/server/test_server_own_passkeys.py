@@ -130,7 +130,7 @@ def test_the_same_passkey_twice(server: Server, ann: Person, passkey: Authentica
 
 
 def test_remove(server: Server, ann: Person, passkey: Authenticator, visitor: Visitor) -> None:
-    """A removed passkey opens nothing; browsers that it opened are signed out and their sites told; this one stays."""
+    """A removed passkey opens nothing; its browsers are logged out and their sites notified; this one stays."""
     other = Authenticator(ORIGIN)
     visitor.add(passkey, other)
     elsewhere = signed_in(server, passkey)

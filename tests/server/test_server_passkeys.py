@@ -95,7 +95,7 @@ def test_sign_in_at_a_site(server: Server) -> None:
 
 
 def test_a_site_that_the_person_may_not_use(server: Server) -> None:
-    """Who may not use a site is told so, and is signed in all the same."""
+    """A person who may not use the site gets 403 for it, and is logged in at the server all the same."""
     passkey, visitor = enrolled(server, server.add_person()), Visitor(server)
     answer = visitor.sign_in(passkey, server.add_site(open_to_all=False).ask())
     assert (answer.status_int, answer.json["error"]) == (403, "not_allowed")
@@ -122,7 +122,7 @@ def test_another_person_takes_over(server: Server) -> None:
 
 
 def test_without_a_script(server: Server) -> None:
-    """A browser that runs no script sends the form itself, and is told what is missing."""
+    """A browser that runs no script sends the form itself, and gets a page that names JavaScript."""
     visitor = Visitor(server)
     answer = visitor.submit(visitor.get("/"))
     assert (answer.status_int, answer.content_type) == (400, "text/html")
@@ -378,7 +378,7 @@ def test_the_reason_is_in_the_log(server: Server, caplog: pytest.LogCaptureFixtu
 
 
 def test_too_many_attempts(tmp_path: Path) -> None:
-    """An address that knocks too often waits; the ceremony's two steps both count."""
+    """The rate limit of an address counts both steps of the ceremony."""
     server = make_server(tmp_path / "clef.db", limits=Limits(sign_in=2))
     visitor = Visitor(server)
     statuses = [visitor.send("/sign-in/options").status_int, visitor.send("/sign-in").status_int]

@@ -95,7 +95,7 @@ def living(server: Server) -> int:
 
 
 def test_row_93_one_session_too_many(server: Server) -> None:
-    """Row 93: the one unused longest ends, and its sites are told; whoever signs in just now stays."""
+    """Row 93: the session unused longest ends, and its sites are notified; the new session stays."""
     site, ann = server.add_site(), server.add_person()
     crowd(server, ann, MOST - 1)
     server.log_in(site, server.browser(signed_in=ann))  # one whose site is to be told

@@ -106,7 +106,7 @@ def living(server: Server, site: Site) -> int:
 
 
 def test_everywhere(server: Server, ann: Person, browser: Browser) -> None:
-    """All browsers and all sites; the page says that each is being told, and claims nothing more."""
+    """All browsers and all sites; the page lists each as pending, and claims nothing more."""
     other = server.browser(signed_in=ann)
     photos, wiki = server.add_site("Photos"), server.add_site("Wiki")
     server.log_in(photos, browser)
@@ -142,7 +142,7 @@ def test_one_site(server: Server, browser: Browser, ann: Person) -> None:
 
 
 def test_another_browser(server: Server, browser: Browser, ann: Person) -> None:
-    """It is signed out, and the sites that began in it are told; this one stays."""
+    """The other browser is logged out, and the sites that began in it are notified; this one stays."""
     other = server.browser(signed_in=ann)
     photos, wiki = server.add_site("Photos"), server.add_site("Wiki")
     server.log_in(photos, other)
@@ -162,7 +162,7 @@ def test_this_browser(server: Server, browser: Browser, ann: Person) -> None:
 
 
 def test_what_is_not_ones_own(server: Server, browser: Browser) -> None:
-    """Another person's browser and site, and what does not exist: nothing ends, and nothing is told about them."""
+    """Another person's browser or site, and unknown ones: nothing ends, and the answer reveals nothing about them."""
     bo = server.browser(signed_in=server.add_person("Bo"))
     site = server.add_site()
     server.log_in(site, bo)
@@ -206,7 +206,7 @@ def test_two_presses_at_once(server: Server, browser: Browser, ann: Person) -> N
 
 
 def test_a_site_without_a_hook(server: Server, browser: Browser) -> None:
-    """It can't be told, and the page does not claim that it was."""
+    """A site without a webhook can't be notified, and the page does not claim that it was."""
     server.log_in(server.add_site("Old", hooks=()), browser)
     press(browser)
     assert said(browser) == {"Old": ("can't be told: log out there yourself", "")}
@@ -307,7 +307,7 @@ def test_words(server: Server, browser: Browser, values: dict[str, Any], line: t
 
 
 def test_the_first_try_and_a_retry_of_the_administrator_s(server: Server, browser: Browser) -> None:
-    """A row that is claimed for the first time is being told; one that starts anew has no "since" yet."""
+    """A row on its first attempt reads "is being told"; one that starts anew has no "since" yet."""
     site = server.add_site("Photos")
     server.log_in(site, browser)
     press(browser)
@@ -429,7 +429,7 @@ def test_a_receipt_opens_nothing_else(server: Server, browser: Browser) -> None:
 
 
 def test_sites_that_have_not_heard_are_on_the_account_page(server: Server, ann: Person, browser: Browser) -> None:
-    """Under way or given up, whenever that was, until that site has heard of a later logout."""
+    """Pending or given up, however old, until that site has confirmed a later logout."""
     site = server.add_site("Photos")
     server.log_in(site, browser)
     press(browser)

@@ -101,7 +101,7 @@ class Page:
 
 @contextlib.contextmanager
 def running_server(folder: Path, **options: Any) -> Iterator[Server]:
-    """A server on localhost. It tells no site of logouts unless ``deliver`` says so."""
+    """Yield a server on localhost. It delivers no notifications unless ``deliver`` says so."""
     apps = []
     options = {"deliver": False, **options}
 

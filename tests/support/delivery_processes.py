@@ -56,7 +56,7 @@ class Nursery:
         self._listener.close()
 
     def start(self, *, deliver: bool = True) -> int:
-        """A new process; ``deliver`` False: one that tells nobody."""
+        """Start a process and return its id; with ``deliver`` False it sends no notifications."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(json.dumps({**self._settings, "deliver": deliver}), file=self._process.stdin, flush=True)

@@ -60,5 +60,5 @@ TEXTS = {
 
 
 def in_environ(texts: dict[str, str]) -> dict[str, str]:
-    """Settings as the variables that docs/settings.md tells of."""
+    """Return the settings as environment variables, as docs/settings.md names them."""
     return {"CLEF_WSGI_" + name.upper().replace(".", "__"): text for name, text in texts.items()}

@@ -230,7 +230,7 @@ class Glewlwyd:
 
 
 def _new_keys() -> dict[str, dict[str, Any]]:
-    """A private JWK for each algorithm. A client's algorithm is that of the key it is told to use."""
+    """Return a private JWK for each algorithm. A client's algorithm is that of the key configured for it."""
     made = {
         "RS256": RSAKey.import_key(rsa.generate_private_key(65537, 2048)).as_dict(private=True),
         "ES256": ECKey.import_key(ec.generate_private_key(ec.SECP256R1())).as_dict(private=True),

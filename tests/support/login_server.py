@@ -231,7 +231,7 @@ _TEMPLATES = _Templates()
 def make_server(
     database: str | Path, *, origin: str = ORIGIN, clock: FakeClock | None = None, copied: bool = True, **options: Any
 ) -> Server:
-    """A server on a database, new or not. It tells no site of logouts unless ``deliver`` says so.
+    """Return a server on a database, new or not. It delivers no notifications unless ``deliver`` says so.
 
     :param copied: a file that isn't there is copied from one that has all its tables; otherwise the server makes it.
     """

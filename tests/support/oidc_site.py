@@ -107,9 +107,9 @@ def site(
     logout_store: clef_wsgi.LogoutStore | None = None,
     **options: Any,
 ) -> Iterator[Site]:
-    """A site with a store of its own.
+    """Yield a site with a store of its own, registered at the provider.
 
-    :param options: those of ``OIDCProvider``, beside what the provider was told.
+    :param options: those of ``OIDCProvider``, beside the client's own.
     """
 
     def make(url: str) -> Any:

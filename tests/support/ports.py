@@ -43,7 +43,7 @@ def answers(port: int) -> bool:
 def await_listening(port: int, seconds: float = 30, *, is_alive: Callable[[], bool] = lambda: True) -> None:
     """Wait until a process listens on ``port``.
 
-    :param is_alive: tells whether the program still runs; there is nothing to wait for when it has ended.
+    :param is_alive: returns whether the program still runs; there is nothing to wait for when it has ended.
     :raises TimeoutError: nobody does after ``seconds``, or the program ended.
     """
     deadline = time.monotonic() + seconds
