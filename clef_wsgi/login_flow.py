@@ -141,8 +141,10 @@ class LoginFlow:
         try:
             user = self._completed(environ, dict(identity.user))
         except LoginRefused as error:
-            vars(error).setdefault("account", _account_of(identity.user))
-            raise
+            # A new one for each login: an app may raise one instance for everybody.
+            refused = type(error).__new__(type(error), *error.args)
+            vars(refused).update({"account": _account_of(identity.user), **vars(error)})
+            raise refused from error.__cause__
         keys = (self._provider.user_key(user["id"]), *identity.keys)
         self._logins.begin(session, user, keys, started, identity.provider_state)
         self._emit_remote_user_missing(user)

@@ -131,6 +131,33 @@ def test_a_wrong_account_is_no_dead_end() -> None:
     assert button["href"] == f"{BASE_URL}/clef/login?next=/club&prompt=select_account"
 
 
+class _Banned(LoginRefused):
+    """An app's own refusal, with another constructor."""
+
+    def __init__(self) -> None:
+        super().__init__("You were banned.", reason="banned", status=403)
+
+
+@pytest.mark.parametrize("refusal", [LoginRefused("Members only.", reason="not_a_member", status=403), _Banned()])
+def test_a_refusal_that_an_app_raises_for_everybody_names_nobody_else(refusal: LoginRefused) -> None:
+    """One instance for all logins: each page names its own visitor, and the app's instance stays as it was."""
+    seen: list[Any] = []
+
+    def refuse(environ: Environ, user: dict[str, Any]) -> None:
+        raise refusal
+
+    def page(environ: Environ, error: Any) -> Any:
+        seen.append(error)
+
+    app = make_app(provider=HintedProvider(), on_login=refuse, on_refusal=page)
+    for person in ("ann", "bo"):
+        visitor = browser(app)
+        shown = visitor.come_back(visitor.start_login("/club"), person, status=403).html.main.text
+        assert [name for name in ("ann@", "bo@") if name in shown] == [f"{person}@"]
+    assert [type(error) for error in seen] == [type(refusal)] * 2
+    assert not hasattr(refusal, "account")
+
+
 def test_without_hints_there_is_only_another_try() -> None:
     """A provider that can't choose accounts: the button is what it was."""
     ann = browser(make_app(on_login=_no_members))
