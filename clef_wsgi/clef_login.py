@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 
 from . import http, login_hints
 from .base import urls
-from .base.errors import ClefError
+from .base.errors import ClefError, StoreUnavailable
 from .cache_headers import CacheHeaders
 from .texts import text
 
@@ -91,11 +91,15 @@ class ClefLogin:
     def end_url(self, next: str | None = None) -> str | None:
         """Return where this browser may end its session at the provider, too, or None where there is no such address.
 
-        It answers before and after :meth:`end` of the same request. The browser comes back to ``next``.
+        It answers before and after :meth:`end` of the same request. The browser comes back to ``next``. None as well
+        while logins can't be checked: a page that draws a link must not fail by it.
         """
         state = self._ended_state
         if state is None:
-            state = self._gate.provider_state(self._environ)
+            try:
+                state = self._gate.provider_state(self._environ)
+            except StoreUnavailable:
+                return None
         return None if state is None else self._gate.end_url(state, self._next(next))
 
     def button(self, next: str | None = None, label: str | None = None) -> http.Html:

@@ -197,6 +197,34 @@ def test_end_url_before_and_after_the_end() -> None:
     assert seen == [None, url, url, None]
 
 
+class _FallibleStore(MemoryLogoutStore):
+    """A store that can't be asked while ``is_down``."""
+
+    is_down = False
+
+    def newest_logout(self, keys: Iterable[str]) -> int:
+        if self.is_down:
+            raise StoreUnavailable
+        return super().newest_logout(keys)
+
+
+@pytest.mark.parametrize("fails_in_the_app", [True, False])
+def test_no_end_url_while_logins_cannot_be_checked(fails_in_the_app: bool) -> None:
+    """None, and no exception in the page's template, in the app as at a request that went on without its login."""
+    store, seen = _FallibleStore(), list[str | None]()
+
+    def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        store.is_down = True
+        seen.append(environ["clef.login"].end_url())
+        return echo(environ, start_response)
+
+    ann = browser(make_app(app, provider=EndingProvider(), store=store, store_failure="anonymous"))
+    ann.sign_in("ann")
+    store.is_down = not fails_in_the_app
+    ann.get("/")
+    assert seen == [None]
+
+
 def test_other_providers_have_no_end_url() -> None:
     """A provider without ``end_login``: None, and the answer to a logout as ever."""
     seen: list[str | None] = []
