@@ -362,6 +362,18 @@ SCENARIOS: dict[str, tuple[Callable[[Site], object], list[int]]] = {
     "nothing": (lambda site: site.call("POST", "/api/v1/authorize"), [403]),
     "too much": (lambda site: site.call("POST", "/api/v1/authorize", b"x=" + b"x" * 65_536), [413]),
     "bytes": (lambda site: site.call("POST", "/api/v1/authorize", b"app_id=\xff&app_secret=%ff"), [403]),
+    "a form that is no UTF-8 says nothing": (
+        lambda site: site.call(
+            "POST", "/api/v1/authorize", f"code={site.code()}&x=".encode() + b"\xff", {"Authorization": _basic(site)}
+        ),
+        [403],
+    ),
+    "a form's type in capitals": (
+        lambda site: site.post(
+            "authorize", _twice(site, "code")[:3], **{"Content-Type": "Application/X-WWW-Form-URLencoded; x"}
+        ),
+        [200],
+    ),
     "code twice": (lambda site: site.post("authorize", _twice(site, "code")), [403]),
     "app id twice": (lambda site: site.post("authorize", _twice(site, "app_id")), [403]),
     "secret twice": (lambda site: site.post("authorize", _twice(site, "app_secret")), [403]),

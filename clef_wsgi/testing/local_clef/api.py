@@ -44,14 +44,15 @@ def refuse(status: int, text: str, **headers: str) -> Response:
 def form_of(request: Request) -> dict[str, str]:
     """Return the fields of a form that are there exactly once, or are all but empty: one that is doubled says nothing.
 
-    Bodies of more than :data:`MAX_BODY` and of other types are empty forms.
+    Bodies of more than :data:`MAX_BODY`, of other types and not in UTF-8 are empty forms.
     """
     if (request.content_length or 0) > MAX_BODY:
         return {}
-    if request.content_type == "application/x-www-form-urlencoded":
-        return single_fields(request.body.decode(errors="replace"))
+    media_type = (request.content_type or "").lower()
     try:
-        fields = request.POST.dict_of_lists() if request.content_type == "multipart/form-data" else {}
+        if media_type == "application/x-www-form-urlencoded":
+            return single_fields(request.body.decode())
+        fields = request.POST.dict_of_lists() if media_type == "multipart/form-data" else {}
     except ValueError:  # no boundary, no end, no UTF-8
         return {}
     return _single({name: [value for value in values if isinstance(value, str)] for name, values in fields.items()})
