@@ -70,7 +70,9 @@ def create_app(
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=base_url.startswith("https:"),
     )
-    app.jinja_loader = DictLoader({"layout.html": LAYOUT, "home.html": HOME, "account.html": ACCOUNT})
+    app.jinja_loader = DictLoader(
+        {"layout.html": LAYOUT, "home.html": HOME, "account.html": ACCOUNT, "missing.html": MISSING}
+    )
     server_url = getattr(provider, "server_url", "") or getattr(provider, "issuer", "")
     current_login = LocalProxy(lambda: request.environ["clef.login"])
     app.jinja_env.globals.update(user=current_user, login=current_login, server_url=server_url)
@@ -88,6 +90,10 @@ def create_app(
     @app.get("/")
     def home() -> str:
         return render_template("home.html")
+
+    @app.errorhandler(404)
+    def missing(_: Exception) -> ResponseReturnValue:
+        return render_template("missing.html"), 404
 
     @app.get("/account")
     @members_only
@@ -186,7 +192,7 @@ dd { margin: 0; }
 <header>
 <a class="brand" href="{{ url_for('home') }}">Tidewater</a>
 <a href="{{ url_for('account') }}">Account</a>
-{% if user %}{{ login.sign_out_button(url_for('home'), 'Sign out') }}
+{% if user %}{{ login.sign_out_button(url_for('home'), 'Log out') }}
 {% else %}{{ login.button(label='Log in') }}{% endif %}
 </header>
 <main>{% block content %}{% endblock %}</main>
@@ -236,6 +242,15 @@ ACCOUNT = """{% extends "layout.html" %}
 <div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}
 <div><dt>logged_in_at</dt><dd>{{ logged_in_at.strftime('%d %b, %H:%M') }} UTC</dd></div></dl></section>
 </div>
+{% endblock %}
+"""
+
+
+MISSING = """{% extends "layout.html" %}
+{% block title %}No such page{% endblock %}
+{% block content %}
+<h1>There is no such page.</h1>
+<p>Check the address, or go to the <a href="{{ url_for('home') }}">front page</a>.</p>
 {% endblock %}
 """
 

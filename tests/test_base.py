@@ -119,3 +119,21 @@ def test_webhooks(url: str, web: bool) -> None:
     assert redirect_rules.is_web_url(url) is web
     assert redirect_rules.is_on_domain(url, [url]) is web
     assert not redirect_rules.is_on_domain(url, ["https://rp.example/cb"])
+
+
+@each(
+    ("redirect_url", "page"),
+    [
+        ("https://photos.example.com/clef/callback", "https://photos.example.com/"),
+        ("https://example.com:8443/app/clef/callback?next=1", "https://example.com:8443/app/"),
+        ("https://example.com/oauth/clef_callback", "https://example.com/"),
+        ("https://example.com", "https://example.com/"),
+        ("myapp://clef", None),
+        ("javascript:alert(1)", None),
+        ("http:evil", None),
+        ("", None),
+    ],
+)
+def test_the_front_page_of_a_redirect_url(redirect_url: str, page: str | None) -> None:
+    """Where people are led back to: the mount prefix in front of the callback, or the host; never a script."""
+    assert redirect_rules.front_page(redirect_url) == page

@@ -77,6 +77,13 @@ def test_the_account_page_asks_for_a_login(browser: webtest.TestApp, clef: Local
     assert browser.get("/whoami").json["id"] == str(clef.clef_id("Ann"))
 
 
+def test_a_page_that_does_not_exist(browser: webtest.TestApp) -> None:
+    """It is one of the site's own: in a language, with a heading, and with a way back."""
+    page = browser.get("/nowhere", status=404)
+    assert (page.html.html["lang"], page.html.h1.text) == ("en", "There is no such page.")
+    assert page.html.main.a["href"] == "/"
+
+
 def test_an_account_is_found_by_id(new_browser: NewBrowser, clef: LocalClef) -> None:
     """An account is made at the first visit and found again, whatever the person's name is now."""
     first = shown(log_in(new_browser(), clef))

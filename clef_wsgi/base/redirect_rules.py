@@ -17,6 +17,9 @@ from .urls import DEFAULT_PORTS, is_loopback
 MAX_LENGTH = 2048
 """The longest redirect URL or webhook, in characters, its query escaped."""
 
+CALLBACK_PATH = "/clef/callback"
+"""Where the middleware takes the browser back, behind its mount prefix, unless it is told otherwise."""
+
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash: urlsplit drops tabs and newlines
 _TO_ESCAPE = re.compile(r"[ \u00a0-\U0010ffff]")  # never control characters
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
@@ -79,6 +82,18 @@ def is_on_domain(webhook: str, registered: Iterable[str]) -> bool:
 def host_of(url: str) -> str:
     """Return host and port, by which people know a site, or the whole URL where it has none."""
     return urlsplit(url).netloc or url
+
+
+def front_page(redirect_url: str) -> str | None:
+    """Return a page of the site whose registered redirect URL this is, for people; ``None`` where it is no web site.
+
+    The path in front of ``/clef/callback``, where the middleware is mounted, or else the front page of the host.
+    """
+    parts = _split(redirect_url)
+    if parts is None or parts.scheme not in DEFAULT_PORTS:
+        return None
+    mount = parts.path.removesuffix(CALLBACK_PATH) if parts.path.endswith(CALLBACK_PATH) else ""
+    return f"{parts.scheme}://{parts.netloc}{mount}/"
 
 
 def _split(url: str) -> SplitResult | None:

@@ -81,7 +81,7 @@ class InvalidLogoutToken(Refused):
 class SessionEnded(Refused):
     """The browser's session at the server ended meanwhile."""
 
-    message = "You are signed out."
+    message = "You are logged out."
 
 
 class NotAllowed(Refused):

@@ -111,6 +111,42 @@ def test_the_nudge_to_add_a_second_passkey(server: Server, ann: Person, browser:
     assert "Add a second one" not in browser.get("/").text
 
 
+def test_an_account_without_a_passkey(server: Server, ann: Person, browser: Browser) -> None:
+    """Nobody is told of having one who has none; adding one needs one, so the page offers no button for it."""
+    for path in ("/", "/passkeys"):
+        page = browser.get(path)
+        assert "You have no passkey. Ask whoever runs this server" in words(page)
+        assert "only one" not in page.text
+    assert browser.get("/passkeys").html.find(id="add") is None
+    enrolled(server, ann)
+    assert browser.get("/passkeys").html.find(id="add") is not None
+
+
+def test_the_last_passkey_says_why_it_stays(server: Server, ann: Person, browser: Browser) -> None:
+    """Where others have the button to remove it, the only one has the reason."""
+    reason = "It can't be removed, since it is your only one"
+    enrolled(server, ann)
+    assert reason in words(browser.get("/passkeys"))
+    enrolled(server, ann)
+    assert reason not in words(browser.get("/passkeys"))
+
+
+def test_saved_is_said_where_it_was_saved(server: Server, ann: Person, browser: Browser) -> None:
+    """The sentence is in the section of the form, and the address leads to it: it can take the focus."""
+    enrolled(server, ann)
+    token = browser.form_token()
+    for path, fields, section in [("/names", {"first_name": "Anna"}, "you"), ("/stay", {"stay": "day"}, "stay")]:
+        answer = browser.post(path, {"token": token, **fields}, headers=SAME_ORIGIN)
+        page = browser.get(answer.headers["Location"])
+        (saved,) = page.html.find_all(id="saved")
+        assert (saved.text, saved["tabindex"], saved.parent["id"]) == ("Saved.", "-1", section)
+        assert answer.headers["Location"].endswith("#saved")
+    answer = browser.post("/passkeys/1/rename", {"token": token, "name": "Phone"}, headers=SAME_ORIGIN)
+    saved = browser.get(answer.headers["Location"]).html.find(id="saved")
+    assert saved.find_previous_sibling("h2").text == "Phone"
+    assert browser.get("/").html.find(id="saved") is None
+
+
 def test_markup_stays_text(server: Server, ann: Person, browser: Browser) -> None:
     """HTML in the names of sites and people is text."""
     server.log_in(server.add_site("<b>Photos</b>"), browser)

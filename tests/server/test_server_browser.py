@@ -152,6 +152,8 @@ def test_a_link_that_is_spent(page: Page) -> None:
         page.open(f"/enrol{fragment}")
         assert "This link does not work" in page.problem()
         assert not page.find("#enrol").is_displayed()
+        assert page.find("#other a").is_displayed()
+        assert page.find("#other a").text == "Have you made your passkey already? Sign in."
 
 
 @contextmanager
@@ -263,7 +265,7 @@ def test_row_105_without_sec_fetch_headers_every_form_works(page: Page) -> None:
     with between(page, stripped):
         page.enrol(page.server.add_person("Ann"))
         page.press("form[action='/names'] button")
-        page.wait_for_url(f"{page.server.origin}/#you")
+        page.wait_for_url(f"{page.server.origin}/#saved")
         page.press("form[action='/log-out'] button")
         page.wait_for_url(f"{page.server.origin}/receipts")
         sign_in(page)

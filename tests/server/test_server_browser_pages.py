@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,6 +154,65 @@ def test_small_and_large(page: Page, pages: dict[str, str]) -> None:
         assert page.run(OVERFLOW) <= 0, name
         cut = "return [...document.querySelectorAll('button')].filter((b) => b.scrollWidth > b.clientWidth + 1).length;"
         assert page.run(cut) == 0, name
+
+
+BROKEN_WORDS = """
+const found = [];
+for (const el of document.querySelectorAll(".first button, h1")) {
+  for (const node of [...el.childNodes].filter((each) => each.nodeType === Node.TEXT_NODE)) {
+    for (const word of node.textContent.matchAll(/\\S+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((each) => each.top)).size > 1) { found.push(word[0]); }
+    }
+  }
+}
+return found;
+"""
+
+
+def test_no_break_inside_everywhere(page: Page, pages: dict[str, str]) -> None:
+    """With letters of twice the size, on a small telephone: the word of the great button stays whole, titles too."""
+    here = {"account": pages["account"], "receipts": pages["receipts"]}
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    for language in ("en", "de"):
+        page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": language}})
+        for name, path in here.items():
+            page.open(path)
+            for width in (320, 390):
+                page.set_size(width)
+                page.run("document.documentElement.style.fontSize = '200%';")
+                found = [
+                    word for word in page.run(BROKEN_WORDS) if word.lower() in ("everywhere", "überall", "abmelden")
+                ]
+                assert found == [], (name, width)
+
+
+def test_saved_has_the_focus(page: Page, pages: dict[str, str]) -> None:
+    """After Save the next thing that is read is that it is saved; a reload does not say it again."""
+    page.driver.execute_cdp_cmd("Network.enable", {})
+    page.driver.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Accept-Language": "en"}})
+    page.open(pages["account"])
+    page.press("#you button")
+    page.wait("#you #saved")
+    page.until(lambda: page.run("return document.activeElement.id") == "saved", "the focus")
+    page.driver.refresh()
+    page.wait("#you")
+    assert not page.driver.find_elements("css selector", "#saved")
+
+
+HEADINGS = "return [...document.querySelectorAll('h1, h2, h3, h4')].map((each) => Number(each.tagName[1]));"
+
+
+def test_headings_are_in_order(page: Page, pages: dict[str, str]) -> None:
+    """One first heading, and none that skips a level."""
+    for name in each(page, pages, "en"):
+        levels = page.run(HEADINGS)
+        assert levels[0] == 1, name
+        assert levels.count(1) == 1, name
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), (name, levels)
+        assert page.run("return document.querySelectorAll('form[role]').length") == 0
 
 
 STOPS = """

@@ -12,6 +12,7 @@ import pytest
 from flask import Response
 from support.cases import each
 from support.login_server import CALLBACK, ORIGIN, SAME_ORIGIN, Browser, Server, make_server, sent_back_to, token_of
+from support.passkeys import enrolled
 
 from clef_wsgi.server import Limits, tokens
 from clef_wsgi.server.database.schema import deliveries, sessions
@@ -331,6 +332,7 @@ def sent_as_an_older_browser(page: Any) -> dict[str, str]:
 def test_row_105_every_form_of_ours_works_in_an_older_browser(server: Server) -> None:
     """Row 105: each page with a form lets it say where it comes from; one from elsewhere says null, and is refused."""
     site, ann = server.add_site(), server.add_person()
+    enrolled(server, ann)
     for number, (path, action) in enumerate(
         [
             ("/", "/names"),

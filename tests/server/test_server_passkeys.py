@@ -102,6 +102,28 @@ def test_a_site_that_the_person_may_not_use(server: Server) -> None:
     assert visitor.is_signed_in()
 
 
+def test_the_refusal_names_site_and_person(server: Server) -> None:
+    """It says which site it is and who is signed in, offers another passkey for the same login, and the way back."""
+    ann, site = server.add_person("Ann", last_name="<Lee>"), server.add_site("Photos & Co", open_to_all=False)
+    browser = server.browser(signed_in=ann)
+    for path in (f"/iframes/qr?{site.ask(state='x y')}", f"/iframes/late?{site.ask()}"):
+        page = browser.get(path)
+        if page.status_int == 303:
+            page = browser.get(page.headers["Location"].removeprefix(server.origin))
+        assert page.status_int == 403
+        assert page.html.h1.text == "You may not use Photos & Co"
+        assert "You are signed in as Ann <Lee>" in page.html.main.text
+        links = {link.text: link["href"] for link in page.html.main.find_all("a")}
+        assert links["Back to Photos & Co"] == "https://photos.example.com/"
+        assert browser.get(links["Use another passkey"]).html.h1.text == "Sign in at Photos & Co"
+
+
+def test_a_refused_address_leads_nowhere(server: Server) -> None:
+    """No open redirect on error pages either: only a registered site is led back to."""
+    page = server.browser().get(f"/iframes/qr?{server.add_site().ask().replace('photos', 'evil')}")
+    assert [link["href"] for link in page.html.main.find_all("a")] == ["/"]
+
+
 def test_a_bad_redirect_signs_nobody_in(server: Server) -> None:
     """S6: a login request that is wrong is refused at this step, too."""
     passkey, visitor, site = enrolled(server, server.add_person()), Visitor(server), server.add_site()

@@ -53,6 +53,26 @@ def press(browser: Browser, path: str = "/log-out") -> webtest.TestResponse:
     return answer
 
 
+def links(page: webtest.TestResponse) -> dict[str, str]:
+    """The addresses of a page's links, by their words."""
+    return {link.get_text().strip(): link["href"] for link in page.html.main.find_all("a")}
+
+
+def test_back_to_the_site(server: Server, browser: Browser) -> None:
+    """A receipt of one site leads back to it by name; of several, each line leads to its own."""
+    photos = server.add_site("Photos", callback="https://photos.example.com/clef/callback")
+    server.log_in(photos, browser)
+    press(browser, f"/sites/{photos.app_id}/log-out")
+    found = links(browser.get("/receipts"))
+    assert found["Back to Photos"] == found["photos.example.com"] == "https://photos.example.com/"
+    for name, callback in [("Wiki", "https://example.com/wiki/clef/callback"), ("Phone", "myapp://clef")]:
+        server.log_in(server.add_site(name, callback=callback), browser)
+    press(browser)
+    found = links(browser.get("/receipts"))
+    assert found["example.com"] == "https://example.com/wiki/"
+    assert not [name for name in found if name.startswith("Back to") or name == "clef"]
+
+
 def states(browser: Browser) -> dict[str, Any]:
     answer = browser.get("/receipts/states")
     assert answer.status_int == 200, answer.text

@@ -45,6 +45,7 @@ def test_every_sentence_is_used_and_there() -> None:
     errors = set(re.findall(r'PageError\(\s*"(\w+)"', source)) | set(re.findall(r'\d{3}: "(\w+)"', source))
     errors |= {"unexpected"}
     used |= {f"error.{key}.{part}" for key in errors for part in ("title", "text")}
+    used |= {f"error.{key}.way" for key in re.findall(r'PageError\(\s*"(\w+)", 403, way=', source)}
     used |= {f"button.{kind}" for kind in ("login", "register", "connect")}
     used |= {f"failure_{code}" for code in failures.CODES}
     assert used == set(ENGLISH)
@@ -69,6 +70,11 @@ def test_the_language_is_the_browser_s(server: Server, accepted: str, language: 
     answer = server.browser().get("/nowhere", headers={"Accept-Language": accepted, "Accept": "application/json"})
     assert answer.json["message"] == text(language, "error.not_found.text")
     assert set(LANGUAGES) == {"en", "de"}
+
+
+def test_one_word_for_the_way_out() -> None:
+    """It is called to log out, and nothing else."""
+    assert [key for key, value in ENGLISH.items() if re.search(r"sign(ed|ing)?.out", value, re.IGNORECASE)] == []
 
 
 def test_no_page_has_anything_inline() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
+from clef_wsgi.base.redirect_rules import CALLBACK_PATH
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import access, snippets, webhook_trial
 from clef_wsgi.server.commands.arguments import (
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from clef_wsgi.server.commands.arguments import Commands
     from clef_wsgi.server.records.apps import App
 
-CALLBACK_PATH, WEBHOOK_PATH = "/clef/callback", "/clef/webhook"
-"""Default paths of the middleware's callback and webhook."""
+WEBHOOK_PATH = "/clef/webhook"
+"""Default path of the middleware's webhook."""
 
 MIN_SECRET_LENGTH = 16
 NUMBER, TEXT = "number", "text"

@@ -3,3 +3,4 @@
 import {localise} from "./moments.js";
 
 localise(document);
+if (location.search) { history.replaceState(null, "", location.pathname + location.hash); }  // "saved" is said once

@@ -8,9 +8,10 @@ const secret = location.hash.slice(1);
 addEventListener("hashchange", () => location.reload());
 
 if (secret) {
-  attempt(form, async (post) => show(await post("/enrol/look", {secret})));
+  attempt(form, async (post) => show(await post("/enrol/look", {secret}))).then(offerToSignIn);
 } else {
   say(form.dataset.incomplete);
+  offerToSignIn();
 }
 
 onSubmit(form, async (post) => {
@@ -19,6 +20,11 @@ onSubmit(form, async (post) => {
   const {location: next} = await post("/enrol", {secret, credential, ...names});
   location.replace(next);
 });
+
+/** A link that does not work was perhaps used by this very person. */
+function offerToSignIn() {
+  document.getElementById("other").hidden = !form.hidden;
+}
 
 function show(person) {
   form.elements.first_name.value = person.first_name;

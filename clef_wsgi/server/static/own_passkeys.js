@@ -5,12 +5,16 @@ import {make, onSubmit, sign} from "./passkeys.js";
 
 localise(document);
 
-onSubmit(document.getElementById("add"), async (post) => {
-  const known = await sign(await post("/passkeys/add/sign"));
-  const credential = await make(await post("/passkeys/add/options", {credential: known}));
-  const {location: next} = await post("/passkeys/add", {credential});
-  location.assign(next);
-});
+if (location.search) { history.replaceState(null, "", location.pathname + location.hash); }  // "saved" is said once
+
+for (const form of document.querySelectorAll("#add")) {  // there is none without a passkey that could sign
+  onSubmit(form, async (post) => {
+    const known = await sign(await post("/passkeys/add/sign"));
+    const credential = await make(await post("/passkeys/add/options", {credential: known}));
+    const {location: next} = await post("/passkeys/add", {credential});
+    location.assign(next);
+  });
+}
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
   const path = `/passkeys/${form.dataset.passkey}`;

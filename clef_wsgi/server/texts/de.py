@@ -24,6 +24,7 @@ TEXTS = {
     "enrol.last_name": "Nachname",
     "enrol.email": "E-Mail",
     "enrol.button": "Passkey anlegen",
+    "enrol.sign_in": "Hast du deinen Passkey schon angelegt? Melde dich an.",
     "enrol.phone": (
         "Soll er auf ein Handy in der Nähe? Wähl im Fenster, das aufgeht, „Smartphone oder Tablet“, und scann den Code."
     ),
@@ -65,6 +66,7 @@ TEXTS = {
     "account.email": "E-Mail",
     "account.phone": "Telefon",
     "account.save": "Speichern",
+    "account.saved": "Gespeichert.",
     "account.fixed": "Das kann nur ändern, wer diesen Server betreibt.",
     "account.names_what": "Seiten sehen einen neuen Namen, sobald du dich dort wieder anmeldest.",
     "receipts.title_busy": "Deine Seiten erfahren es gerade",
@@ -110,6 +112,10 @@ TEXTS = {
         "Du hast nur einen. Leg einen zweiten an, auf einem anderen Gerät oder einem Sicherheitsschlüssel, "
         "falls du ihn verlierst."
     ),
+    "passkeys.none": (
+        "Du hast keinen Passkey. Lass dir von der Person, die diesen Server betreibt, einen Link geben, mit dem du "
+        "einen anlegst."
+    ),
     "passkeys.this": "Mit diesem hast du dich angemeldet.",
     "passkeys.synced": "Auf deinen Geräten synchronisiert",
     "passkeys.single": "Nur auf einem Gerät",
@@ -121,6 +127,10 @@ TEXTS = {
     "passkeys.rename": "Umbenennen",
     "passkeys.remove": "Entfernen",
     "passkeys.remove_what": "Er öffnet dann nichts mehr, und Browser, die mit ihm angemeldet sind, werden abgemeldet.",
+    "passkeys.last": (
+        "Er lässt sich nicht entfernen, denn er ist dein einziger: Ohne ihn könntest du dich nicht mehr anmelden. Leg "
+        "zuerst einen anderen an."
+    ),
     "passkeys.add": "Passkey hinzufügen",
     "passkeys.fresh": "Vor dem Hinzufügen und Entfernen wirst du nach einem Passkey gefragt, den du schon hast.",
     "passkeys.back": "Dein Konto",
@@ -159,10 +169,15 @@ TEXTS = {
     "error.invalid_redirect.text": "Ungültige Rücksprungadresse. Geh bitte zurück zur Seite, von der du kommst.",
     "error.invalid_login.title": "Dieser Link funktioniert nicht",
     "error.invalid_login.text": "Die Seite hat die Anmeldung auf eine Art verlangt, die es hier nicht gibt.",
-    "error.not_allowed.title": "Du darfst diese Seite nicht benutzen",
-    "error.not_allowed.text": "Frag die Person, die diesen Server betreibt, ob sie dich zulässt.",
+    "error.not_allowed.title": "Du darfst {site} nicht benutzen",
+    "error.not_allowed.text": (
+        "Du bist angemeldet als {person} und darfst {site} nicht benutzen. Frag die Person, die diesen Server "
+        "betreibt, oder verwende einen anderen Passkey."
+    ),
+    "error.not_allowed.way": "Einen anderen Passkey verwenden",
     "error.logged_out.title": "Du wurdest abgemeldet",
     "error.logged_out.text": "Du hast dich während dieser Anmeldung abgemeldet. Bitte melde dich neu an.",
+    "error.logged_out.way": "Neu anmelden",
     "error.other_host.title": "Dieser Server heißt anders",
     "error.other_host.text": "Gefragt war {asked}, und dieser Server ist {own}. Öffne ihn dort. Ein Proxy davor "
     "muss Host weitergeben.",

@@ -24,6 +24,7 @@ TEXTS = {
     "enrol.last_name": "Last name",
     "enrol.email": "E-mail",
     "enrol.button": "Make a passkey",
+    "enrol.sign_in": "Have you made your passkey already? Sign in.",
     "enrol.phone": (
         "To keep it on a phone near you, choose “phone or tablet” in the window that opens, and scan the code it shows."
     ),
@@ -63,15 +64,16 @@ TEXTS = {
     "account.email": "E-mail",
     "account.phone": "Telephone",
     "account.save": "Save",
+    "account.saved": "Saved.",
     "account.fixed": "Only whoever runs this server can change that.",
     "account.names_what": "Sites see a new name at your next login there.",
     "receipts.title_busy": "Your sites are being told",
     "receipts.title_everywhere": "Logged out everywhere",
     "receipts.title_done": "Logged out",
     "receipts.title_bad": "Not every site has heard it",
-    "receipts.here_everywhere": "You are signed out here, in this browser and all others.",
+    "receipts.here_everywhere": "You are logged out here, in this browser and all others.",
     "receipts.here_site": "You are still signed in here.",
-    "receipts.here_browser": "The browser is signed out here.",
+    "receipts.here_browser": "The browser is logged out here.",
     "receipts.heard": "{heard} of {all} confirmed",
     "receipts.all_heard": "Every site has confirmed it.",
     "receipts.no_sites": "There was no site to tell.",
@@ -98,6 +100,7 @@ TEXTS = {
     "time.days": "{number} days",
     "passkeys.title": "Your passkeys",
     "passkeys.second": "You have only one. Add a second one, on another device or a security key, in case you lose it.",
+    "passkeys.none": "You have no passkey. Ask whoever runs this server for a link to make one.",
     "passkeys.this": "You signed in with this one.",
     "passkeys.synced": "Synced between your devices",
     "passkeys.single": "On one device only",
@@ -108,7 +111,11 @@ TEXTS = {
     "passkeys.name": "Name",
     "passkeys.rename": "Rename",
     "passkeys.remove": "Remove",
-    "passkeys.remove_what": "It won't open anything any more, and browsers that signed in with it are signed out.",
+    "passkeys.remove_what": "It won't open anything any more, and browsers that signed in with it are logged out.",
+    "passkeys.last": (
+        "It can't be removed, since it is your only one: without it you could not sign in any more. Add another one "
+        "first."
+    ),
     "passkeys.add": "Add a passkey",
     "passkeys.fresh": "To add or remove one, you are asked for a passkey that you have.",
     "passkeys.back": "Your account",
@@ -141,10 +148,14 @@ TEXTS = {
     "error.invalid_redirect.text": "Invalid redirect URL. Please go back to the site you came from and try again.",
     "error.invalid_login.title": "This link does not work",
     "error.invalid_login.text": "The site asked for a login in a way that is not supported here.",
-    "error.not_allowed.title": "You may not use this site",
-    "error.not_allowed.text": "Ask the person who runs this server to let you in.",
+    "error.not_allowed.title": "You may not use {site}",
+    "error.not_allowed.text": (
+        "You are signed in as {person}, who may not use {site}. Ask whoever runs this server, or use another passkey."
+    ),
+    "error.not_allowed.way": "Use another passkey",
     "error.logged_out.title": "You were logged out",
     "error.logged_out.text": "You logged out while this login was under way. Please sign in again.",
+    "error.logged_out.way": "Sign in again",
     "error.other_host.title": "This server goes by another name",
     "error.other_host.text": "You asked for {asked}, and this server is {own}. Open it there. "
     "A proxy in front of it must pass on Host.",
@@ -179,8 +190,8 @@ TEXTS = {
     ),
     "error.disabled.title": "Your account is disabled",
     "error.disabled.text": "Your account is disabled. Ask whoever runs this server.",
-    "error.signed_out.title": "You are signed out",
-    "error.signed_out.text": "You are signed out. Please sign in again.",
+    "error.signed_out.title": "You are logged out",
+    "error.signed_out.text": "You are logged out. Please sign in again.",
     "error.link_invalid.title": "This link does not work any more",
     "error.link_invalid.text": (
         "This link does not work: it was used, it is too old, or part of it is missing. Ask for a new one."

@@ -54,7 +54,7 @@ def change_names() -> Response:
         session = self_service.locked(connection)
         people.change(connection, session.person.id, first_name=first, last_name=last)
         self_service.note(connection, session, "names", f"person:{session.person.id}")
-    return see_other("/#you")
+    return see_other("/?saved=names#saved")
 
 
 @blueprint.post("/stay")
@@ -75,7 +75,7 @@ def change_stay() -> Response:
             sessions.end_by(connection, session.person.id, latest=now + stay)
         minutes = None if stay is None else stay // MINUTE
         self_service.note(connection, session, "stay", f"person:{session.person.id}", minutes=minutes)
-    return see_other("/#stay")
+    return see_other("/?saved=stay#saved")
 
 
 @blueprint.get("/logo")

@@ -17,7 +17,7 @@ from clef_wsgi.server.records import apps, codes
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.support.context import server
-from clef_wsgi.server.web.support.pages import PageError
+from clef_wsgi.server.web.support.pages import PageError, offer_way_back
 from clef_wsgi.server.web.support.self_service import note
 
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
@@ -54,6 +54,7 @@ def read_request(connection: Connection) -> CheckedRequest:
         raise PageError("invalid_login") from None
     except (authorization_request.InvalidRequest, InvalidApp, InvalidRedirect):
         raise PageError("invalid_redirect") from None
+    offer_way_back(app.name, asked.redirect_urls[0])
     query = quote_from_bytes(raw, safe=_PRINTABLE)
     return CheckedRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
 
@@ -67,11 +68,17 @@ def approve(connection: Connection, session: Session, login: CheckedRequest) -> 
     try:
         code = codes.issue(connection, session=session, app=login.app, now=now, code_challenge=login.code_challenge)
     except NotAllowed:
-        raise PageError("not_allowed", 403) from None
+        raise not_allowed(session, login) from None
     except (SessionEnded, Unknown):
-        raise PageError("logged_out", 403) from None
+        raise PageError("logged_out", 403, way=f"/iframes/qr?{login.query}") from None
     note(connection, session, "login", f"app:{login.app.id}")
     return redirect_rules.with_answer(login.redirect_url, code, login.state)
+
+
+def not_allowed(session: Session, login: CheckedRequest) -> PageError:
+    """Return the refusal of somebody who may not use the site, which names both and offers another passkey."""
+    way, person = f"/iframes/switch?{login.query}", session.person.display_name
+    return PageError("not_allowed", 403, way=way, site=login.app.name, person=person)
 
 
 def next_url(session: Session, login: CheckedRequest) -> str:

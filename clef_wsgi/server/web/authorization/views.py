@@ -15,12 +15,13 @@ from clef_wsgi.server.web.authorization.flow import (
     is_late,
     is_logout_confirmed,
     late_url,
+    not_allowed,
     read_request,
 )
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
-from clef_wsgi.server.web.support.pages import PageError, render, see_other
+from clef_wsgi.server.web.support.pages import render, see_other
 
 blueprint = Blueprint("authorization", __name__, url_prefix="/iframes")
 
@@ -33,7 +34,7 @@ def ask() -> Response:
         login = read_request(connection)
         session = cookies.current_session(connection)
         if session is not None and not apps.may_use(connection, login.app, session.person.id):
-            raise PageError("not_allowed", 403)
+            raise not_allowed(session, login)
     if session is None:
         return render("sign_in.html", login=login)
     return render("continue.html", login=login, person=session.person)

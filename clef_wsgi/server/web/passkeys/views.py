@@ -117,7 +117,7 @@ def rename(passkey_id: int) -> Response:
         except Unknown:
             raise PageError("not_found", 404) from None
         self_service.note(connection, session, "passkey.rename", f"passkey:{passkey_id}")
-    return see_other("/passkeys")
+    return see_other(f"/passkeys?saved={passkey_id}#saved")
 
 
 def _may_remove(passkey_id: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clef_wsgi.base import redirect_rules
 from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP
@@ -20,6 +21,7 @@ class ReceiptLine:
     site: str
     name: str
     host: str
+    front_page: str | None
     mark: str
     words: str
     why: str = ""
@@ -28,7 +30,7 @@ class ReceiptLine:
     @classmethod
     def of(cls, status: NotificationStatus, *, tapped_at: int, now: int, t: Texts) -> ReceiptLine:
         """Describe a site at the moment ``now``; the logout was at ``tapped_at`` (microseconds)."""
-        about = (status.app_id, status.name, status.host)
+        about = (status.app_id, status.name, status.host, redirect_rules.front_page(status.url or ""))
         if status.state is None:
             return cls(*about, "bad", t("receipts.no_webhook"))
         if status.state == CONFIRMED:
@@ -44,7 +46,9 @@ class ReceiptLine:
 
     def as_json(self) -> dict[str, Any]:
         """Return the line for the page's script, with ``since`` in RFC 3339."""
-        return {**asdict(self), "since": None if self.since is None else time_format.iso(self.since)}
+        found = {**asdict(self), "since": None if self.since is None else time_format.iso(self.since)}
+        del found["front_page"]  # a link of the page, which stays
+        return found
 
 
 def _next_try(status: NotificationStatus, now: int, t: Texts) -> str:

@@ -12,6 +12,7 @@ from jinja2 import ChoiceLoader, FileSystemLoader
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from clef_wsgi.base import redirect_rules
 from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
 from clef_wsgi.server.options import Options
 from clef_wsgi.server.texts import LANGUAGES, text
@@ -41,14 +42,20 @@ class _SeeOther(Response):
 
 
 class PageError(ServerError):
-    """A refusal with an error page: the texts ``error.KEY.title`` and, with ``values``, ``error.KEY.text``."""
+    """A refusal with an error page: the texts ``error.KEY.title`` and ``error.KEY.text``, both with ``values``.
 
-    def __init__(self, key: str, status: int = 400, *, retry_after: int | None = None, **values: str) -> None:
+    :param way: the address of the next step, of this server; its link reads ``error.KEY.way``.
+    """
+
+    def __init__(
+        self, key: str, status: int = 400, *, retry_after: int | None = None, way: str | None = None, **values: str
+    ) -> None:
         super().__init__(text("en", f"error.{key}.text", **values))
         self.key = key
         self.values = values
         self.status = status
         self.retry_after = retry_after
+        self.way = way
 
 
 def install(app: Flask, options: Options) -> None:
@@ -77,6 +84,15 @@ def render(template: str, *, status: int = 200, **values: Any) -> Response:
 def _form_token() -> str:
     g.has_form = True  # decides on the page's Referrer-Policy
     return cookies.form_token()
+
+
+def offer_way_back(name: str, redirect_url: str) -> None:
+    """Have the error page of this request, if it comes to one, lead back to a site.
+
+    :param redirect_url: of an authorization request whose app and redirect URL are registered.
+    """
+    url = redirect_rules.front_page(redirect_url)
+    g.back = (name, url) if url else None
 
 
 def see_other(url: str) -> Response:
@@ -108,12 +124,14 @@ def error_page(error: PageError, *, reference: str | None = None) -> Response:
     """Answer a refusal as a page, or as JSON for a script."""
     server().metrics.refused(error.key)
     t = texts()
-    title, message = t(f"error.{error.key}.title"), t(f"error.{error.key}.text", **error.values)
+    title, message = (t(f"error.{error.key}.{part}", **error.values) for part in ("title", "text"))
     if wants_json():
         response = jsonify(error=error.key, message=message, **({"reference": reference} if reference else {}))
         response.status_code = error.status
     else:
-        response = render("error.html", status=error.status, title=title, message=message, reference=reference)
+        way = (error.way, t(f"error.{error.key}.way")) if error.way else None
+        about = {"title": title, "message": message, "reference": reference, "way": way, "back": g.get("back")}
+        response = render("error.html", status=error.status, **about)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
