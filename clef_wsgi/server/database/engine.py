@@ -1,52 +1,49 @@
 """Open a database, SQLite or PostgreSQL, and hand out transactions that behave alike on both.
 
 ``writing()`` is exclusive from its first moment on SQLite (``BEGIN IMMEDIATE``); on PostgreSQL it is READ
-COMMITTED, and who touches a person's logins locks the person first (``records.people.lock``).
+COMMITTED, and who touches a person's logins locks the person first (``records.people.lock``). Another row that came out
+of the locking statement may be older than the lock: read or update it afterwards, in a statement of its own.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import sqlalchemy
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from clef_wsgi.server.errors import ConfigurationError, DatabaseUnavailable
+from clef_wsgi.server.database import connecting
+from clef_wsgi.server.errors import DatabaseUnavailable
 from clef_wsgi.server.forks import after_fork
 
-BUSY_SECONDS = 5
-"""Longest wait of a transaction for another one's lock, and for a connection."""
-
-
+BUSY_SECONDS = connecting.BUSY_SECONDS
 CHECKPOINT_SECONDS = 0.5
 """Longest wait of a checkpoint for readers; the next one does the rest."""
 
-_UNREADABLE = (
-    "database: the address can't be read. A port is a number, and of a user's name or password "
-    "the characters @, :, / and % are written %40, %3A, %2F and %25."
-)
+_Answer = TypeVar("_Answer")
+
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 
 class Database:
     """A database, shared by the threads of a process; a forked process opens connections of its own.
 
-    :param where: a file, ``sqlite:///file``, or ``postgresql://user@host/name``.
+    :param where: a file, ``sqlite:///file``, or ``postgresql://user@host/name``. There ``?prepare_threshold=none``
+        keeps psycopg from preparing statements, for PgBouncer in transaction mode.
     :raises ConfigurationError: when it can be neither.
     """
 
     def __init__(self, where: str | Path) -> None:
-        self.path = _sqlite_path(where)
-        self._engine = _postgresql(str(where)) if self.path is None else _sqlite(self.path)
+        self.path = connecting.sqlite_path(where)
+        self._engine = connecting.postgresql(str(where)) if self.path is None else connecting.sqlite(self.path)
+        # a read that turns into a write can't wait for its lock: SQLite gives up at once instead of waiting
+        self._begin_reading, self._begin_writing = ("BEGIN", "BEGIN IMMEDIATE") if self.path else (_BEGIN, _BEGIN)
         self._turn = threading.Lock()
         after_fork(self._forget)
 
@@ -68,7 +65,7 @@ class Database:
             _translated(),
             self._engine.connect() as connection,
             _waiting(connection, wait_seconds),
-            connection.execution_options(clef_writes=True).begin(),
+            connection.execution_options(clef_begin=self._begin_writing).begin(),
         ):
             yield connection
 
@@ -78,8 +75,29 @@ class Database:
 
         :raises DatabaseUnavailable: it can't be reached.
         """
-        with _translated(), self._engine.connect() as connection, connection.begin():
+        with (
+            _translated(),
+            self._engine.connect() as connection,
+            connection.execution_options(clef_begin=self._begin_reading).begin(),
+        ):
             yield connection
+
+    def look(self, ask: Callable[[Connection], _Answer]) -> _Answer:
+        """Return what ``ask`` reads by one SELECT, outside of a transaction: neither BEGIN nor COMMIT is sent.
+
+        It is called once more where the connection turns out to be dead.
+
+        :raises DatabaseUnavailable: the database can't be reached.
+        """
+        with _translated():
+            try:
+                with self._engine.connect() as connection:
+                    return ask(connection)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            with self._engine.connect() as connection:
+                return ask(connection)
 
     def checkpoint(self) -> None:
         """Move a SQLite file's ``-wal`` into the file itself, as far as nobody reads it.
@@ -137,95 +155,3 @@ def _waiting(connection: Connection, seconds: float | None) -> Iterator[None]:
         yield
     finally:
         raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
-
-
-def _sqlite_path(where: str | Path) -> Path | None:
-    if isinstance(where, Path) or "://" not in where:
-        return Path(where).absolute()
-    if where.startswith("sqlite:///") and len(where) > len("sqlite:///"):
-        return Path(where.removeprefix("sqlite:///").partition("?")[0]).absolute()
-    return None
-
-
-def _sqlite(path: Path) -> Engine:
-    _create_private(path)
-    url = sqlalchemy.URL.create("sqlite+pysqlite", database=str(path))
-    engine = sqlalchemy.create_engine(
-        url,
-        connect_args={"timeout": BUSY_SECONDS, "isolation_level": None, "check_same_thread": False},
-        poolclass=sqlalchemy.QueuePool,
-        hide_parameters=True,  # an error's text goes to the log; what people sent does not
-        pool_timeout=BUSY_SECONDS,
-        max_overflow=20,
-    )
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _create_private(path: Path) -> None:
-    """Create the file with mode 0600 from its first moment; SQLite gives the files beside it the same."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise ConfigurationError(f"database: {path} can't be opened ({error.strerror}).") from error
-
-
-def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    deadline = time.monotonic() + BUSY_SECONDS
-    while not _has_wal(cursor, deadline):
-        time.sleep(0.01)  # SQLite has no event for a lock that is free
-    cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
-
-
-def _has_wal(cursor: sqlite3.Cursor, deadline: float) -> bool:
-    """Turn WAL on, and return whether it is. SQLite refuses all but one process that does so, without waiting."""
-    try:
-        cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error) or time.monotonic() > deadline:
-            raise
-        return False
-    return True
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # a read that turns into a write can't wait for its lock: SQLite gives up at once instead of waiting
-    writes = connection.get_execution_options().get("clef_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _postgresql(where: str) -> Engine:
-    try:
-        url = make_url(where)
-    except ArgumentError as error:
-        raise ConfigurationError("database must be a file, or postgresql://user@host/name.") from error
-    except ValueError:  # its text quotes what stands where the port belongs: part of the password, if that has a "@"
-        raise ConfigurationError(_UNREADABLE) from None
-    if url.get_backend_name() not in ("postgresql", "postgres"):
-        raise ConfigurationError("database must be a file (SQLite), or postgresql://user@host/name.")
-    try:
-        engine = sqlalchemy.create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            connect_args={"connect_timeout": BUSY_SECONDS},
-            hide_parameters=True,
-            pool_pre_ping=True,  # a restarted database costs no visitor an error
-            pool_timeout=BUSY_SECONDS,
-            max_overflow=20,
-        )
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(
-            'PostgreSQL needs an extra: pip install ".[server, postgresql]" in its clone.'
-        ) from error
-    event.listen(engine, "connect", _set_up_postgresql)
-    return engine
-
-
-def _set_up_postgresql(connection: Any, _record: Any) -> None:
-    connection.autocommit = True
-    connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
-    connection.execute("SET default_transaction_isolation = 'read committed'")
-    connection.autocommit = False
