@@ -13,7 +13,7 @@ from clef_wsgi.base.urls import is_loopback
 from clef_wsgi.demo.processes import DemoError
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import audit, enrolments
-from clef_wsgi.server.web.authorization.flow import late_url, next_url, read_request
+from clef_wsgi.server.web.authorization.flow import approve, late_url, read_request
 from clef_wsgi.server.web.authorization.views import send_back
 from clef_wsgi.server.web.support import context, cookies
 from clef_wsgi.server.web.support.guard import limit
@@ -105,7 +105,7 @@ def _blueprint(person_id: int) -> Blueprint:
             audit.note(connection, actor=who, action="demo", subject=who, now=shared.clock(), address=address)
         if login is None:
             return see_other("/")
-        url = next_url(session, login)
+        login, url = approve(session)
         return see_other(url) if url == late_url(login) else send_back(login, url)
 
     return blueprint

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, ScalarSelect, Table, delete, exists, insert, select, update
+from sqlalchemy import (
+    Connection,
+    LargeBinary,
+    Row,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    exists,
+    insert,
+    literal,
+    null,
+    select,
+    true,
+    union_all,
+    update,
+)
 
 from clef_wsgi.base import redirect_rules
 from clef_wsgi.server import tokens
@@ -91,11 +111,7 @@ def get(connection: Connection, app_id: str) -> App:
 
     :raises InvalidApp: there is no such app.
     """
-    row = connection.execute(select(apps).where(apps.c.id == app_id)).one_or_none() if _is_id(app_id) else None
-    if row is None:
-        raise InvalidApp
-    urls = {table.name: _urls(connection, table, app_id) for table in (app_redirects, app_webhooks)}
-    return App(**row._mapping, redirects=urls["app_redirects"], webhooks=urls["app_webhooks"])
+    return _app(_rows(connection, _FOUND, app_id))
 
 
 def proven(connection: Connection, app_id: str, secret: str) -> App:
@@ -104,9 +120,9 @@ def proven(connection: Connection, app_id: str, secret: str) -> App:
     :raises InvalidApp: there is no such app.
     :raises InvalidSecret: the secret is not one of its own.
     """
-    app = get(connection, app_id)
-    given = tokens.digest(secret)
-    if not any([hmac.compare_digest(given, known) for known in secret_hashes(connection, app_id)]):
+    rows = _rows(connection, _FOUND_WITH_SECRETS, app_id)
+    app, given = _app(rows), tokens.digest(secret)
+    if not any([hmac.compare_digest(given, row.secret_hash) for row in rows if row.kind == _SECRET]):
         raise InvalidSecret
     return app
 
@@ -220,13 +236,25 @@ def _set(connection: Connection, app_id: str, **values: bool) -> None:
     connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(**values))
 
 
-def _is_id(app_id: str) -> bool:
-    return _APP_ID.fullmatch(app_id) is not None
+def _rows(connection: Connection, query: Select[Any], app_id: str) -> Sequence[Row[Any]]:
+    """Return a row for each address of an app, and at least one.
+
+    :raises InvalidApp: there is no such app.
+    """
+    rows = connection.execute(query, {"app_id": app_id}).all() if _APP_ID.fullmatch(app_id) else []
+    if not rows:
+        raise InvalidApp
+    return rows
+
+
+def _app(rows: Sequence[Row[Any]]) -> App:
+    own = {column.name: getattr(rows[0], column.name) for column in apps.c}
+    redirects, webhooks = (tuple(row.url for row in rows if row.kind == kind) for kind in (_REDIRECT, _WEBHOOK))
+    return App(**own, redirects=redirects, webhooks=webhooks)
 
 
 def _is_member(connection: Connection, app_id: str, person_id: int) -> bool:
-    which = exists().where(app_members.c.app_id == app_id, app_members.c.person_id == person_id)
-    return bool(connection.execute(select(which)).scalar())
+    return connection.execute(_MEMBER, {"app_id": app_id, "person_id": person_id}).first() is not None
 
 
 def _urls(connection: Connection, table: Table, app_id: str) -> tuple[str, ...]:
@@ -236,3 +264,29 @@ def _urls(connection: Connection, table: Table, app_id: str) -> tuple[str, ...]:
 def _add_url(connection: Connection, table: Table, app_id: str, url: str) -> None:
     if url not in _urls(connection, table, app_id):
         connection.execute(insert(table).values(app_id=app_id, url=url))
+
+
+_REDIRECT, _WEBHOOK, _SECRET = range(3)
+
+
+def _part(kind: int, table: Table) -> Select[Any]:
+    of_url, of_secret = (
+        table.c.get(name, cast(null(), type_)) for name, type_ in (("url", Text), ("hash", LargeBinary))
+    )
+    columns = (literal(kind).label("kind"), table.c.id, of_url.label("url"), of_secret.label("secret_hash"))
+    return select(*columns).where(table.c.app_id == bindparam("app_id"))
+
+
+def _with(*parts: Select[Any]) -> Select[Any]:
+    """Return a query for an app with a row for each row of ``parts``, or one row where there are none."""
+    found = union_all(*parts).subquery()
+    query = select(apps, found.c.kind, found.c.url, found.c.secret_hash).select_from(apps.outerjoin(found, true()))
+    return query.where(apps.c.id == bindparam("app_id")).order_by(found.c.kind, found.c.id)
+
+
+_ADDRESSES = (_part(_REDIRECT, app_redirects), _part(_WEBHOOK, app_webhooks))
+_FOUND = _with(*_ADDRESSES)
+_FOUND_WITH_SECRETS = _with(*_ADDRESSES, _part(_SECRET, app_secrets))
+_MEMBER = select(app_members.c.app_id).where(
+    app_members.c.app_id == bindparam("app_id"), app_members.c.person_id == bindparam("person_id")
+)

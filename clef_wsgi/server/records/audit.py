@@ -45,7 +45,7 @@ def note(
 ) -> None:
     """Write an entry, in the transaction of what it records."""
     row = {"at": now, "actor": actor, "action": action, "subject": subject, "address": address}
-    connection.execute(insert(audit).values(**row, details=json.dumps(details, sort_keys=True)))
+    connection.execute(_NEW, {**row, "details": json.dumps(details, sort_keys=True)})
 
 
 def read(connection: Connection, *, limit: int = 100) -> list[AuditEntry]:
@@ -68,3 +68,6 @@ def prune(database: Database, *, kept_from: int) -> bool:
             connection.execute(delete(audit).where(audit.c.id.in_(ids), audit.c.at < kept_from))
             settings.forget(connection, AUDIT_KEPT_FROM)
     return len(ids) == AT_ONCE
+
+
+_NEW = insert(audit)

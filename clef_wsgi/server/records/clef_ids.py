@@ -6,7 +6,7 @@ reads them (RFC 8259, section 6).
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, bindparam, insert, select
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import clef_ids
@@ -43,8 +43,7 @@ def _free_id(connection: Connection, app_id: str) -> int:
 
 
 def _known(connection: Connection, app_id: str, person_id: int) -> int | None:
-    which = (clef_ids.c.app_id == app_id, clef_ids.c.person_id == person_id)
-    return connection.execute(select(clef_ids.c.clef_id).where(*which)).scalar()
+    return connection.execute(_KNOWN, {"app_id": app_id, "person_id": person_id}).scalar()
 
 
 def _owner(connection: Connection, app_id: str, number: int) -> int | None:
@@ -55,3 +54,8 @@ def _owner(connection: Connection, app_id: str, number: int) -> int | None:
 def _write(connection: Connection, app_id: str, person_id: int, number: int) -> int:
     connection.execute(insert(clef_ids).values(app_id=app_id, person_id=person_id, clef_id=number))
     return number
+
+
+_KNOWN = select(clef_ids.c.clef_id).where(
+    clef_ids.c.app_id == bindparam("app_id"), clef_ids.c.person_id == bindparam("person_id")
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import BigInteger, Connection, Row, Text, and_, bindparam, delete, insert, select, update
 
 from clef_wsgi.base.authorization_request import is_proven
 from clef_wsgi.server import tokens
@@ -16,6 +16,8 @@ from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
 from clef_wsgi.server.database.schema import apps as apps_table
+from clef_wsgi.server.database.schema import clef_ids as clef_ids_table
+from clef_wsgi.server.database.schema import people as people_table
 from clef_wsgi.server.errors import InvalidCode, InvalidToken, NotAllowed, SessionEnded, Unknown
 from clef_wsgi.server.records import apps, clef_ids, people
 from clef_wsgi.server.records import sessions as session_records
@@ -44,7 +46,7 @@ def issue(connection: Connection, *, session: Session, app: App, now: int, code_
     :raises NotAllowed: the person may not use this site.
     """
     people.lock(connection, session.person.id)
-    session_records.check_active(connection, session.id, now=now)
+    session_records.touch(connection, session.id, now=now)
     if not apps.may_use(connection, app, session.person.id):
         raise NotAllowed
     code = tokens.new_token()
@@ -57,8 +59,7 @@ def issue(connection: Connection, *, session: Session, app: App, now: int, code_
         "created_at": now,
         "expires_at": now + CODE_LIFETIME,
     }
-    connection.execute(insert(codes).values(row))
-    session_records.touch(connection, session.id, now=now)
+    connection.execute(_NEW_CODE, row)
     return code
 
 
@@ -94,33 +95,28 @@ def info(connection: Connection, access_token: str, *, now: int) -> Info:
 
     :raises InvalidToken: unknown, expired, or its session ended.
     """
-    query = select(access_tokens, apps_table.c.ids_as_text).join(sessions, access_tokens.c.session_id == sessions.c.id)
-    query = query.join(apps_table, access_tokens.c.app_id == apps_table.c.id)
-    which = (access_tokens.c.token_hash == tokens.digest(access_token), access_tokens.c.expires_at > now)
-    row = connection.execute(query.where(*which, session_records.is_active(now))).one_or_none()
+    row = connection.execute(_INFO, {"token_hash": tokens.digest(access_token), "now": now}).one_or_none()
     if row is None:
         raise InvalidToken
-    person = people.get(connection, row.person_id)
-    return Info(person, clef_ids.clef_id(connection, row.app_id, row.person_id), row.ids_as_text)
+    values = row._asdict()
+    return Info(clef_id=values.pop("clef_id"), as_text=values.pop("ids_as_text"), person=Person(**values))
 
 
 def _consume(connection: Connection, app_id: str, code: str, now: int) -> Row[Any] | None:
-    """Consume a code and return its row; ``None`` where it can't be used."""
-    query = select(codes).where(codes.c.code_hash == tokens.digest(code), codes.c.app_id == app_id)
-    found = connection.execute(query).one_or_none()
-    if found is None:
-        return None
+    """Consume a code and return its row; ``None`` where it can't be used.
+
+    The person is locked by a statement that finds them through the code; what the code is worth is read after that.
+    """
+    code_hash = tokens.digest(code)
+    known = {"of_app": app_id, "of_hash": code_hash}
     try:
-        people.lock(connection, found.person_id)
-    except Unknown:  # removed just now
+        people.lock_by_code(connection, app_id, code_hash)
+    except Unknown:  # no such code, or its person was removed just now
         return None
-    row = connection.execute(query).one_or_none()  # again, behind the lock: what was read before it may have changed
-    if row is None:
+    row = connection.execute(_SPENT, {**known, "now": now}).one_or_none()
+    if row is None:  # revoked while the lock was waited for, or used before
+        connection.execute(_REVOKED, known)
         return None
-    if row.used_at is not None:
-        connection.execute(delete(access_tokens).where(access_tokens.c.code_id == row.id))
-        return None
-    connection.execute(update(codes).where(codes.c.id == row.id).values(used_at=now))
     return row if row.expires_at > now and _lives(connection, row.session_id, now) else None
 
 
@@ -145,19 +141,59 @@ def _log_in(connection: Connection, row: Row[Any], webhook_url: str | None, now:
         "created_at": now,
         "expires_at": now + TOKEN_LIFETIME,
     }
-    connection.execute(insert(access_tokens).values(grant))
+    connection.execute(_NEW_TOKEN, grant)
     return token
 
 
 def _site_login(connection: Connection, row: Row[Any], webhook_url: str | None, now: int) -> int:
     """Record the login at the site. Another one from the same session with the same webhook is the same login."""
+    same = {"of_session": row.session_id, "of_person": row.person_id, "of_app": row.app_id, "webhook": webhook_url}
+    for login_id in connection.execute(_SAME_LOGIN, {**same, "now": now}).scalars().all():
+        return int(login_id)
     login = {"session_id": row.session_id, "person_id": row.person_id, "app_id": row.app_id}
-    same = [site_logins.c[name] == value for name, value in login.items()]
-    same_webhook = site_logins.c.webhook_url.is_not_distinct_from(webhook_url)
-    known = select(site_logins.c.id).where(*same, same_webhook, site_logins.c.ended_at.is_(None))
-    login_id: int | None = connection.execute(known).scalar()
-    if login_id is not None:
-        connection.execute(update(site_logins).where(site_logins.c.id == login_id).values(created_at=now))
-        return login_id
-    new = insert(site_logins).values(**login, webhook_url=webhook_url, created_at=now).returning(site_logins.c.id)
-    return int(connection.execute(new).scalar_one())
+    return int(connection.execute(_NEW_LOGIN, {**login, "webhook_url": webhook_url, "created_at": now}).scalar_one())
+
+
+_NOW = bindparam("now", type_=BigInteger)
+_this_code = (codes.c.code_hash == bindparam("of_hash"), codes.c.app_id == bindparam("of_app"))
+_of_a_code = [codes.c[name] for name in ("id", "app_id", "person_id", "session_id", "code_challenge", "expires_at")]
+_NEW_CODE = insert(codes)
+_SPENT = update(codes).where(*_this_code, codes.c.used_at.is_(None)).values(used_at=_NOW).returning(*_of_a_code)
+_REVOKED = delete(access_tokens).where(
+    access_tokens.c.code_id == select(codes.c.id).where(*_this_code).scalar_subquery()
+)
+
+_SAME_LOGIN = (
+    update(site_logins)
+    .where(
+        site_logins.c.session_id == bindparam("of_session"),
+        site_logins.c.person_id == bindparam("of_person"),
+        site_logins.c.app_id == bindparam("of_app"),
+        site_logins.c.webhook_url.is_not_distinct_from(bindparam("webhook", type_=Text)),
+        site_logins.c.ended_at.is_(None),
+    )
+    .values(created_at=_NOW)
+    .returning(site_logins.c.id)
+)
+_NEW_LOGIN = insert(site_logins).returning(site_logins.c.id)
+_NEW_TOKEN = insert(access_tokens)
+
+_INFO = (
+    select(people_table, clef_ids_table.c.clef_id, apps_table.c.ids_as_text)
+    .select_from(access_tokens)
+    .join(sessions, sessions.c.id == access_tokens.c.session_id)
+    .join(people_table, people_table.c.id == access_tokens.c.person_id)
+    .join(apps_table, apps_table.c.id == access_tokens.c.app_id)
+    .join(
+        clef_ids_table,
+        and_(
+            clef_ids_table.c.app_id == access_tokens.c.app_id, clef_ids_table.c.person_id == access_tokens.c.person_id
+        ),
+    )
+    .where(
+        access_tokens.c.token_hash == bindparam("token_hash"),
+        access_tokens.c.expires_at > _NOW,
+        people_table.c.removed_at.is_(None),
+        session_records.is_active(_NOW),
+    )
+)

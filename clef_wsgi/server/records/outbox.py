@@ -9,8 +9,23 @@ and exchanges are recorded by confirmations.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    String,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import app_webhooks, apps, deliveries, site_logins
@@ -177,12 +192,8 @@ def can_expedite(
 
 def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool:
     """Return whether a logout of this person is unconfirmed at a site, be its notification written already or not."""
-    own = (site_logins.c.person_id == person_id, site_logins.c.app_id == app_id)
-    awaiting = select(site_logins.c.id).where(*own, awaits_notification()).limit(1)
-    if connection.execute(awaiting).scalar() is not None:  # asked first: once the login is done, the row is there
-        return True
-    query = select(deliveries.c.id).where(*_unconfirmed(person_id, app_id)).limit(1)
-    return connection.execute(query).scalar() is not None
+    found = connection.execute(_IS_UNCONFIRMED, {"person_id": person_id, "app_id": app_id})
+    return bool(found.scalar())
 
 
 def _untried(now: int) -> dict[str, int]:
@@ -205,5 +216,16 @@ def _can_expedite(person_id: int, app_id: str, now: int, tried_before: int | Non
     return *_unconfirmed(person_id, app_id), *idle, rested
 
 
-def _unconfirmed(person_id: int, app_id: str) -> tuple[ColumnElement[bool], ...]:
+def _unconfirmed(
+    person_id: int | BindParameter[Any], app_id: str | BindParameter[Any]
+) -> tuple[ColumnElement[bool], ...]:
     return deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.state == PENDING
+
+
+_PERSON: BindParameter[Any] = bindparam("person_id", type_=BigInteger)
+_APP: BindParameter[Any] = bindparam("app_id", type_=String)
+_awaiting = select(site_logins.c.id).where(
+    site_logins.c.person_id == _PERSON, site_logins.c.app_id == _APP, awaits_notification()
+)
+_IS_UNCONFIRMED = select(or_(exists(_awaiting), exists(select(deliveries.c.id).where(*_unconfirmed(_PERSON, _APP)))))
+"""One statement, so that no step between two of them hides a notification: it ends a login as it writes the row."""

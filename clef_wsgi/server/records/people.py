@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, insert, select, update
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import DAY
-from clef_wsgi.server.database.schema import people
+from clef_wsgi.server.database.schema import codes, people, sessions
 from clef_wsgi.server.errors import Unknown
 
 DEFAULT_SESSION_LIFETIME = 30 * DAY
@@ -70,7 +70,7 @@ def get(connection: Connection, person_id: int) -> Person:
 
     :raises Unknown: there is no such person, or there was one.
     """
-    return _one(connection, people.c.id == person_id)
+    return _only(connection.execute(_BY_ID, {"person_id": person_id}).one_or_none())
 
 
 def lock(connection: Connection, person_id: int) -> Person:
@@ -81,7 +81,24 @@ def lock(connection: Connection, person_id: int) -> Person:
 
     :raises Unknown: there is no such person.
     """
-    return _one(connection, people.c.id == person_id, lock=True)
+    return _only(connection.execute(_LOCKED_BY_ID, {"person_id": person_id}).one_or_none())
+
+
+def lock_by_session(connection: Connection, token_hash: bytes) -> Person:
+    """Lock the person of a session's token, as :func:`lock`. Says nothing of the session: read that afterwards.
+
+    :raises Unknown: nobody has it.
+    """
+    return _only(connection.execute(_LOCKED_BY_SESSION, {"token_hash": token_hash}).one_or_none())
+
+
+def lock_by_code(connection: Connection, app_id: str, code_hash: bytes) -> Person:
+    """Lock the person of an app's code, as :func:`lock`. Says nothing of the code: read that afterwards.
+
+    :raises Unknown: nobody has it.
+    """
+    found = connection.execute(_LOCKED_BY_CODE, {"app_id": app_id, "code_hash": code_hash})
+    return _only(found.one_or_none())
 
 
 def all_people(connection: Connection, *, lock: bool = False) -> list[Person]:
@@ -103,9 +120,21 @@ def change(connection: Connection, person_id: int, **values: Any) -> None:
     connection.execute(update(people).where(people.c.id == person_id).values(**values))
 
 
-def _one(connection: Connection, which: ColumnElement[bool], *, lock: bool = False) -> Person:
-    query = select(people).where(which, people.c.removed_at.is_(None))
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+def _only(row: Row[Any] | None) -> Person:
     if row is None:
         raise Unknown
     return Person(**row._mapping)
+
+
+def _where(which: ColumnElement[bool]) -> Select[Any]:
+    return select(people).where(which, people.c.removed_at.is_(None))
+
+
+_of_session = select(sessions.c.person_id).where(sessions.c.token_hash == bindparam("token_hash"))
+_of_code = select(codes.c.person_id).where(
+    codes.c.code_hash == bindparam("code_hash"), codes.c.app_id == bindparam("app_id")
+)
+_BY_ID = _where(people.c.id == bindparam("person_id"))
+_LOCKED_BY_ID = _BY_ID.with_for_update()
+_LOCKED_BY_SESSION = _where(people.c.id == _of_session.scalar_subquery()).with_for_update()
+_LOCKED_BY_CODE = _where(people.c.id == _of_code.scalar_subquery()).with_for_update()

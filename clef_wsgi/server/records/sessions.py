@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, exists, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    exists,
+    insert,
+    select,
+    update,
+)
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import people as people_table
@@ -72,24 +84,35 @@ def start(
         "address": address,
         "user_agent": "".join(sign for sign in user_agent if sign.isprintable())[:MAX_USER_AGENT],
     }
-    connection.execute(insert(sessions).values(row))
+    connection.execute(_NEW, row)
     return token
 
 
 def find(connection: Connection, token: str, *, now: int) -> Session:
-    """Return the active session of a token.
+    """Return the active session of a token, with its person.
+
+    One statement without a lock: a logout may come right after it.
 
     :raises SessionEnded: there is none.
     """
-    which = (sessions.c.token_hash == tokens.digest(token), is_active(now))
-    row = connection.execute(select(sessions).where(*which)).one_or_none()
+    row = connection.execute(_FOUND, {"token_hash": tokens.digest(token), "now": now}).one_or_none()
     if row is None:
         raise SessionEnded
+    values = row._asdict()
+    own = {name: values.pop(f"session_{name}") for name in _OF_SESSION}
+    return Session(person=Person(**values), **own)
+
+
+def lock(connection: Connection, token: str, *, now: int) -> Session:
+    """Lock the person of a token, and return its session, sure to be active until the transaction ends.
+
+    :raises SessionEnded: there is none.
+    """
     try:
-        person = people.get(connection, row.person_id)
-    except Unknown:  # removed just now
+        people.lock_by_session(connection, tokens.digest(token))
+    except Unknown:
         raise SessionEnded from None
-    return Session(row.id, person, row.passkey_id, row.created_at, row.expires_at)
+    return find(connection, token, now=now)
 
 
 def renew(connection: Connection, session_id: int, *, passkey_id: int | None, now: int) -> str:
@@ -98,13 +121,13 @@ def renew(connection: Connection, session_id: int, *, passkey_id: int | None, no
     :returns: the new token.
     :raises SessionEnded: it ended meanwhile.
     """
-    row = connection.execute(select(sessions.c.person_id).where(sessions.c.id == session_id)).one()
-    person = people.lock(connection, row.person_id)
-    check_active(connection, session_id, now=now)
+    person_id = connection.execute(select(sessions.c.person_id).where(sessions.c.id == session_id)).scalar_one()
+    person = people.lock(connection, person_id)
     token = tokens.new_token()
     values = {"passkey_id": passkey_id, "seen_at": now, "expires_at": person.session_expiry(now)}
-    own = update(sessions).where(sessions.c.id == session_id)
-    connection.execute(own.values(**values, token_hash=tokens.digest(token)))
+    active = update(sessions).where(*_ACTIVE).values(**values, token_hash=tokens.digest(token))
+    if connection.execute(active, {"session_id": session_id, "now": now}).rowcount == 0:
+        raise SessionEnded
     return token
 
 
@@ -113,13 +136,17 @@ def check_active(connection: Connection, session_id: int, *, now: int) -> None:
 
     :raises SessionEnded: it ended meanwhile.
     """
-    if connection.execute(select(sessions.c.id).where(sessions.c.id == session_id, is_active(now))).scalar() is None:
+    if connection.execute(_CHECKED, {"session_id": session_id, "now": now}).first() is None:
         raise SessionEnded
 
 
 def touch(connection: Connection, session_id: int, *, now: int) -> None:
-    """Record that a session was used just now."""
-    connection.execute(update(sessions).where(sessions.c.id == session_id).values(seen_at=now))
+    """Record that a session was used just now, and check that it is active: sure only after ``people.lock``.
+
+    :raises SessionEnded: it ended meanwhile.
+    """
+    if connection.execute(_TOUCHED, {"session_id": session_id, "now": now}).rowcount == 0:
+        raise SessionEnded
 
 
 def of_person(connection: Connection, person_id: int, *, now: int) -> list[ActiveSession]:
@@ -138,7 +165,7 @@ def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
     connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
-def is_active(now: int) -> ColumnElement[bool]:
+def is_active(now: int | BindParameter[Any]) -> ColumnElement[bool]:
     """Return the condition for a session that counts."""
     unlimited = sessions.c.expires_at.is_(None)
     return is_not_ended() & (unlimited | (sessions.c.expires_at > now))
@@ -159,3 +186,17 @@ def began_before_the_mark(table: Table) -> ColumnElement[bool]:
     """Return the same condition, for rows of ``table`` that belong to such a session."""
     session = select(sessions.c.id).where(sessions.c.id == table.c.session_id, is_marked())
     return exists(session.correlate(table))
+
+
+_NOW = bindparam("now", type_=BigInteger)
+_ACTIVE = (sessions.c.id == bindparam("session_id"), is_active(_NOW))
+_OF_SESSION = ("id", "passkey_id", "created_at", "expires_at")
+_FOUND = (
+    select(people_table, *(sessions.c[name].label(f"session_{name}") for name in _OF_SESSION))
+    .select_from(sessions)
+    .join(people_table, people_table.c.id == sessions.c.person_id)
+    .where(sessions.c.token_hash == bindparam("token_hash"), people_table.c.removed_at.is_(None), is_active(_NOW))
+)
+_CHECKED = select(sessions.c.id).where(*_ACTIVE)
+_TOUCHED = update(sessions).where(*_ACTIVE).values(seen_at=_NOW)
+_NEW = insert(sessions)

@@ -57,8 +57,8 @@ def in_browser(session_id: int) -> Response:
 
 def _log_out(step: Step) -> Response:
     try:
-        with server().database.writing() as connection:
-            ended = step(connection, self_service.locked(connection), server().clock())
+        with self_service.changing() as (connection, session):
+            ended = step(connection, session, server().clock())
     except PageError:  # signed out meanwhile, perhaps by the first of two presses
         ended = Ended(None, is_here=True)
     if ended.is_here:

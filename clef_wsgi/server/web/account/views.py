@@ -50,8 +50,7 @@ def change_names() -> Response:
     """Change first and last name. E-mail and telephone number are the administrator's to change."""
     limit("account")
     first, last = self_service.read_names(request.form)
-    with server().database.writing() as connection:
-        session = self_service.locked(connection)
+    with self_service.changing() as (connection, session):
         people.change(connection, session.person.id, first_name=first, last_name=last)
         self_service.note(connection, session, "names", f"person:{session.person.id}")
     return see_other("/?saved=names#saved")
@@ -68,8 +67,7 @@ def change_stay() -> Response:
     if word not in SESSION_LIFETIMES:
         raise PageError("bad_request")
     stay, now = SESSION_LIFETIMES[word], server().clock()
-    with server().database.writing() as connection:
-        session = self_service.locked(connection)
+    with self_service.changing() as (connection, session):
         people.change(connection, session.person.id, session_lifetime_us=stay)
         if stay is not None:
             sessions.end_by(connection, session.person.id, latest=now + stay)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from clef_wsgi.base import authorization_request, redirect_rules
 from clef_wsgi.server.errors import InvalidApp, InvalidRedirect, NotAllowed, SessionEnded, Unknown
-from clef_wsgi.server.records import apps, codes
+from clef_wsgi.server.records import apps, codes, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.support.context import server
@@ -59,11 +59,52 @@ def read_request(connection: Connection) -> CheckedRequest:
     return CheckedRequest(app, asked.redirect_urls[0], asked.state, asked.code_challenge, query)
 
 
-def approve(connection: Connection, session: Session, login: CheckedRequest) -> str:
-    """Issue a code for the person of ``session``, and return the redirect URL with it.
+class _LogoutPending(Exception):
+    """A logout of this person is unconfirmed at the site."""
 
-    :raises PageError: they may not use that site, or were logged out meanwhile.
+
+def approve(session: Session, *, even_late: bool = False) -> tuple[CheckedRequest, str]:
+    """Approve the login in the query of the request at hand, and return it with the address that comes next.
+
+    That is the redirect URL with a code; or, where a logout of this person is unconfirmed at the site even after it was
+    sent once more, the warning. Nobody waits for that within a transaction: it is left, and begun again.
+
+    :param even_late: the person has read the warning.
+    :raises PageError: the request is wrong, they may not use that site, or were logged out meanwhile.
     """
+    login, url = _approve(session, even_late)
+    if url is None and not _is_late(session, login):
+        login, url = _approve(session, even_late)
+    return login, late_url(login) if url is None else url
+
+
+def next_url(session: Session) -> str:
+    """Return where somebody goes who has just signed in: see :func:`approve`.
+
+    A transaction of its own: who may not use that one site is signed in here all the same.
+    """
+    return approve(session)[1]
+
+
+def _approve(session: Session, even_late: bool) -> tuple[CheckedRequest, str | None]:
+    """Approve in one transaction; without a URL if a logout is pending: asked behind the person's lock."""
+    try:
+        with server().database.writing() as connection:
+            login = read_request(connection)
+            url = _issue(connection, session, login)
+            if not even_late and server().deliver is not False:
+                _check_confirmed(connection, session, login)
+    except _LogoutPending:
+        return login, None
+    return login, url
+
+
+def _check_confirmed(connection: Connection, session: Session, login: CheckedRequest) -> None:
+    if outbox.has_unconfirmed(connection, session.person.id, login.app.id):
+        raise _LogoutPending
+
+
+def _issue(connection: Connection, session: Session, login: CheckedRequest) -> str:
     now = server().clock()
     try:
         code = codes.issue(connection, session=session, app=login.app, now=now, code_challenge=login.code_challenge)
@@ -81,21 +122,8 @@ def not_allowed(session: Session, login: CheckedRequest) -> PageError:
     return PageError("not_allowed", 403, way=way, site=login.app.name, person=person)
 
 
-def next_url(session: Session, login: CheckedRequest) -> str:
-    """Return where somebody goes who has just signed in: back to the site, or to the warning of a pending logout.
-
-    A transaction of its own: who may not use that one site is signed in here all the same.
-    """
-    if is_late(session, login):
-        return late_url(login)
-    with server().database.writing() as connection:
-        return approve(connection, session, login)
-
-
-def is_late(session: Session, login: CheckedRequest) -> bool:
+def _is_late(session: Session, login: CheckedRequest) -> bool:
     """Return whether a logout of this person is unconfirmed at the site, even after it was sent once more."""
-    if server().deliver is False:
-        return False
     return not server().expediter.wait_until_confirmed(session.person.id, login.app.id)
 
 

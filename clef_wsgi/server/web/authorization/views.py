@@ -12,7 +12,6 @@ from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.authorization.flow import (
     CheckedRequest,
     approve,
-    is_late,
     is_logout_confirmed,
     late_url,
     not_allowed,
@@ -51,14 +50,11 @@ def switch() -> Response:
 def approve_here() -> Response:
     """Approve the login for who is signed in; with ``late``, after the warning of a pending logout."""
     limit("sign_in")
-    login, session = _current()
-    if session and "late" not in request.form and is_late(session, login):
-        return see_other(late_url(login))
-    with server().database.writing() as connection:
-        login = read_request(connection)
-        session = cookies.current_session(connection)
-        url = session and approve(connection, session, login)
-    return send_back(login, url) if url else see_other(f"/iframes/qr?{login.query}")
+    session = server().database.look(cookies.current_session)
+    if session is None:
+        return see_other(f"/iframes/qr?{server().database.look(read_request).query}")
+    login, url = approve(session, even_late="late" in request.form)
+    return see_other(url) if url == late_url(login) else send_back(login, url)
 
 
 @blueprint.get("/late")

@@ -48,7 +48,7 @@ def sign_in() -> Response:
             raise PageError("disabled", 403) from None
         note(connection, session, "sign_in", f"passkey:{passkey.id}")
     server().deliver_soon()  # whoever was signed in here before is logged out
-    return jsonify(location=next_url(session, login) if login else "/")
+    return jsonify(location=next_url(session) if login else "/")
 
 
 @blueprint.app_errorhandler(PasskeyRefused)

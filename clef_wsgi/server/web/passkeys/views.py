@@ -110,8 +110,7 @@ def rename(passkey_id: int) -> Response:
     name = names.tidied(request.form.get("name", ""))
     if not names.is_name(name, MAX_NAME_LENGTH):
         raise PageError("bad_name")
-    with server().database.writing() as connection:
-        session = self_service.locked(connection)
+    with self_service.changing() as (connection, session):
         try:
             passkeys.rename(connection, session.person.id, passkey_id, name)
         except Unknown:

@@ -23,7 +23,6 @@ from clef_wsgi.server.errors import (
     InvalidSecret,
     InvalidToken,
     Refused,
-    Unknown,
 )
 from clef_wsgi.server.records import apps, codes, confirmations, outbox
 from clef_wsgi.server.records.apps import App
@@ -56,8 +55,7 @@ _WORDS = {
 def authorize() -> Response:
     """Exchange a code for an access token (section 2)."""
     webhook_url = _optional("logout_hook")
-    with server().database.reading() as connection:
-        app = _app(connection)
+    app = server().database.look(_app)
     if webhook_url is not None:
         app.check_webhook(webhook_url)
     token = codes.exchange(
@@ -76,11 +74,8 @@ def authorize() -> Response:
 def info() -> Response:
     """Return the person behind an access token (section 3)."""
     token = _only(request.args.getlist("access_token")) or _bearer()
-    with server().database.reading() as connection:
-        try:
-            known = codes.info(connection, token, now=server().clock())
-        except Unknown:  # removed just now
-            raise InvalidToken from None
+    now = server().clock()
+    known = server().database.look(lambda connection: codes.info(connection, token, now=now))
     return jsonify(success=True, info={"id": _id(known.clef_id, known.as_text), **_profile(known.person)})
 
 
@@ -90,8 +85,7 @@ def logout() -> Response:
 
     That confirms the delivery, if the site answers the notification too.
     """
-    with server().database.reading() as connection:
-        app = _app(connection)
+    app = server().database.look(_app)
     found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
     if found.confirmed_after_us is not None:
         server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)

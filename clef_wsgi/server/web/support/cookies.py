@@ -45,13 +45,17 @@ def is_form_token(given: str) -> bool:
 
 def current_session(connection: Connection) -> Session | None:
     """Return the session of this browser, if anybody is signed in."""
-    token = request.cookies.get(cookie_name("session"), "")
-    if not _TOKEN.fullmatch(token):
-        return None
+    token = session_token()
     try:
-        return sessions.find(connection, token, now=server().clock())
+        return sessions.find(connection, token, now=server().clock()) if token else None
     except SessionEnded:
         return None
+
+
+def session_token() -> str:
+    """Return the token in this browser's session cookie, be there such a session or not; empty where there is none."""
+    token = request.cookies.get(cookie_name("session"), "")
+    return token if _TOKEN.fullmatch(token) else ""
 
 
 def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -> Session:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection
 
 from clef_wsgi.server import names
-from clef_wsgi.server.errors import SessionEnded, Unknown
-from clef_wsgi.server.records import audit, people, sessions
+from clef_wsgi.server.errors import SessionEnded
+from clef_wsgi.server.records import audit, sessions
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import request_address, server
@@ -23,8 +24,7 @@ def current() -> Session:
 
     :raises PageError: nobody is signed in.
     """
-    with server().database.reading() as connection:
-        session = cookies.current_session(connection)
+    session = server().database.look(cookies.current_session)
     if session is None:
         raise PageError("signed_out", 403)
     return session
@@ -35,15 +35,21 @@ def locked(connection: Connection) -> Session:
 
     :raises PageError: nobody is signed in.
     """
-    session = cookies.current_session(connection)
     try:
-        if session is None:
-            raise SessionEnded
-        people.lock(connection, session.person.id)
-        sessions.check_active(connection, session.id, now=server().clock())
-    except (SessionEnded, Unknown):
+        return sessions.lock(connection, cookies.session_token(), now=server().clock())
+    except SessionEnded:
         raise PageError("signed_out", 403) from None
-    return session
+
+
+@contextmanager
+def changing() -> Iterator[tuple[Connection, Session]]:
+    """Open a writing transaction for a change of the current session's person, who is locked; not for strangers.
+
+    :raises PageError: nobody is signed in.
+    """
+    current()
+    with server().database.writing() as connection:
+        yield connection, locked(connection)
 
 
 def note(connection: Connection, session: Session, action: str, subject: str, **details: Any) -> None:
