@@ -9,6 +9,12 @@ the times from the tap to the site's confirmation, as the server wrote it down, 
 request that a site refused, as an open tab sees it that asks every 20 ms; then what wrk gets out of the server,
 and its memory. The tables of docs/performance.md are this output. Needs wrk on the path for the second table, and
 takes about five minutes for each database.
+
+    python benchmarks/delivery.py --crowd 1000 [--sites 20] [--postgresql URL]
+
+lets so many people, each signed in at all sites, log out at the same time, and one person with 100 sessions at 1,000
+sites. Their logins are written into the database; nobody watches a tab. Printed are the times from each tap to its
+answer and to its confirmations, and the most threads, open files and memory that the server had meanwhile.
 """
 
 from __future__ import annotations
@@ -41,11 +47,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 SECRET = "a secret of a benchmark, 32 bytes or more"
 PATIENCE_SECONDS = 60
 POLL_SECONDS = 0.02
+AT_ONCE = 200
+"""So many taps of a crowd are under way at any moment."""
+CROWD_PATIENCE_SECONDS = 1800
+MANY_SITES, MANY_SESSIONS = 1_000, 100
 WATCHED = 2
 """At so many sites of each person a tab is open and asks."""
 BROKEN = ("closed", "silent", "500", "redirect")
@@ -429,6 +439,127 @@ def wrk(url: str, seconds: int, *more: str) -> tuple[float, float]:
     return float(rate[1]), float(p99[1]) * {"us": 0.001, "ms": 1, "s": 1000}[p99[2]]
 
 
+# -- a crowd ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Peak:
+    """The most that a process had of each, looked up until it ends: ``threads``, ``files``, ``kib`` of memory."""
+
+    pid: int
+    seen: Counter[str] = field(default_factory=Counter)
+    ending: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        while not self.ending.wait(0.1):
+            self.seen |= Counter(
+                threads=len(os.listdir(f"/proc/{self.pid}/task")),
+                files=len(os.listdir(f"/proc/{self.pid}/fd")),
+                kib=resident_kib(self.pid),
+            )
+
+
+def add_people(world: World, number: int, *, sessions_each: int, app_ids: list[str]) -> list[Person]:
+    """People whose logins at all apps are spread over their sessions; in each one's first session a button is ready."""
+    from clef_wsgi.server import tokens
+    from clef_wsgi.server.database.schema import people, sessions, site_logins
+
+    day, secret = 24 * 3600 * 1_000_000, tokens.new_token
+    made = []
+    with world.database.writing() as connection:
+        for _ in range(number):
+            person = {"handle": secrets.token_bytes(64), "first_name": "Ann", "created_at": now()}
+            person_id = connection.execute(insert(people).values(person).returning(people.c.id)).scalar_one()
+            keys = [secret() for _ in range(sessions_each)]
+            row = {"person_id": person_id, "created_at": now(), "seen_at": now(), "expires_at": now() + day}
+            row |= {"address": "", "user_agent": ""}
+            connection.execute(insert(sessions), [{**row, "token_hash": tokens.digest(key)} for key in keys])
+            own = select(sessions.c.id).where(sessions.c.person_id == person_id).order_by(sessions.c.id)
+            ids = connection.execute(own).scalars().all()
+            row = {"person_id": person_id, "created_at": now()}
+            places = [ids[each % len(ids)] for each in range(len(app_ids))]
+            rows = [{**row, "app_id": app, "session_id": place} for app, place in zip(app_ids, places, strict=True)]
+            connection.execute(insert(site_logins), rows)
+            browser = secret()
+            cookies = {f"clef-session-{world.port}": keys[0], f"clef-browser-{world.port}": browser}
+            made.append(Person(Browser(cookies), keys[0], tokens.derived(browser, "form")))
+    return made
+
+
+def tap(world: World, person: Person) -> tuple[int, float]:
+    """When, in microseconds since 1970, and the seconds to the answer."""
+    at, began = now(), time.monotonic()
+    status, _, page = person.browser.ask(world.url + "/log-out", {"token": person.token})
+    assert status == 303, page
+    return at, time.monotonic() - began
+
+
+def run_crowd(world: World, number: int) -> str:
+    from clef_wsgi.server.database.schema import deliveries, people, sessions
+    from clef_wsgi.server.tokens import digest
+
+    crowd = add_people(world, number, sessions_each=1, app_ids=[site.app_id for site in world.sites])
+    peak = Peak(world.server.pid)
+    watching = threading.Thread(target=peak.watch)
+    watching.start()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        taps = list(pool.map(lambda person: tap(world, person), crowd))
+    expected = number * len(world.sites)
+    counted = select(func.count()).select_from(deliveries).where(deliveries.c.state == "confirmed")
+    deadline = time.monotonic() + CROWD_PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        with world.database.reading() as connection:
+            if connection.execute(counted).scalar_one() >= expected:
+                break
+        time.sleep(0.5)
+    peak.ending.set()
+    watching.join()
+    tapped = {digest(person.session): at for person, (at, _) in zip(crowd, taps, strict=True)}
+    query = select(sessions.c.token_hash, deliveries.c.done_at).join(people, people.c.id == deliveries.c.person_id)
+    query = query.join(sessions, sessions.c.person_id == people.c.id).where(deliveries.c.state == "confirmed")
+    with world.database.reading() as connection:
+        confirmed = [(row.done_at - tapped[row.token_hash]) / 1_000_000 for row in connection.execute(query)]
+    seen = peak.seen
+    return (
+        f"{number:,} people | {quantiles([seconds for _, seconds in taps])} | {quantiles(confirmed)} "
+        f"| {len(confirmed):,} of {expected:,} | {seen['threads']} | {seen['files']} | {seen['kib'] / 1024:.0f}"
+    )
+
+
+def run_large(world: World) -> str:
+    """A closed port is the webhook of each of the thousand sites: measured is the answer to the tap alone."""
+    from clef_wsgi.server.records import apps
+
+    app_ids = []
+    with world.database.writing() as connection:
+        for each in range(MANY_SITES):
+            url = f"http://localhost:1/{each}"
+            app, _ = apps.add(connection, name=url, redirect_urls=[url], webhooks=[url], now=now(), allow_private=True)
+            app_ids.append(app.id)
+    taps = [
+        tap(world, person)[1]
+        for _ in range(5)
+        for person in add_people(world, 1, sessions_each=MANY_SESSIONS, app_ids=app_ids)
+    ]
+    return f"1 person, {MANY_SITES:,} sites, {MANY_SESSIONS} sessions | {quantiles(taps)} | | | | | |"
+
+
+def crowds(chosen: argparse.Namespace) -> None:
+    load = os.getloadavg()[0]
+    print("| database | who | answer p50 s | p99 s | confirmed p50 s | p99 s | confirmed | threads | files | MiB |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with databases(chosen.postgresql, folder) as found:
+            for database, where in found.items():
+                (folder / database).mkdir()
+                with ExitStack() as stack:
+                    world = World(where, folder / database, chosen.sites, 0, stack)
+                    print(f"| {database} | {run_crowd(world, chosen.crowd)} |", flush=True)
+                    print(f"| {database} | {run_large(world)}", flush=True)
+    print(f"\nCPython {platform.python_version()}; load average {load:.1f} before, {os.getloadavg()[0]:.1f} after.")
+
+
 # -- all of it ----------------------------------------------------------------------------------------------
 
 
@@ -462,10 +593,14 @@ def main() -> None:
     parser.add_argument("--broken", type=int, default=8, help="broken ones, in every other round")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds from one tap to the next")
     parser.add_argument("--postgresql", metavar="URL", help="such as postgresql://postgres@127.0.0.1:5432/test")
+    parser.add_argument("--crowd", type=int, metavar="N", help="instead, so many people who log out at the same time")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.serve is not None:
         serve_sites(json.loads(chosen.serve))
+        return
+    if chosen.crowd is not None:
+        crowds(chosen)
         return
     speeds = []
     columns = "tap to confirmed p50 s | p99 s | tap to refused p50 s | p99 s | notices | lost | twice"

@@ -129,8 +129,7 @@ def proven(connection: Connection, app_id: str, secret: str) -> App:
 
 def secret_hashes(connection: Connection, app_id: str) -> list[bytes]:
     """Return the digests of the secrets that work, the newest first."""
-    own = select(app_secrets.c.hash).where(app_secrets.c.app_id == app_id)
-    return list(connection.execute(own.order_by(app_secrets.c.id.desc())).scalars())
+    return list(connection.execute(_SECRETS, {"app_id": app_id}).scalars())
 
 
 def all_apps(connection: Connection) -> list[App]:
@@ -289,4 +288,7 @@ _FOUND = _with(*_ADDRESSES)
 _FOUND_WITH_SECRETS = _with(*_ADDRESSES, _part(_SECRET, app_secrets))
 _MEMBER = select(app_members.c.app_id).where(
     app_members.c.app_id == bindparam("app_id"), app_members.c.person_id == bindparam("person_id")
+)
+_SECRETS = (
+    select(app_secrets.c.hash).where(app_secrets.c.app_id == bindparam("app_id")).order_by(app_secrets.c.id.desc())
 )

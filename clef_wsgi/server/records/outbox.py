@@ -70,8 +70,7 @@ def notify(
 
     :param since: when the logout was, if not just now.
     """
-    urls = select(app_webhooks.c.url).where(app_webhooks.c.app_id == app_id)
-    found = [webhook_url] if webhook_url else connection.execute(urls).scalars().all()
+    found = [webhook_url] if webhook_url else connection.execute(_WEBHOOKS, {"app_id": app_id}).scalars().all()
     return [add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now, since=since) for url in found]
 
 
@@ -83,22 +82,13 @@ def add(
     Reuse a pending row that has not been attempted. After the first attempt the site may already have processed its
     token, so a later logout needs a new one.
     """
-    same = (
-        deliveries.c.person_id == person_id,
-        deliveries.c.app_id == app_id,
-        deliveries.c.webhook_url == webhook_url,
-        deliveries.c.state == PENDING,
-        deliveries.c.attempts == 0,
-        deliveries.c.calls == 0,
-    )
-    joined = update(deliveries).where(*same).values(next_at=now).returning(deliveries.c.id)
-    for row_id in connection.execute(joined).scalars().all():
+    same = {"of_person": person_id, "of_app": app_id, "of_webhook": webhook_url, "now": now}
+    for row_id in connection.execute(_REUSED, same).scalars().all():
         return int(row_id)
     number = clef_ids.clef_id(connection, app_id, person_id)
     row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "webhook_url": webhook_url, "state": PENDING}
     untried = {**_untried(now), "created_at": now if since is None else since}
-    new = insert(deliveries).values(**row, **new_token(connection, app_id), **untried).returning(deliveries.c.id)
-    return int(connection.execute(new).scalar_one())
+    return int(connection.execute(_NEW, {**row, **new_token(connection, app_id), **untried}).scalar_one())
 
 
 def new_token(connection: Connection, app_id: str) -> dict[str, str | bytes]:
@@ -229,3 +219,19 @@ _awaiting = select(site_logins.c.id).where(
 )
 _IS_UNCONFIRMED = select(or_(exists(_awaiting), exists(select(deliveries.c.id).where(*_unconfirmed(_PERSON, _APP)))))
 """One statement, so that no step between two of them hides a notification: it ends a login as it writes the row."""
+
+_WEBHOOKS = select(app_webhooks.c.url).where(app_webhooks.c.app_id == _APP)
+_NEW = insert(deliveries).returning(deliveries.c.id)
+_REUSED = (
+    update(deliveries)
+    .where(
+        deliveries.c.person_id == bindparam("of_person"),
+        deliveries.c.app_id == bindparam("of_app"),
+        deliveries.c.webhook_url == bindparam("of_webhook"),
+        deliveries.c.state == PENDING,
+        deliveries.c.attempts == 0,
+        deliveries.c.calls == 0,
+    )
+    .values(next_at=bindparam("now"))
+    .returning(deliveries.c.id)
+)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, exists, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, exists, insert, select
 
 from clef_wsgi.base import redirect_rules
 from clef_wsgi.server import tokens
@@ -88,8 +88,7 @@ def add_site(connection: Connection, person_id: int, app_id: str, delivery_ids: 
 
     :param after: the person's mark when the login began.
     """
-    waiting = select(receipts.c.id).where(receipts.c.person_id == person_id, receipts.c.logouts > after)
-    for receipt_id in connection.execute(waiting).scalars().all():
+    for receipt_id in connection.execute(_WAITING, {"person_id": person_id, "after": after}).scalars().all():
         _add(connection, receipt_id, app_id, delivery_ids)
 
 
@@ -141,7 +140,7 @@ def _add(connection: Connection, receipt_id: int, app_id: str, delivery_ids: lis
     known: list[int | None] = [*delivery_ids]
     for delivery_id in known or [None]:
         site = {"receipt_id": receipt_id, "app_id": app_id, "delivery_id": delivery_id}
-        connection.execute(insert(receipt_sites).values(site))
+        connection.execute(_NEW_SITE, site)
 
 
 def _statuses() -> Select[Any]:
@@ -166,3 +165,9 @@ def _least_far(statuses: Iterable[NotificationStatus]) -> list[NotificationStatu
 
 def _distance(status: NotificationStatus) -> tuple[int, bool, int]:
     return -_OPEN_FIRST.index(status.state), status.failure is not None, status.done_at or 0
+
+
+_WAITING = select(receipts.c.id).where(
+    receipts.c.person_id == bindparam("person_id"), receipts.c.logouts > bindparam("after")
+)
+_NEW_SITE = insert(receipt_sites)
