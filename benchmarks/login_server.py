@@ -46,7 +46,7 @@ PING = ";"
 
 
 class Counts:
-    """What reaches the database, of all Engines of this process."""
+    """Count the statements and transactions that reach the database, of all Engines of this process."""
 
     def __init__(self, folder: Path) -> None:
         self.seen: Counter[str] = Counter()

@@ -39,7 +39,7 @@ from clef_wsgi.settings import load
 View = TypeVar("View", bound=Callable[..., ResponseReturnValue])
 
 current_user: Any = LocalProxy(lambda: request.environ["clef.user"])
-"""Who is signed in: a dict, or false."""
+"""The user who is signed in: a dict, or false."""
 
 metadata = MetaData()
 accounts = Table(

@@ -45,7 +45,7 @@ WSGIApp = Callable[..., Iterable[bytes]]
 
 @implementer(ISecurityPolicy)
 class ClefSecurityPolicy:
-    """Who somebody is, the middleware says; what they may do is for the app to say."""
+    """A security policy: identities come from the middleware; permissions are up to the app."""
 
     def identity(self, request: Request) -> dict[str, Any] | None:
         user: dict[str, Any] | None = request.environ["clef.user"]

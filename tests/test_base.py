@@ -135,5 +135,5 @@ def test_webhooks(url: str, web: bool) -> None:
     ],
 )
 def test_the_front_page_of_a_redirect_url(redirect_url: str, page: str | None) -> None:
-    """Where people are led back to: the mount prefix in front of the callback, or the host; never a script."""
+    """The front page of a redirect URL is the mount prefix before the callback path, or the root; never a script."""
     assert redirect_rules.front_page(redirect_url) == page

@@ -76,7 +76,7 @@ def test_row_81_an_answer_that_says_not_modified_forbids_nothing() -> None:
 
 
 def test_row_81_nobody_signed_in_is_told_nothing_new() -> None:
-    """Who is not signed in gets what the app says, with ``Vary`` alone."""
+    """An anonymous visitor gets the app's own headers, with ``Vary`` alone added."""
     app = site(answering("text/html"), protect=["/album"], signed_in_cache="no-store")
     assert ask(app, "/other").header("Cache-Control") is None
 

@@ -122,7 +122,7 @@ def test_a_401_to_somebody_who_is_signed_in_passes(way: str) -> None:
 
 
 def test_the_way_back_is_the_page() -> None:
-    """Who has logged in comes to the page that refused, and it opens."""
+    """After the login the person returns to the page that refused, and it opens."""
     app = flask.Flask("notes")
     app.add_url_rule("/notes", view_func=lambda: flask.request.environ["clef.user"] or flask.abort(401))
     person = visitor(app.wsgi_app)

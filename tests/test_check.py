@@ -299,7 +299,7 @@ def test_sessions(settings: Settings, changes: Settings, severity: str, told: st
 
 @pytest.mark.parametrize(("mode", "severity"), [(0o700, OK), (0o755, WARNING), (0o777, ERROR)])
 def test_the_sessions_directory(settings: Settings, mode: int, severity: str) -> None:
-    """Who can read it takes over logins; who can write to it owns the process."""
+    """A readable sessions' directory lets its readers take over logins; a writable one, the process."""
     os.chmod(settings["session.data_dir"], mode)
     assert only(found(settings, "session"), "sessions' directory").severity == severity
 

@@ -115,7 +115,7 @@ def _cookie(answer: requests.Response) -> str:
 
 
 def seen_by_all(port: int, cookie: str) -> dict[int, set[Any]]:
-    """Who each worker takes a browser for, by process; asked until every worker has answered."""
+    """Ask until every worker has answered; return the users that each one sees, by process."""
 
     def ask(_number: int) -> tuple[int, Any]:
         with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)) as connection:

@@ -209,7 +209,7 @@ def _clef_wsgi(words: list[str]) -> None:
 
 
 def _deploys(words: list[str]) -> None:
-    """As tests/test_deploying.py starts it."""
+    """Check that tests/test_deploying.py starts this command."""
     assert words in [*DEPLOYED.values()]
 
 
@@ -322,7 +322,7 @@ def is_the_answer_to_a_bad_token(block: Block) -> None:
 
 @then
 def is_the_answer_to_a_garbled_callback(block: Block) -> None:
-    """Who prefers JSON gets it."""
+    """Check the block against the answer in JSON."""
     answer = visitor().get("/clef/callback", headers={"Accept": "application/json"}, status=400)
     _same_but_reference(block, answer.json)
 
@@ -500,7 +500,7 @@ def is_a_file_of_the_django_site(block: Block) -> None:
 
 @then
 def login_leads_from_django_to_the_provider(block: Block) -> None:
-    """As for the others, in a process of its own: Django's settings are the process's."""
+    """Check the login in a process of its own, since Django's settings belong to the process."""
     Path("mysite").mkdir()
     Path("mysite/__init__.py").touch()
     Path("mysite/settings.py").write_text(

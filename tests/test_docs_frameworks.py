@@ -247,7 +247,7 @@ class TestAccounts:
         return page
 
     def test_an_account_is_linked_by_its_password(self, linking: Page) -> None:
-        """Who proves both, once, has the old account from then on, in every browser."""
+        """A person who has proven both accounts once has the old account from then on, in every browser."""
         person = linking.browser()
         person.get("/link", status=303)
         person.sign_in("ann")

@@ -782,7 +782,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
     [("/log-out", {"person": "Zoe"}), ("/send-again", {"name": "x"}), ("/approve", {}), ("/nowhere", {})],
 )
 def test_unknown_people_and_pages(clef: LocalClef, path: str, form: dict[str, str]) -> None:
-    """Who and what does not exist is a page with a 4xx."""
+    """Unknown people and pages get a page with a 4xx."""
     query = urlsplit(ask_url(clef, clef.app_id)).query
     answer = HTTP.post(f"{clef.url}{path}?{query}", form, headers=SAME_ORIGIN, allow_redirects=False, timeout=5)
     assert answer.status_code in (400, 404)

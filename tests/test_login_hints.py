@@ -61,7 +61,7 @@ def test_hints_come_from_the_login_paths_query(query: str, hints: dict[str, Any]
 
 
 def test_a_provider_without_hints_is_called_without() -> None:
-    """As it always was."""
+    """A provider without hints is called without them."""
     provider = FakeProvider()
     browser(make_app(provider=provider)).get("/clef/login?prompt=login", status=303)
     assert len(provider.starts) == 1

@@ -780,7 +780,7 @@ def test_claims_are_mapped(op: FakeOIDC) -> None:
     ],
 )
 def test_require_claims(required: list[str], claims: dict[str, Any], is_let_in: bool, op: FakeOIDC) -> None:
-    """Who may not log in gets 403 ``not_allowed``; an address that nobody verified lets nobody in."""
+    """A person without the required claims gets 403 ``not_allowed``; an unverified address does not count."""
     op.claims = claims
     ann = site(op, require_claims=required)
     answer = come_back(ann, op)

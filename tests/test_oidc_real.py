@@ -147,7 +147,7 @@ def test_logging_out_here_leads_to_the_provider_and_back(sites: tuple[Site, Site
 
 
 def test_staying_logged_in_at_the_provider(sites: tuple[Site, Site], ann: Browser) -> None:
-    """Who does not go on to the provider stays at the other site, and logs in here again without a word."""
+    """A logout at one site without the provider's leaves the other's login, and needs no new credentials here."""
     for one in sites:
         one.log_in(ann)
     sites[0].sign_out(ann)

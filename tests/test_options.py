@@ -552,7 +552,7 @@ def test_a_good_option_is_taken(option: str, value: Any) -> None:
 
 
 class AsgiApp:
-    """As FastAPI, Starlette, Quart and Django's ``get_asgi_application`` are."""
+    """An ASGI app with the interface of FastAPI, Starlette, Quart and Django's ``get_asgi_application``."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         user = scope["wsgi_environ"]["clef.user"]

@@ -586,7 +586,7 @@ def test_vary_names_the_cookie_once(given: Headers, expected: list[str], user: b
 @each("given", [["public, max-age=60"], ["max-age=0"], ["no-store"], [""], ["public", "max-age=60"]])
 @each("user", [False, True])
 def test_the_apps_own_cache_control_is_respected(given: list[str], user: bool) -> None:
-    """Who speaks of caches means it."""
+    """The app's own Cache-Control is kept as it is."""
     headers = answer_with([("cache-CONTROL", value) for value in given], user=user)
     assert [value for name, value in headers if name.lower() == "cache-control"] == given
 

@@ -144,7 +144,7 @@ GOOD = [
 
 
 def as_ascii(address: str) -> str:
-    """As a browser would send it: what is not ASCII is percent-encoded, the rest is left alone."""
+    """Return the address as a browser sends it: non-ASCII characters percent-encoded, the rest left alone."""
     return "".join(character if character.isascii() else quote(character) for character in address)
 
 

@@ -37,7 +37,7 @@ def signed(secret: str, session_id: str) -> str:
 
 
 def sees(app: WSGIApp, cookie: str) -> Any:
-    """Who is signed in for a request with exactly this Cookie header."""
+    """Return the id of the user signed in for a request with exactly this Cookie header."""
     answer = ask(app, HTTP_COOKIE=cookie)
     assert answer.status == 200
     user = answer.json["user"]

@@ -79,7 +79,7 @@ def test_options_given_win_whatever_their_prefix() -> None:
 
 
 def test_a_data_dir_alone_means_files(tmp_path: Path) -> None:
-    """As in Beaker: who names a directory wants files in it."""
+    """``data_dir`` without a type means file sessions, as in Beaker."""
     assert effective(secret=SECRET, data_dir=str(tmp_path))["type"] == "file"
 
 
@@ -370,6 +370,6 @@ def test_a_memory_store_is_refused_where_several_processes_serve(path: str, tmp_
 
 
 class SharedStore(MemoryLogoutStore):
-    """As if it could be shared."""
+    """A memory store that claims to be shared."""
 
     single_process = False

@@ -688,7 +688,7 @@ def test_a_refused_callback_writes_nothing_more(
 
 
 def test_the_middleware_alone_works_inside_a_beaker_of_ones_own() -> None:
-    """Who has Beaker already puts ClefMiddleware inside it, under whatever key it has there."""
+    """ClefMiddleware works inside an app's own Beaker, under any environ key."""
     seen: list[Any] = []
 
     def remember(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:

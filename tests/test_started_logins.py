@@ -140,7 +140,7 @@ def _content(name: str) -> dict[str, Any]:
 
 
 def test_logins_of_before_a_login_count_no_longer_than_they_live() -> None:
-    """Who knows a session's old id starts no login for its new one, once those of before have had their time."""
+    """Session fixation: a session's old id starts no login for its new one after the earlier logins expired."""
     clock, provider = FakeClock(), FakeProvider()
     app = make_app(provider=provider, clock=clock)
     ann = browser(app)

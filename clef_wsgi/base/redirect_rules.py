@@ -18,7 +18,7 @@ MAX_LENGTH = 2048
 """The longest redirect URL or webhook, in characters, its query escaped."""
 
 CALLBACK_PATH = "/clef/callback"
-"""Where the middleware takes the browser back, behind its mount prefix, unless it is told otherwise."""
+"""Default path of the middleware's callback, behind its mount prefix."""
 
 _PLAIN = re.compile(r"[!-\[\]-~]+")  # visible ASCII without the backslash: urlsplit drops tabs and newlines
 _TO_ESCAPE = re.compile(r"[ \u00a0-\U0010ffff]")  # never control characters

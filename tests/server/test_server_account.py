@@ -123,7 +123,7 @@ def test_an_account_without_a_passkey(server: Server, ann: Person, browser: Brow
 
 
 def test_the_last_passkey_says_why_it_stays(server: Server, ann: Person, browser: Browser) -> None:
-    """Where others have the button to remove it, the only one has the reason."""
+    """A person's only passkey has no button to remove it, but the reason why."""
     reason = "It can't be removed, since it is your only one"
     enrolled(server, ann)
     assert reason in words(browser.get("/passkeys"))

@@ -121,7 +121,7 @@ def test_recovery(page: Page) -> None:
 
 
 def test_user_verification_is_refused(page: Page) -> None:
-    """Who can't show that it is them makes no passkey and gets nowhere, reads why, and can try again."""
+    """Without user verification the login is refused: the page says why, and the person can try again."""
     ann = page.server.add_person("Ann")
     page.enrol(ann)
     page.driver.delete_all_cookies()

@@ -308,7 +308,7 @@ def test_a_time_that_is_none(desk: Desk, word: str) -> None:
 
 
 def test_links_for_all_who_have_no_passkey(desk: Desk) -> None:
-    """As CSV for a mail merge, or as JSON: not for who has one, is disabled or removed; each voids the older."""
+    """Links as CSV or JSON, for active people without a passkey; each new link voids the older one."""
     server = desk.server
     ann, bo = server.add_person("Ann", email="ann@example.com"), server.add_person("=1+1", last_name="@SUM(1)")
     enrolled(server, server.add_person("Cy", email="cy@example.com"))

@@ -660,5 +660,5 @@ def test_a_start_drops_what_is_over_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_each_version_has_its_step() -> None:
-    """Who changes the tables writes the step that leads there."""
+    """Each version of the schema has a migration step."""
     assert steps.STEPS.keys() == set(range(2, schema.VERSION + 1))

@@ -84,7 +84,7 @@ def test_it_signs_the_demo_person_in(demo: DemoServer) -> None:
 
 
 def test_it_warns_of_a_logout_that_the_site_has_not_heard_of(demo: DemoServer) -> None:
-    """As a passkey does: the page says so, and leads back to the site all the same."""
+    """The demo's button leads to the page for late logouts too, and from there back to the site."""
     ann, query = browser(demo), SITE.ask(state="xyz")
     code = parse_qs(urlsplit(sent_back_to(press(ann, ann.get(f"/iframes/qr?{query}")))).query)["code"][0]
     assert ann.post("/api/v1/authorize", {**SITE.credentials, "code": code}).status_int == 200
@@ -259,6 +259,6 @@ def test_no_option_of_server_run_brings_it_up(
 
 
 def options_of_run() -> list[argparse.Action]:
-    """As the command's parser has them, so that a new one can't be missed."""
+    """Return the options from the command's own parser, so that a new one can't be missed."""
     commands = next(each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
     return [action for action in commands.choices["run"]._actions if action.dest != "help"]

@@ -23,7 +23,7 @@ from clef_wsgi.server.records.people import Person
 LARGEST = 2**53 - 1
 FIXTURES = Path(__file__).parent / "fixtures"
 PHOTOS = Site("1" * 32, "secret-of-photos-of-old")
-"""As it is in the databases there."""
+"""The site's credentials in the fixtures' databases."""
 
 ON_BOTH = pytest.mark.parametrize(
     "dialect", ["sqlite", pytest.param("postgresql", marks=pytest.mark.services)], indirect=True
@@ -52,7 +52,7 @@ def desk(place: str, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
 
 
 def known_id(server: Server, site: Site, person: Person) -> Any:
-    """As ``info`` says it, and ``logout`` says the same."""
+    """Return the person's id from ``info``, which ``logout`` has to agree with."""
     browser = server.browser(signed_in=person)
     token = server.log_in(site, browser)
     found = browser.get(f"/api/v1/info?access_token={token}").json["info"]["id"]

@@ -310,7 +310,7 @@ def beside_an_open(server: Server, change: Callable[[Connection], None], site: S
 
 
 def test_a_site_for_some_turns_others_away(lite: Server) -> None:
-    """Who was not allowed sees so, at the page and at the button; who was allowed comes in."""
+    """A person without access gets 403 at the page and at the button; with access the login works."""
     ann, site = lite.add_person(), lite.add_site(open_to_all=False)
     browser = signed_in(lite, ann)
     assert browser.get(f"/iframes/qr?{site.ask()}").status_int == 403

@@ -1,4 +1,4 @@
-"""What a login at the server asks of its database: how many statements, in how many transactions, on both databases."""
+"""The database load of a login at the server: statements and transactions, on both databases."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_stranger_opens_no_writing_transaction(server: Server) -> None:
 
 
 def test_nobody_waits_for_a_site_within_a_transaction(server: Server) -> None:
-    """Where a logout is unconfirmed, approval undoes what it began and waits: others write meanwhile."""
+    """With a logout unconfirmed, an approval rolls back and waits: others write meanwhile."""
     site, browser, answers = server.add_site(), server.browser(signed_in=server.add_person()), list[Any]()
     server.log_in(site, browser)
     page = browser.get(f"/iframes/qr?{site.ask()}")

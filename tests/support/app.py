@@ -203,7 +203,7 @@ class Browser(webtest.TestApp):  # type: ignore[misc]  # WebTest ships no types
         return self.come_back(self.start_login(next), person, status=303)
 
     def sign_out(self, **request: Any) -> webtest.TestResponse:
-        """As the app's own form would."""
+        """Send the form of the app's log-out button."""
         return self.post("/clef/logout", headers=SAME_ORIGIN, **request)
 
     def notify(self, token: str, **request: Any) -> webtest.TestResponse:

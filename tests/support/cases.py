@@ -23,7 +23,7 @@ Test = Callable[..., None]
 def each(
     names: str | Sequence[str], cases: Iterable[Any], *, ids: Any = None, at_once: bool = False
 ) -> Callable[[Test], Test]:
-    """As ``pytest.mark.parametrize`` has it, without marks.
+    """Parametrize a test as ``pytest.mark.parametrize`` does, without marks.
 
     :param ids: what a failure calls the cases: their names, or a function of each value.
     :param at_once: each in a thread of its own, for those that spend their time waiting.

@@ -185,7 +185,7 @@ class SiteBrowser:
         return self._web.get(f"{parts.path}?{parts.query}", expect_errors=True)
 
     def user(self) -> str:
-        """Who is signed in, as the site sees it; empty: nobody."""
+        """Return the person signed in at the site; empty for nobody."""
         return str(self._web.get("/").text)
 
 

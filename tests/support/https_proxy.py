@@ -49,7 +49,7 @@ class _Front(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who hangs up during the handshake is the test's business."""
+        """Ignore clients that hang up during the handshake: the test judges that."""
 
 
 @contextmanager
@@ -129,12 +129,12 @@ def links_home(environ: Environ, start_response: Callable[..., Any]) -> Iterable
 
 
 def refuses_posts(environ: Environ, ask: Ask) -> Passing:
-    """As a CSRF filter does."""
+    """Refuse every POST, as a CSRF filter does."""
     return Passing(403, [], b"CSRF token missing") if environ["REQUEST_METHOD"] == "POST" else ask()
 
 
 def refuses_strangers(environ: Environ, ask: Ask) -> Passing:
-    """As a filter does that compares the Origin with the host."""
+    """Refuse foreign origins, as a filter does that compares the Origin with the host."""
     own = f"https://{environ['HTTP_HOST']}"
     return Passing(403, [], b"origin") if environ.get("HTTP_ORIGIN", own) != own else ask()
 

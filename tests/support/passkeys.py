@@ -32,7 +32,7 @@ class Visitor(Browser):
         self.token = found[1]
 
     def send(self, path: str, **body: Any) -> webtest.TestResponse:
-        """As ``post()`` in static/passkeys.js does."""
+        """Post JSON as ``post()`` in static/passkeys.js does."""
         headers = {**SAME_ORIGIN, "X-Clef-Token": self.token}
         return self.web.post_json(path, body, headers=headers, expect_errors=True)
 

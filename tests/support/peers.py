@@ -1,7 +1,6 @@
-"""Loopback peers that misbehave on purpose, on raw sockets: they say exact bytes, drip, hang, flood or redirect.
+"""Loopback peers that misbehave on purpose, on raw sockets: they send exact bytes, drip, hang, flood or redirect.
 
-A peer's script is one callable for each connection, the last one for all that follow. This file knows nothing
-of the package.
+A peer's script is one callable for each connection, the last one for all that follow.
 
     with Peer(says(answer(b"{}")), hangs()) as peer:
         ...  # ask peer.url

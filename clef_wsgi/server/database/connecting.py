@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from clef_wsgi.server.errors import ConfigurationError
 
 BUSY_SECONDS = 5
-"""How long a transaction waits for another one's lock, and for a connection."""
+"""Longest wait of a transaction for another one's lock, and for a connection."""
 
 MAX_CONNECTIONS = 25
 """Connections of one process. It opens one for each thread that asks at the same time, and keeps it."""
