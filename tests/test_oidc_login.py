@@ -17,6 +17,7 @@ from support.app import NOON, Browser, FakeClock, browser, make_app
 from support.cases import each
 from support.fake_oidc import CLIENT_ID, GONE, FakeOIDC, Key, changed, encode, make_key, signed, slowly
 
+from clef_wsgi import login_hints
 from clef_wsgi.base.errors import ClaimRejected, ClefError, CodeRejected, LoginRefused, ProviderUnavailable
 from clef_wsgi.interfaces import Identity, LoginStart
 from clef_wsgi.providers.oidc import OIDCProvider
@@ -133,7 +134,7 @@ def test_an_address_with_a_query_keeps_it(op: FakeOIDC) -> None:
 
 def test_login_params_and_hints_stand_in_the_address(op: FakeOIDC) -> None:
     """``login_params`` are sent; a hint of one login wins; other hints are not."""
-    provider = op.provider(login_params=["kc_idp_hint=github", "prompt=login", "audience = https://api.example"])
+    provider = op.provider(login_params=["kc_idp_hint=github", "prompt=consent", "audience = https://api.example"])
     hints = {"login_hint": "ann@example.org", "prompt": "select_account", "client_id": "other"}
     asked = dict(parse_qsl(urlsplit(provider.start_login("s", CALLBACK, hints=hints).url).query))
     assert (asked["kc_idp_hint"], asked["audience"]) == ("github", "https://api.example")
@@ -142,6 +143,31 @@ def test_login_params_and_hints_stand_in_the_address(op: FakeOIDC) -> None:
         "ann@example.org",
         CLIENT_ID,
     )
+
+
+@each(
+    ("params", "query", "sent"),
+    [
+        (["max_age=300"], "max_age=999999999", {"max_age": "300"}),
+        (["max_age=300"], "max_age=60", {"max_age": "60"}),
+        (["max_age=300"], "", {"max_age": "300"}),
+        (["prompt=login"], "prompt=select_account", {"prompt": "login"}),
+        (["prompt=consent login"], "prompt=select_account", {"prompt": "consent login"}),
+        (["prompt=select_account"], "prompt=login", {"prompt": "login"}),
+        ([], "prompt=select_account&max_age=7", {"prompt": "select_account", "max_age": "7"}),
+    ],
+)
+def test_a_visitor_asks_for_no_less_than_the_site(
+    params: list[str], query: str, sent: dict[str, str], op: FakeOIDC, clock: FakeClock
+) -> None:
+    """The query of ``login_path`` is the visitor's: it makes no authentication older than ``login_params`` say."""
+    provider = op.provider(login_params=params)
+    visitor = browser(make_app(provider=provider))
+    asked = dict(parse_qsl(urlsplit(visitor.get(f"/clef/login?{query}", status=303).location).query))
+    assert {name: asked[name] for name in ("prompt", "max_age") if name in asked} == sent
+    if "max_age" in sent:
+        start = provider.start_login("state", CALLBACK, hints=login_hints.read(parse_qs(query)))
+        assert start.provider_state["not_before"] == clock() - int(sent["max_age"])
 
 
 @each(

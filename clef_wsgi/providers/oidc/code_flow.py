@@ -27,6 +27,19 @@ def params_of_hints(hints: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in hints.items() if name in _HINTS and _HINTS[name](value)}
 
 
+def params_of_login(login_params: Mapping[str, str], hints: Mapping[str, Any]) -> dict[str, str]:
+    """Return what one login adds to its address. Hints may be a visitor's: they ask for more than the site, never less.
+
+    The shorter ``max_age`` counts, and ``prompt=login`` stays.
+    """
+    params = {**login_params, **params_of_hints(hints)}
+    if "max_age" in login_params:
+        params["max_age"] = min(params["max_age"], login_params["max_age"], key=int)
+    if "login" in login_params.get("prompt", "").split():
+        params["prompt"] = login_params["prompt"]
+    return params
+
+
 def authentication_request(
     params: Mapping[str, str], state: str, redirect_url: str
 ) -> tuple[dict[str, str], dict[str, Any]]:

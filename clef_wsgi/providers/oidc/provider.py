@@ -25,7 +25,7 @@ from clef_wsgi.providers.renewal import Renewed
 from . import options, peer_check
 from .claims import ClaimRules
 from .client_authentication import ClientAuthentication, ClientKey, read_client_key
-from .code_flow import CodeFlow, authentication_request, check_response_issuer, params_of_hints
+from .code_flow import CodeFlow, authentication_request, check_response_issuer, params_of_login
 from .keys import ProviderKeys
 from .logout_keys import LogoutKeys
 from .metadata import Discovery, Metadata
@@ -154,7 +154,7 @@ class OIDCProvider:
         :raises ProviderUnavailable: its metadata can't be had, or it does not take the pushed request.
         """
         metadata = self._fetched_metadata()
-        params = {**self._login_params, **params_of_hints(hints or {})}
+        params = params_of_login(self._login_params, hints or {})
         query, provider_state = authentication_request({**params, **self._fixed_params}, state, redirect_url)
         if "max_age" in params:
             provider_state["not_before"] = self._clock() - int(params["max_age"])
