@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from support.beaker_records import Records, redis_records, session_id
 from support.cases import each
 
 from clef_wsgi import ClefMiddleware, MemoryLogoutStore, SQLiteLogoutStore, session_options
+from clef_wsgi.beaker.backends import PrivateLock
 
 HOUR, DAY = 3600, 24 * 3600
 SERVICES = pytest.mark.services
@@ -161,3 +163,42 @@ def test_row_78_a_file_of_before_is_closed_at_its_next_write(tmp_path: Path) -> 
     assert ann.get("/session?a=2").json["session"] == {"a": "2"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not draft.exists()
+
+
+class _WatchedLock(PrivateLock):
+    """A lock that says when a waiting thread has opened its file."""
+
+    is_opened = threading.Event()
+
+    def opened(self, mode: int) -> int:
+        descriptor = super().opened(mode)
+        self.is_opened.set()
+        return descriptor
+
+
+def test_a_lock_that_was_removed_with_its_record_parts_no_writers(tmp_path: Path) -> None:
+    """Who waited for it locks the file that is there now: else two processes write one record, each over the other."""
+    first, waiting, third = (kind("a" * 32, str(tmp_path)) for kind in (PrivateLock, _WatchedLock, PrivateLock))
+    has_it, may_go = threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        waiting.acquire_write_lock()
+        has_it.set()
+        may_go.wait(10)
+        waiting.release_write_lock()
+
+    first.acquire_write_lock()
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert _WatchedLock.is_opened.wait(10)
+    os.remove(first.filename)  # as a record is removed, while its lock is held
+    first.release_write_lock()
+    assert has_it.wait(10)
+    try:
+        assert not third.acquire_write_lock(wait=False)
+        assert not third.acquire_read_lock(wait=False)
+    finally:
+        may_go.set()
+        thread.join()
+    assert third.acquire_read_lock(wait=False)
+    third.release_read_lock()

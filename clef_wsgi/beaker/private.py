@@ -5,8 +5,9 @@ tests/test_beaker_private.py looks for each; .ci/run runs it with the lowest and
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from beaker.session import SessionObject
@@ -81,6 +82,26 @@ class LockFile(FileSynchronizer):  # type: ignore[misc]  # Beaker ships no types
 
     def opened(self, mode: int) -> int:
         raise NotImplementedError
+
+    def do_acquire_read_lock(self, wait: bool) -> bool:
+        return self._acquired(super().do_acquire_read_lock, wait)
+
+    def do_acquire_write_lock(self, wait: bool) -> bool:
+        return self._acquired(super().do_acquire_write_lock, wait)
+
+    def _acquired(self, acquire: Callable[[bool], bool], wait: bool) -> bool:
+        """Acquire the lock of the file that is there now: who held it may have removed it with its record meanwhile."""
+        while acquire(wait):
+            if self._is_there():
+                return True
+            self.do_release_write_lock()
+        return False
+
+    def _is_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._filedesc), os.stat(self.filename))
+        except FileNotFoundError:
+            return False
 
     def _open(self, mode: int) -> int:
         if self._filedesc is None:
