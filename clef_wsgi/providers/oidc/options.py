@@ -139,6 +139,12 @@ def choice_faults(name: str, value: object, choices: tuple[str, ...]) -> Iterato
         yield f"{name} must be {' or '.join(map(repr, choices))}."
 
 
+def switch_faults(name: str, value: object) -> Iterator[str]:
+    """Yield that a value is no truth value: the text "false" would count as true."""
+    if not isinstance(value, bool):
+        yield f"{name} must be True or False."
+
+
 def leeway_faults(leeway: object) -> Iterator[str]:
     """Yield what is wrong with ``leeway``."""
     seconds = leeway.total_seconds() if isinstance(leeway, timedelta) else leeway

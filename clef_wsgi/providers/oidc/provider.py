@@ -106,6 +106,7 @@ class OIDCProvider:
         required = options.pairs_of("require_claims", require_claims, faults)
         params = options.pairs_of("login_params", login_params, faults)
         faults += options.login_param_faults(params)
+        faults += options.switch_faults("logout_at_provider", logout_at_provider)
         faults += options.choice_faults("logout_scope", logout_scope, ("session", "person"))
         faults += [
             *options.choice_faults("pushed", pushed, ("auto", "always", "never")),
