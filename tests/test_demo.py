@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -602,6 +603,15 @@ def test_the_walk_with_an_openid_provider() -> None:
         said, complaints = walking.communicate(timeout=120)
     assert (walking.returncode, complaints) == (0, "")
     assert len(re.findall(r"^ok ", said, re.MULTILINE)) == STEPS + 1, said
+
+
+def test_a_client_for_a_site_of_ones_own() -> None:
+    """The demo's provider knows a second client on localhost:8000, and the text prints its id and secret."""
+    settings = openid_provider.OPENID_PROVIDER.settings("http://localhost:8400", "http://localhost:8401")
+    (_, own) = json.loads(settings["OIDC_PROVIDER_SETTINGS"])["clients"]
+    assert own["redirect_uris"] == ["http://localhost:8000/clef/callback"]
+    for said in ("http://localhost:8000 ", own["client_id"], own["client_secret"]):
+        assert said in openid_provider.WHAT_TO_DO
 
 
 NODES = {

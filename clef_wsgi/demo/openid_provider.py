@@ -22,16 +22,25 @@ LOWEST_NODE = 22
 
 PEOPLE = {"ann": {"name": "Ann Archer", "given_name": "Ann", "family_name": "Archer", "email": "ann@example.com"}}
 
-WHAT_TO_DO = """\
-  The site            {site_url}   <- open this in a browser
-  The OpenID provider {server_url}
+OWN_SITE = "http://localhost:8000"
+OWN_CLIENT = {"client_id": "my-site", "client_secret": "for-the-demo-on-this-machine-alone"}
+"""For a site of the reader's own. The secret is public: the provider is on loopback, and lets anybody in as Ann."""
+
+WHAT_TO_DO = f"""\
+  The site            {{site_url}}   <- open this in a browser
+  The OpenID provider {{server_url}}
 
   1. At the site, press "Log in", then "Continue as Ann Archer".
   2. At the provider, press "Log out everywhere".
   3. Reload the site: it has let go of you.
 
 The provider is npm's oidc-provider with one person, who needs no proof. The site speaks OpenID Connect with it, as it
-would with Keycloak or Auth0.
+would with Keycloak or Auth0. A site of your own at {OWN_SITE} can log in there, too:
+
+  issuer         {{server_url}}
+  client_id      {OWN_CLIENT["client_id"]}
+  client_secret  {OWN_CLIENT["client_secret"]}
+
 Ctrl-C ends the demo.
 """
 
@@ -77,22 +86,27 @@ def _command(name: str) -> list[str]:
     return node_command() if name == "server" else child_command(name)
 
 
-def _settings(server_url: str, site_url: str) -> dict[str, str]:
-    client_id, secret = "tidewater", secrets.token_hex(32)
-    client = {
-        "client_id": client_id,
-        "client_secret": secret,
+def _addresses(site_url: str) -> dict[str, object]:
+    """Return the addresses that a site registers at the provider."""
+    return {
         "redirect_uris": [f"{site_url}/clef/callback"],
         "post_logout_redirect_uris": [f"{site_url}/clef/logout"],
         "backchannel_logout_uri": f"{site_url}/clef/webhook",
         "backchannel_logout_session_required": True,
     }
+
+
+def _settings(server_url: str, site_url: str) -> dict[str, str]:
+    client_id, secret = "tidewater", secrets.token_hex(32)
     provider = {
         "folder": str(installed_folder()),
         "port": urlsplit(server_url).port,
         "people": PEOPLE,
         "button": "ann",
-        "clients": [client],
+        "clients": [
+            {"client_id": client_id, "client_secret": secret, **_addresses(site_url)},
+            {**OWN_CLIENT, **_addresses(OWN_SITE)},
+        ],
     }
     return {
         "OIDC_PROVIDER_SETTINGS": json.dumps(provider),
