@@ -75,13 +75,14 @@ def _cookie(options: Mapping[str, Any]) -> Finding:
 
 def _ages(options: Mapping[str, Any]) -> Finding:
     expires, timeout = options["cookie_expires"], options.get("timeout")
-    idle = f"after {timeout} s without a request" if timeout else "not for being idle"
-    return SESSION.ok(f"A browser keeps the cookie {_how_long(expires)}; a session ends {idle}.")
+    idle = f"ends after {timeout} s without a request" if timeout else "does not end for being idle"
+    return SESSION.ok(f"A browser keeps the cookie {_how_long(expires)}; a session {idle}.")
 
 
 def _how_long(expires: Any) -> str:
     if isinstance(expires, timedelta):
-        return f"for {expires.days} days" if expires.days else f"for {expires.seconds} s"
+        hours = expires.total_seconds() / 3600
+        return f"for {expires.days} days" if expires.days else f"for {hours:g} hours"
     return "until it is closed" if expires else "for ever"
 
 

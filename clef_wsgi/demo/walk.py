@@ -125,15 +125,15 @@ class _Visit:
 
 
 _STEPS: tuple[tuple[str, Callable[[_Visit], None]], ...] = (
-    ("anonymous: the public page is there, and nobody is signed in", _Visit.stay_anonymous),
-    ("a browser signs in", _Visit.log_in),
+    ("anonymous: the public page is there, and nobody is logged in", _Visit.stay_anonymous),
+    ("a browser logs in", _Visit.log_in),
     ("clef.user says who it is", _Visit.look_at_user),
-    ("a second browser signs in", _Visit.log_in_elsewhere),
+    ("a second browser logs in", _Visit.log_in_elsewhere),
     ("log out everywhere, at the login server", _Visit.log_out_everywhere),
     ("the site has heard of it: both browsers are out", _Visit.find_both_out),
     ("the cookie of before the logout, sent again, is refused", _Visit.replay_the_old_cookie),
-    ("who signs in again stays in", _Visit.log_in_again),
-    ("sign out here: this browser is out, the other stays", _Visit.sign_out_here),
+    ("who logs in again stays in", _Visit.log_in_again),
+    ("log out at the site: this browser is out, the other stays", _Visit.sign_out_here),
 )
 
 _WAY_BACK = (

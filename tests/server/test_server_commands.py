@@ -153,7 +153,9 @@ def test_a_taken_port(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         place = f"127.0.0.1:{listener.getsockname()[1]}"
         said = run_here(capsys, tmp_path, "--origin", ORIGIN, "--listen", place)
     assert (said.code, said.out) == (1, "")
-    assert said.err == f"clef-wsgi: {place} can't be listened on (Address already in use).\n"
+    assert (
+        said.err == f"clef-wsgi: {place} can't be listened on (Address already in use): name another with --listen.\n"
+    )
 
 
 def test_all_faults_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

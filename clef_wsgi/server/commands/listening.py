@@ -21,7 +21,8 @@ def listener(place: Place) -> socket.socket:
     try:
         return _in_file_system(place) if isinstance(place, Path) else _in_network(*place)
     except OSError as error:
-        raise ServerError(f"{written(place)} can't be listened on ({os.strerror(error.errno or 0)}).") from error
+        reason = os.strerror(error.errno or 0)
+        raise ServerError(f"{written(place)} can't be listened on ({reason}): name another with --listen.") from error
 
 
 def written(place: Place) -> str:
