@@ -97,7 +97,7 @@ def create_app(
     opened = open_database(options.database)
     try:
         with opened.writing() as connection:
-            settings.fix_rp_id(connection, options.passkey_domain)
+            settings.fix_rp_id(connection, options.passkey_domain, host=options.host)
             settings.write(connection, settings.ORIGIN, options.origin)
         prune(opened, now=clock(), steps=PRUNED_AT_START)
     finally:

@@ -7,9 +7,9 @@ outcomes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -54,6 +54,20 @@ class Metrics:
         self._deliveries.labels(outcome).inc()
         if outcome == CONFIRMED:
             self._seconds.observe(seconds_since_tap)
+
+    def serve(self, host: str, port: int) -> Callable[[], None]:
+        """Serve the metrics over HTTP from threads of their own, and return the function that ends it.
+
+        :raises OSError: the address can't be listened on.
+        """
+        server, thread = start_http_server(port, host, registry=self._registry)
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

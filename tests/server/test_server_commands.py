@@ -103,7 +103,11 @@ def test_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert listens == f"Listening on 127.0.0.1:{url.rpartition(':')[2]}."
         log_out(url, signed_in(place), forwarded_for="203.0.113.9")
         process.send_signal(signal.SIGTERM)
-        assert (*process.communicate(timeout=10), process.returncode) == ("", "", 0)
+        out, journal = process.communicate(timeout=10)
+        assert (out, process.returncode) == ("", 0)
+    lines = [line.partition(": ")[2] for line in journal.splitlines()]
+    assert lines[0].startswith("The database is new, of version ")
+    assert lines[1:] == [f"start: {url}; sites are told from here", "stop"]
     entry = json.loads(type_command(capsys, "audit", "--json", "--database", place).out)[-1]
     assert (entry["action"], entry["address"]) == ("logout", "203.0.113.9")
     assert f"{url}/enrol#" in type_command(capsys, "invite", "--name", "Bo", "--database", place).out
@@ -169,7 +173,14 @@ def test_all_faults_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_another_rp_id(desk: Desk) -> None:
     """A database whose passkeys were made for another domain is refused: exit code 2."""
     said = desk.refuse(2, "run", "--origin", "https://login.example.org")
-    assert "Start with --rp-id login.example.com" in said
+    assert "Start with --origin https://login.example.com or a name under it, and --rp-id login.example.com" in said
+    said = desk.refuse(2, "run", "--origin", "https://new.login.example.com")
+    assert "Start with --rp-id login.example.com, or" in said
+    with taken_port() as listener:  # what the sentence says is past that point
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+        remedy = ("--rp-id", "login.example.com", "--listen", place)
+        said = desk.type("run", "--origin", "https://new.login.example.com", *remedy).err
+    assert "can't be listened on" in said
 
 
 @pytest.mark.parametrize("place", ["8400", "127.0.0.1:65536", "127.0.0.1:x", "unix:", "::1:8400"])
@@ -345,8 +356,9 @@ def test_the_page_can_be_typed(
     assert len(typed) > least
     with closing(Desk("clef.db", capsys)) as desk:
         for words in typed:
-            # the names of its sites are looked up in no test
-            desk.do(*words[2:], *(["--allow-private"] if words[3] == "add" else []))
+            # its sites are nobody's: an address for them is no matter, and neither is there none
+            said = desk.type(*words[2:], *(["--allow-private"] if words[3] == "add" else []))
+            assert (said.code, re.sub("(?m)^.+ has no address right now: .+\n", "", said.err)) == (0, ""), words
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------

@@ -186,8 +186,21 @@ def test_one_name_one_site(desk: Desk) -> None:
     """A name is taken once; a site without an address makes no sense."""
     desk.add_site("Photos")
     taken = desk.refuse(1, "app", "add", "Photos", "--redirect", "https://photos.example.com/")
+    assert 'A new secret: "clef-wsgi server app rotate-secret Photos"' in taken
+    assert 'other addresses: "clef-wsgi server app set Photos"' in taken
+    (site,) = listed(desk)
+    taken = desk.refuse(1, "app", "add", "Wiki", "--redirect", "https://wiki.example.com/", "--app-id", site["id"])
     assert taken == "There is an app of that name or id already."
     assert desk.refuse(2, "app", "add", "Wiki").startswith("Where is the site?")
+
+
+def test_a_host_without_an_address(desk: Desk) -> None:
+    """It is said when the site is added, whatever network the hook may be in; the site is added all the same."""
+    for number, words in enumerate([(), ("--allow-private",)]):
+        said = desk.type("app", "add", f"Photos {number}", "--site", "https://photos.invalid", *words)
+        assert said.code == 0
+        assert "photos.invalid has no address right now" in said.err
+    assert len(listed(desk)) == 2
 
 
 # -- list, set, remove ------------------------------------------------------------------------------------
@@ -243,6 +256,7 @@ def test_rotate_secret(desk: Desk) -> None:
     printed = desk.do("app", "rotate-secret", "Photos")
     new = shown(printed, "secret")
     assert printed.count(new) == 1
+    assert "\n    provider.app_secret_file = /run/secrets/clef\n" in printed
     assert new.encode() not in desk.everything()
     assert [authorizes(desk, site, browser, secret) for secret in (site.secret, new, "other")] == [True, True, False]
     assert "end that rotation" in desk.refuse(1, "app", "rotate-secret", "Photos")

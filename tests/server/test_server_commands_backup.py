@@ -45,6 +45,7 @@ def test_backup(desk: Desk, copy: Path) -> None:
         assert [row.first_name for row in twin.rows(people)] == ["Ann"]
     assert json.loads(desk.do("audit", "--json"))[-1]["action"] == "backup"
     assert desk.refuse(1, "backup", str(copy)) == f"{copy} is there already: name a new file."
+    assert [entry["action"] for entry in json.loads(desk.do("audit", "--json"))].count("backup") == 1
 
 
 def test_backup_while_people_sign_in(desk: Desk, copy: Path) -> None:
@@ -92,6 +93,7 @@ def test_the_file_itself_holds_what_a_command_did(desk: Desk, copy: Path, is_rea
 def test_where_no_copy_can_be(desk: Desk, copy: Path, target: str) -> None:
     """A folder that is not there, or a name that is taken: one sentence."""
     desk.refuse(1, "backup", str(copy.parent / target))
+    assert json.loads(desk.do("audit", "--json")) == []
 
 
 def signed_in(server: Server, site: Site) -> str:

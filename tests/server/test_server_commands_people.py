@@ -229,6 +229,7 @@ def test_recover(desk: Desk) -> None:
     logged_in(desk)
     older = desk.do("invite", "--name", "Bo")
     printed = desk.do("user", "recover", "1")
+    assert 'The sites are being told:\nsee "clef-wsgi server deliveries list".' in printed
     assert desk.opens(printed) == 1
     assert desk.server.count(passkeys) == 0
     assert [row.purpose for row in desk.server.rows(enrolments, enrolments.c.person_id == 1)] == ["recover"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from clef_wsgi.server.clock import DAY, HOUR, SECOND
 from clef_wsgi.server.commands import restoring
 from clef_wsgi.server.database import engine
 from clef_wsgi.server.database.schema import audit, deliveries, sessions, site_logins
+from clef_wsgi.server.delivery import outcomes
 from clef_wsgi.server.delivery.call import AttemptResult
 from clef_wsgi.server.delivery.slots import Pace
 from clef_wsgi.server.delivery.worker import Worker
@@ -120,6 +123,68 @@ def confirm(server: Server, site: Site, notice: Notification) -> bool:
 def only(server: Server) -> Any:
     (row,) = server.rows(deliveries)
     return row
+
+
+# --- the journal
+
+
+def journal(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged of sites, without their ids."""
+    found = [record.getMessage() for record in caplog.records if record.getMessage().startswith("the site ")]
+    caplog.clear()
+    return [re.sub(r" \([0-9a-f]{32}\)", "", line) for line in found]
+
+
+def saved(server: Server, notice: Notification, result: AttemptResult) -> None:
+    """What the worker does with the end of a call."""
+    with server.database.writing() as connection:
+        event = outcomes.save(connection, notice, result, now=server.clock(), wait_us=10 * SECOND)
+    if event is not None:
+        event.log()
+
+
+def test_a_site_that_fails_and_recovers_is_logged_once_each(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """However many notices fail meanwhile; it recovers with the last one that it had missed."""
+    caplog.set_level(logging.INFO, "clef_wsgi.server")
+    site = server.add_site("Photos")
+    for _ in range(3):
+        logged_out(server, site)
+    for _ in range(2):
+        for notice in claim(server, site):
+            saved(server, notice, AttemptResult(failure="timeout"))
+        server.clock.advance(60)
+    assert journal(caplog) == ["the site Photos began to fail: It did not answer in time."]
+    first, second, third = claim(server, site)
+    for notice in (first, second):
+        assert reads(server, site, notice.token)
+        saved(server, notice, AttemptResult(status=204))
+    assert journal(caplog) == []
+    saved(server, third, AttemptResult(status=204))
+    form = {"logout_token": third.token, **site.credentials}  # the site asks after its answer
+    assert server.browser().post("/api/v1/logout", form).status_int == 200
+    assert journal(caplog) == ["the site Photos recovered: it has confirmed what it had missed"]
+    logged_out(server, site)
+    (notice,) = claim(server, site)
+    saved(server, notice, AttemptResult(status=500, failure="http_500"))
+    assert journal(caplog) == ["the site Photos began to fail: It answered with status 500."]
+    server.clock.advance(60)
+    (notice,) = claim(server, site)
+    assert reads(server, site, notice.token)
+    saved(server, notice, AttemptResult(status=204))
+    assert journal(caplog) == ["the site Photos recovered: it has confirmed what it had missed"]
+
+
+def test_a_healthy_site_is_not_in_the_journal(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is one whose neighbour fails."""
+    caplog.set_level(logging.INFO, "clef_wsgi.server")
+    well, down = server.add_site("Well"), server.add_site("Down")
+    logged_out(server, well, down)
+    (notice,) = claim(server, down)
+    saved(server, notice, AttemptResult(failure="connection"))
+    (notice,) = claim(server, well)
+    assert reads(server, well, notice.token)
+    saved(server, notice, AttemptResult(status=204))
+    assert journal(caplog) == ["the site Down began to fail: It can't be reached."]
 
 
 # --- leases

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 from support.commands import Desk
 from support.delivery import PATIENCE_SECONDS, eventually
 from support.login_server import ORIGIN, Site
 from support.peers import Peer, Talk, answer
+from support.ports import free_port
 
 import clef_wsgi
 from clef_wsgi.server.clock import system_clock
@@ -147,6 +150,12 @@ def started(*words: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+def journal(out: str, errors: str, code: int) -> list[str]:
+    """What the process logged, and nothing else was said."""
+    assert (out, code) == ("", 0)
+    return [line.partition(": ")[2] for line in errors.splitlines()]
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[str, str, int]:
     process.send_signal(signal.SIGTERM)
     return *process.communicate(timeout=PATIENCE_SECONDS), process.returncode
@@ -156,18 +165,22 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str, int]:
 def test_deliver_beside_a_server_that_does_not(desk: Desk) -> None:
     """``run --no-deliver`` leaves the rows alone, ``deliver`` sends them, and both end at SIGTERM."""
     with understanding(desk) as peer:
-        socket = f"unix:{Path(desk.place).parent / 'socket'}"
+        at = f"unix:{Path(desk.place).parent / 'socket'}"
         where: list[str] = ["--database", desk.place]
-        with started("run", "--origin", ORIGIN, "--listen", socket, "--no-deliver", *where) as server:
+        with started("run", "--origin", ORIGIN, "--listen", at, "--no-deliver", *where) as server:
             assert server.stdout is not None
             assert [server.stdout.readline()[:7] for _ in range(2)] == ["This is", "Listeni"]
-            assert ended(server) == ("", "", 0)
+            assert journal(*ended(server)) == [f"start: {ORIGIN}; sites are told elsewhere", "stop"]
         assert desk.server.rows(deliveries)[0].attempts == 0
-        with started("deliver", *where) as worker:
+        port = free_port()
+        with started("deliver", "--metrics", f"127.0.0.1:{port}", *where) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == "Telling sites of logouts.\n"
             eventually(lambda: desk.server.rows(deliveries)[0].state == "confirmed")
-            assert ended(worker) == ("", "", 0)
+            metrics = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+            assert "clef_server_database_up 1.0" in metrics
+            assert "clef_server_deliveries_pending 0.0" in metrics
+            assert journal(*ended(worker)) == [f"start: telling the sites of {ORIGIN}", "stop"]
         (request,) = peer.requests
         assert request.headers["user-agent"] == f"Clef/1.0 ({ORIGIN})"
 
@@ -180,4 +193,14 @@ def test_a_server_that_starts_sends_what_waits(desk: Desk) -> None:
         with started("run", "--origin", ORIGIN, *listen, "--database", desk.place) as server:
             eventually(lambda: desk.server.rows(deliveries)[0].state == "confirmed")
             _, errors, code = ended(server)
-        assert (errors, code, len(peer.requests)) == ("", 0, 1)
+        assert journal("", errors, code)[-1] == "stop"
+        assert len(peer.requests) == 1
+
+
+@pytest.mark.process
+def test_metrics_at_a_taken_address(desk: Desk) -> None:
+    """One sentence, and exit code 1; a socket in the file system is no place for them."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert "can't be listened on" in desk.refuse(1, "deliver", "--metrics", place)
+    assert desk.type("deliver", "--metrics", "unix:/run/x").code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,11 +101,11 @@ def add(arguments: argparse.Namespace) -> None:
         redirects, hooks = [arguments.site + CALLBACK_PATH, *redirects], [arguments.site + WEBHOOK_PATH, *hooks]
     if not redirects:
         raise ConfigurationError("Where is the site? Say it with --site, or with --redirect.")
-    if not arguments.allow_private:
-        check_public(hooks)
+    check_public(hooks, allow_private=arguments.allow_private)
     old_secret = _old_secret(arguments.secret_file)
     with opened(arguments) as database, database.writing() as connection:
         server_url = origin(connection, arguments)
+        _check_is_new(connection, arguments.name)
         app, secret = apps.add(
             connection,
             name=arguments.name,
@@ -135,11 +136,19 @@ def change(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database:
         with database.reading() as connection:
             app = find_app(connection, arguments.app)
-        if not (app.allow_private or arguments.allow_private):
-            check_public(arguments.hook)
+        check_public(arguments.hook, allow_private=app.allow_private or arguments.allow_private)
         with database.writing() as connection:
             _change(connection, app, arguments)
     say(f"Changed {printable(app.name)}.")
+
+
+def _check_is_new(connection: Connection, name: str) -> None:
+    if name in [app.name for app in apps.all_apps(connection)]:
+        called = shlex.quote(printable(name))
+        raise Refused(
+            f'{printable(name)} is there already. A new secret: "clef-wsgi server app rotate-secret {called}"; '
+            f'other addresses: "clef-wsgi server app set {called}".'
+        )
 
 
 def _change(connection: Connection, app: App, arguments: argparse.Namespace) -> None:

@@ -140,6 +140,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """Parse an address to listen on in the network."""
+    found = place(text)
+    if isinstance(found, Path):
+        raise argparse.ArgumentTypeError("this address has a host and a port, such as 127.0.0.1:9100")
+    return found
+
+
 def place(text: str) -> Place:
     """Parse where to listen: a path for a socket in the file system, or host and port."""
     found = _PLACE.fullmatch(text)

@@ -44,12 +44,16 @@ def backup(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database:
         if database.path is None:
             raise ConfigurationError(_USE_PG_DUMP)
-        with database.writing() as connection:  # first, so that it stands in the copy, too
-            note(connection, "backup", "database")
         try:
             copy_sqlite(database.path, arguments.file)
         except FileExistsError:
             raise Refused(f"{arguments.file} is there already: name a new file.") from None
+        try:
+            with database.writing() as connection:  # last, so that no failed one stands there
+                note(connection, "backup", "database")
+        except BaseException:
+            arguments.file.unlink()  # no copy that the audit has not
+            raise
     say(f"Copied to {arguments.file}. It holds all that the database holds: keep it as safe.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -13,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, system_clock
-from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count, in_days
+from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count, host_and_port, in_days
+from clef_wsgi.server.commands.listening import written
 from clef_wsgi.server.commands.output import iso, say, say_json, say_table
 from clef_wsgi.server.commands.support import find_app, note, opened
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.delivery.worker import Worker, user_agent
-from clef_wsgi.server.errors import Unknown
+from clef_wsgi.server.errors import ServerError, Unknown
+from clef_wsgi.server.metrics import Metrics
 from clef_wsgi.server.records import backlog, outbox, undelivered
 from clef_wsgi.server.records.undelivered import Row
 from clef_wsgi.server.texts import failure_text
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from clef_wsgi.server.commands.arguments import Commands
 
+_log = logging.getLogger(__name__)
 _HEADINGS = ("#", "SITE", "PERSON", "STATE", "SINCE", "TRIES", "NEXT TRY", "REASON")
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"))
 _JSON_NAMES = {"created_at": "made_at"}
@@ -41,6 +45,12 @@ def add_to(commands: Commands) -> None:
         type=in_days,
         metavar="DAYS",
         help="how long a line of the audit is kept, such as 400d (default: for ever)",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=host_and_port,
+        metavar="HOST:PORT",
+        help="serve metrics to Prometheus there, to whoever can reach it, such as 127.0.0.1:9100 (default: nowhere)",
     )
     group = add_group(commands, "deliveries", "The logouts that sites have to hear of.")
     add_json(add_command(group, "list", list_unheard, "Shows what no site has confirmed, and why."))
@@ -57,10 +67,16 @@ def deliver(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database, _ended_by_signals() as over:
         with database.reading() as connection:
             origin = settings.read(connection, settings.ORIGIN) or ""
-        say("Telling sites of logouts.")
-        sys.stdout.flush()  # whoever started this may wait for it
-        keep_us: int | None = arguments.keep_audit
-        Worker(database, system_clock, user_agent=user_agent(origin), keep_audit_us=keep_us).work(over)
+        metrics = Metrics(database, system_clock)
+        with _served(metrics, arguments.metrics):
+            _log.info("start: telling the sites of %s", origin or "this server")
+            say("Telling sites of logouts.")
+            sys.stdout.flush()  # whoever started this may wait for it
+            keep_us: int | None = arguments.keep_audit
+            agent = user_agent(origin)
+            worker = Worker(database, system_clock, user_agent=agent, observe=metrics.delivered, keep_audit_us=keep_us)
+            worker.work(over)
+        _log.info("stop")
 
 
 def list_unheard(arguments: argparse.Namespace) -> None:
@@ -128,6 +144,25 @@ def _span(length: int) -> str:
         if length >= unit:
             return f"{length // unit} {name}"
     return f"{max(length, 0) // SECOND} s"
+
+
+@contextmanager
+def _served(metrics: Metrics, place: tuple[str, int] | None) -> Iterator[None]:
+    """Serve metrics meanwhile, if there is a place.
+
+    :raises ServerError: it can't be listened on.
+    """
+    if place is None:
+        yield
+        return
+    try:
+        stop = metrics.serve(*place)
+    except OSError as error:
+        raise ServerError(f"{written(place)} can't be listened on ({os.strerror(error.errno or 0)}).") from error
+    try:
+        yield
+    finally:
+        stop()
 
 
 @contextmanager

@@ -108,7 +108,8 @@ def recover(arguments: argparse.Namespace) -> None:
         (link,) = links.make(connection, [person], enrolments.RECOVER, address, arguments.valid)
         note(connection, "user.recover", f"person:{person.id}")
     links.say_link(
-        f"All passkeys of {_called(person)} are gone, and every login has ended.\n"
+        f"All passkeys of {_called(person)} are gone, and every login has ended. The sites are being told:\n"
+        'see "clef-wsgi server deliveries list".\n'
         f"A link for {links.in_words(arguments.valid)} and one new passkey; make sure that it reaches them and nobody "
         "else:",
         link,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clef_wsgi.server.database.engine import Database
 
 DEFAULT_PORT = 8400
+_log = logging.getLogger(__name__)
 
 
 def add_to(commands: Commands) -> None:
@@ -76,10 +77,12 @@ def run(arguments: argparse.Namespace) -> None:
         try:
             origin = app.extensions["clef"].options.origin
             app.extensions["clef"].deliver_soon()
+            _log.info("start: %s; sites are told %s", origin, "elsewhere" if arguments.no_deliver else "from here")
             _serve(app, arguments.listen or _own_place(origin), _greeting(database, origin))
         finally:
             app.extensions["clef"].worker.stop()
             database.close()
+            _log.info("stop")
 
 
 def _greeting(database: Database, origin: str) -> str:

@@ -53,7 +53,17 @@ _ROTATED = """\
 
   secret   {secret}
 
-Python, while both work: app_secret=[new, old]. When every process of the site has the new one:
+Put it into the site's file, on a line of its own above the old one, and have each process read it anew.
+
+Python, while both work:
+
+    app_secret=Path("{file}").read_text().splitlines()
+
+INI, as before:
+
+    provider.app_secret_file = {file}
+
+When every process of the site has the new one:
 
     clef-wsgi server app rotate-secret {app_id} --end
 
@@ -75,4 +85,4 @@ def for_new_app(app: App, secret: str | None, server_url: str) -> str:
 
 def for_rotation(app: App, secret: str) -> str:
     """Return a site's second secret, and the next steps of the rotation."""
-    return _ROTATED.format(name=app.name, app_id=app.id, secret=secret)
+    return _ROTATED.format(name=app.name, app_id=app.id, secret=secret, file=SECRET_FILE)

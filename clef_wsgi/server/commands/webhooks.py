@@ -13,8 +13,8 @@ from clef_wsgi.server.delivery.address import Address, is_public, parsed
 from clef_wsgi.server.errors import Refused
 
 
-def check_public(urls: list[str]) -> None:
-    """Check that webhooks are on the public internet.
+def check_public(urls: list[str], *, allow_private: bool = False) -> None:
+    """Check that webhooks are on the public internet, unless they may be elsewhere; warn of names without an address.
 
     :raises Refused: one of them is in a private network, or on this machine.
     """
@@ -23,7 +23,7 @@ def check_public(urls: list[str]) -> None:
         if not addresses:
             warn(f"{host} has no address right now: logouts can't be reported there until it has one.")
         for address in addresses:
-            if not is_public(address):
+            if not (allow_private or is_public(address)):
                 what = f"{host} is {address}" if str(address) != host else f"{host} is a private address"
                 raise Refused(f"{what}: add --allow-private.")
 

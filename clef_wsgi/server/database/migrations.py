@@ -83,6 +83,7 @@ def _create(connection: Connection, version: int) -> None:
     for statement in schema.APPEND_ONLY[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(insert(schema.schema_version).values(version=version))
+    _log.info("The database is new, of version %d.", version)
 
 
 def _climb(connection: Connection, found: int, version: int, steps: Mapping[int, Step]) -> None:

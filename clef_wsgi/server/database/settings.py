@@ -30,9 +30,10 @@ def forget(connection: Connection, name: str) -> None:
     connection.execute(delete(_settings).where(_settings.c.name == name))
 
 
-def fix_rp_id(connection: Connection, rp_id: str) -> None:
+def fix_rp_id(connection: Connection, rp_id: str, *, host: str) -> None:
     """Store the RP id of the passkeys at the first start.
 
+    :param host: that of the server's origin.
     :raises ConfigurationError: another one is stored: no passkey would work any more.
     """
     # of processes that start at once, the first one is right
@@ -41,8 +42,15 @@ def fix_rp_id(connection: Connection, rp_id: str) -> None:
     if stored != rp_id:
         raise ConfigurationError(
             f"rp_id: this database's passkeys were made for {stored} and work nowhere else. "
-            f"Start with --rp-id {stored}, or with a new database."
+            f"{_remedy(stored or '', host)}, or with a new database."
         )
+
+
+def _remedy(stored: str, host: str) -> str:
+    """Return what makes a start possible: from a host outside of the RP id's domain nothing does."""
+    if host == stored or host.endswith(f".{stored}"):
+        return f"Start with --rp-id {stored}"
+    return f"Start with --origin https://{stored} or a name under it, and --rp-id {stored}"
 
 
 def _row(connection: Connection, name: str, value: str) -> sqlite.Insert | postgresql.Insert:

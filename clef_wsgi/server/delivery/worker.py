@@ -200,10 +200,9 @@ class Worker:
         run.unsaved.clear()
         for notification in claimed:
             self._start_sending(run, notification)
-        for outcome, seconds in events:
-            if outcome == outbox.GIVEN_UP:
-                _log.warning("a site did not confirm a logout in three days: see server deliveries list")
-            self.observe(outcome, seconds)
+        for event in events:
+            event.log()
+            self.observe(event.outcome, event.seconds)
 
     def _record(self, connection: Connection, run: _Run) -> list[DeliveryEvent]:
         """Record ended calls, and sites that answered and did not exchange their token in time."""

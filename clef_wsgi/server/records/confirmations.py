@@ -18,7 +18,7 @@ from clef_wsgi.server.clock import MINUTE, SECOND
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.errors import InvalidLogoutToken
-from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notification
+from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING, TEST, Notification, is_failing
 
 NOT_ASKED = "not_asked"
 """The failure of a site that answered and did not exchange the token."""
@@ -34,10 +34,15 @@ _UNCLAIMED = {"claimed_by": None, "claimed_until": None}
 
 @dataclass(frozen=True)
 class LogoutExchange:
-    """The pairwise id of who logged out. ``confirmed_after_us`` is set where the exchange confirmed the delivery."""
+    """The pairwise id of who logged out.
+
+    ``confirmed_after_us`` is set where the exchange confirmed the delivery; ``is_recovery`` says that it was the last
+    one that had failed at its site.
+    """
 
     clef_id: int
     confirmed_after_us: int | None = None
+    is_recovery: bool = False
 
 
 def exchange(database: Database, app_id: str, token: str, *, now: int) -> LogoutExchange:
@@ -55,7 +60,8 @@ def exchange(database: Database, app_id: str, token: str, *, now: int) -> Logout
         if row.answered_call != row.calls or row.state not in (PENDING, GIVEN_UP):
             return LogoutExchange(row.clef_id)
         _confirm(connection, row.id, now)
-    return LogoutExchange(row.clef_id, now - row.created_at)
+        is_recovery = row.failure is not None and not is_failing(connection, app_id)
+    return LogoutExchange(row.clef_id, now - row.created_at, is_recovery)
 
 
 def record_answer(

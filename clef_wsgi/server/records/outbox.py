@@ -54,6 +54,7 @@ class Notification:
     tried_at: int
     first_tried_at: int
     claimed_by: str
+    failure: str | None
     allow_private: bool
 
     @property
@@ -178,6 +179,12 @@ def can_expedite(
     """Return whether :func:`expedite` would change anything: not what is due, in flight, or awaits its exchange."""
     query = select(deliveries.c.id).where(*_can_expedite(person_id, app_id, now, tried_before)).limit(1)
     return connection.execute(query).scalar() is not None
+
+
+def is_failing(connection: Connection, app_id: str) -> bool:
+    """Return whether an attempt at a site has failed, and not been made again with success."""
+    which = (deliveries.c.app_id == app_id, deliveries.c.state == PENDING, deliveries.c.failure.is_not(None))
+    return connection.execute(select(deliveries.c.id).where(*which).limit(1)).scalar() is not None
 
 
 def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool:

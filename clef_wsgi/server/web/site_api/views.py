@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from werkzeug.exceptions import HTTPException
 
 from clef_wsgi.server.clock import SECOND
+from clef_wsgi.server.delivery.outcomes import log_recovery
 from clef_wsgi.server.errors import (
     DatabaseUnavailable,
     InvalidApp,
@@ -89,6 +90,8 @@ def logout() -> Response:
     found = confirmations.exchange(server().database, app.id, _field("logout_token"), now=server().clock())
     if found.confirmed_after_us is not None:
         server().metrics.delivered(outbox.CONFIRMED, found.confirmed_after_us / SECOND)
+    if found.is_recovery:
+        log_recovery(app)
     return jsonify(success=True, clef_id=_id(found.clef_id, app.ids_as_text))
 
 
