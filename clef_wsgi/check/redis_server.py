@@ -79,6 +79,6 @@ def _memory(info: Mapping[str, Any]) -> Finding:
         return REDIS.ok(f"Redis drops no logout when its memory is full (maxmemory-policy {policy}).")
     when = "when its memory is full" if limit else "once it is given a maxmemory"
     return REDIS.warning(
-        f"Redis may drop the logouts {when} (maxmemory-policy {policy}): then everybody is signed out.",
+        f"Redis may drop the logouts {when} (maxmemory-policy {policy}): then everybody is logged out.",
         "Set maxmemory-policy noeviction, and keep caches in another Redis.",
     )
