@@ -69,6 +69,7 @@ def walk(page: Page, language: str) -> Iterator[str]:
     page.wait("form[action='/log-out']")
     yield "account-new"
     page.open("/passkeys")
+    page.press("summary")
     yield "passkeys-one"
     enrolled(server, ann)
     sites = live(server, ann, language)
@@ -79,6 +80,13 @@ def walk(page: Page, language: str) -> Iterator[str]:
     yield "passkeys"
     page.open(f"/iframes/qr?{site.ask()}")
     yield "continue"
+    club = server.add_site(f"Club ({language})", callback="https://club.example.com/clef/callback", open_to_all=False)
+    page.open(f"/iframes/qr?{club.ask()}")
+    yield "not-allowed"
+    page.open("/")
+    page.press("#you button")
+    page.wait("#saved")
+    yield "account-saved"
     page.open(f"/enrol#{'x' * 43}")
     page.problem()
     yield "enrol-spent"

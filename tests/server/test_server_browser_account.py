@@ -35,7 +35,7 @@ def is_let_go(page: Page, place: Place) -> bool:
 def marks(page: Page) -> dict[str, str]:
     """The receipts, by site."""
     rows = page.driver.find_elements("css selector", "#receipts .row")
-    return {row.find_element("css selector", "h3").text: str(row.get_attribute("data-mark")) for row in rows}
+    return {row.find_element("css selector", ".name").text: str(row.get_attribute("data-mark")) for row in rows}
 
 
 def test_log_out_everywhere_on_a_phone(tmp_path: Path) -> None:
