@@ -16,7 +16,7 @@ CORE_WITHOUT := */clef_wsgi/server/*,*/clef_wsgi/demo/*,*/clef_wsgi/testing/*,*/
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test check docs format coverage lock newest screenshots dist clients servers providers everything clean
+.PHONY: help demo quick test check docs format coverage lock newest screenshots dist clients axe servers providers everything clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,13 +70,16 @@ dist: $(READY)-dev ## Build the sdist and the wheel, and check them
 clients: $(READY)-dev ## Install the old clients of Clef that tests/server runs (needs npm)
 	PYTHON=$(BIN)/python scripts/old_clients.sh
 
+axe: ## Install axe-core, which looks at the server's pages (needs npm)
+	scripts/axe.sh
+
 servers: $(READY)-dev ## Install the older gunicorn that tests/test_raw_lines.py runs, outside of this folder
 	PYTHON=$(BIN)/python scripts/old_gunicorn.sh
 
 providers: ## Install the OpenID provider that the tests and the demo run, outside of this folder (needs npm)
 	scripts/oidc_provider.sh
 
-everything: check clients servers providers ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
+everything: check clients axe servers providers ## What CI runs: all of this, and the built wheel on every Python and at the lowest versions
 	$(BIN)/python scripts/steady.py forget
 	$(MAKE) --no-print-directory coverage
 	$(BIN)/python scripts/check_dist.py build demo tests
