@@ -202,3 +202,17 @@ def test_a_lock_that_was_removed_with_its_record_parts_no_writers(tmp_path: Path
         thread.join()
     assert third.acquire_read_lock(wait=False)
     third.release_read_lock()
+
+
+class _LockElsewhere(PrivateLock):
+    """A lock on a file system that numbers an open file in another way than one that is looked up."""
+
+    def is_in_place(self) -> bool:
+        return False
+
+
+def test_a_lock_is_not_looked_for_without_end(tmp_path: Path) -> None:
+    """After a hundred tries it counts as it is."""
+    lock = _LockElsewhere("a" * 32, str(tmp_path))
+    assert lock.acquire_write_lock(wait=False)
+    lock.release_write_lock()

@@ -64,6 +64,9 @@ def redis_key(namespace: Any, key: str) -> Any:
     return namespace._format_key(key)
 
 
+_MAX_TRIES = 100
+
+
 class LockFile(FileSynchronizer):  # type: ignore[misc]  # Beaker ships no types
     """A lock file whose place and mode a subclass decides."""
 
@@ -91,13 +94,16 @@ class LockFile(FileSynchronizer):  # type: ignore[misc]  # Beaker ships no types
 
     def _acquired(self, acquire: Callable[[bool], bool], wait: bool) -> bool:
         """Acquire the lock of the file that is there now: who held it may have removed it with its record meanwhile."""
-        while acquire(wait):
-            if self._is_there():
+        for _ in range(_MAX_TRIES):
+            if not acquire(wait):
+                return False
+            if self.is_in_place():
                 return True
             self.do_release_write_lock()
-        return False
+        return acquire(wait)  # of a file system on which no file is the same twice
 
-    def _is_there(self) -> bool:
+    def is_in_place(self) -> bool:
+        """Return whether the open file is still the one of this name."""
         try:
             return os.path.samestat(os.fstat(self._filedesc), os.stat(self.filename))
         except FileNotFoundError:
