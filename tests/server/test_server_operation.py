@@ -203,6 +203,18 @@ def test_a_database_that_is_busy_is_not_away(server: Server) -> None:
         assert server.browser().get("/healthz").status_int == 200
 
 
+def test_the_page_lists_the_journal() -> None:
+    """Each line of the journal in docs/operating.md is one that the server writes."""
+    source = "".join(path.read_text("utf-8") for path in (doc_runner.ROOT / "clef_wsgi" / "server").rglob("*.py"))
+    page = doc_runner.ROOT / "docs" / "operating.md"
+    (rows,) = (rows for heading, rows in doc_runner.tables(page) if heading == "The journal")
+    lines = [line for row in rows for line in re.findall("`([^`]+)`", row[0])]
+    assert len(lines) > 6
+    for line in lines:
+        words = re.split(r"Photos \(\.\.\.\)|\.\.\.|not_verified|\d+", line)
+        assert all(part.strip(" :") in source for part in words), line
+
+
 def test_the_page_lists_the_metrics(server: Server) -> None:
     """docs/operating.md has each of them; its alerts speak of no other."""
     page = doc_runner.ROOT / "docs" / "operating.md"
