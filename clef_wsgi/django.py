@@ -33,7 +33,13 @@ def login_required(view: View) -> Any:
         answer = _answer(args)
         return await view(*args, **kwargs) if answer is None else answer
 
-    return guarded_async if iscoroutinefunction(view) else guarded
+    return guarded_async if _is_async(view) else guarded
+
+
+def _is_async(view: Any) -> bool:
+    """Return whether a view is awaited: ``dispatch`` under ``method_decorator`` is, where its class is async."""
+    owner = getattr(getattr(view, "func", None), "__self__", None)
+    return iscoroutinefunction(view) or bool(getattr(owner, "view_is_async", False))
 
 
 def _answer(args: tuple[Any, ...]) -> HttpResponse | None:

@@ -217,6 +217,9 @@ def _django_views() -> list[Any]:
         path("method", Methods.as_view()),
         path("async-method", AsyncMethods.as_view()),
         path("dispatch", method_decorator(login_required, name="dispatch")(Pages).as_view()),
+        path(
+            "async-dispatch", method_decorator(login_required, name="dispatch")(type("C", (AsyncPages,), {})).as_view()
+        ),
         path("async-get", method_decorator(login_required, name="get")(AsyncPages).as_view()),
     ]
 
@@ -247,7 +250,10 @@ VIEWS: dict[str, tuple[Callable[[], WSGIApp], list[str]]] = {
     ),
     "django": (
         _django_app,
-        ["function", "called", "async", "class", "async-class", "method", "async-method", "dispatch", "async-get"],
+        [
+            *("function", "called", "async", "class", "async-class", "method", "async-method", "dispatch"),
+            *("async-get", "async-dispatch"),
+        ],
     ),
 }
 EACH = [(name, view) for name, (_, views) in VIEWS.items() for view in views]
