@@ -44,6 +44,8 @@ from clef_wsgi import cli, events, upkeep
 from clef_wsgi.check import command
 from clef_wsgi.server.commands.parser import build_parser
 from clef_wsgi.server.commands.run import DEFAULT_PORT
+from clef_wsgi.server.commands.support import DATABASE_VARIABLE
+from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.records import backlog
 from clef_wsgi.settings import load as from_texts
 from clef_wsgi.testing import LocalClef
@@ -219,6 +221,13 @@ def _compose(words: list[str]) -> None:
     assert words[0].partition("=")[0] in (ROOT / "compose.yaml").read_text(encoding="utf-8")
 
 
+def _export(words: list[str]) -> None:
+    """A variable that the commands read, with an address that they take."""
+    name, _, place = words[1].partition("=")
+    assert name == DATABASE_VARIABLE
+    Database(place).close()
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "gunicorn": _deploys,
     "uwsgi": _deploys,
@@ -227,6 +236,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "pip": _pip,
     "clef-wsgi": _clef_wsgi,
     "CLEF_ORIGIN=https://login.example.com": _compose,
+    "export": _export,
 }
 
 
