@@ -35,12 +35,18 @@ from clef_wsgi import (
 VERSIONS = sorted(folder.name for folder in FIXTURES.iterdir())
 OTHER_FORMAT = {("bc51233", kind) for kind in ("sqlite_file", "sqlite", "postgresql", "mariadb")}
 """Fixtures in a format that is no longer read."""
-KINDS = [
-    "sqlite_file",
-    "sqlite",
-    "fakeredis",
-    *(pytest.param(name, marks=pytest.mark.services) for name in ("postgresql", "mariadb", "redis")),
-]
+KINDS = ("sqlite_file", "sqlite", "fakeredis", "postgresql", "mariadb", "redis")
+SERVICES = ("postgresql", "mariadb", "redis")
+
+
+def fixtures(*, in_todays_format: bool) -> list[Any]:
+    """Return versions and kinds of store whose fixtures are in today's format, or those that are not."""
+    return [
+        pytest.param(version, kind, marks=[pytest.mark.services] if kind in SERVICES else [])
+        for version in VERSIONS
+        for kind in KINDS
+        if ((version, kind) not in OTHER_FORMAT) == in_todays_format
+    ]
 
 
 @contextmanager
@@ -83,18 +89,11 @@ def living(store: LogoutStore, logins: list[dict[str, Any]]) -> list[bool]:
     return [store.newest_logout(login["keys"]) < login["started"] for login in logins]
 
 
-def skip_where(is_so: bool) -> None:
-    if is_so:
-        pytest.skip("does not apply")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("version", "kind"), fixtures(in_todays_format=False))
 def test_another_format_is_born_again(
     version: str, kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Everybody is signed out, one warning says so, a login from now on lives; all stamps are above the old ones."""
-    skip_where((version, kind) not in OTHER_FORMAT)
     logins = said(FIXTURES / version, kind)["logins"]
     with opened(FIXTURES / version, kind, tmp_path) as store:
         assert living(store, logins) == [False] * len(logins)
@@ -107,11 +106,9 @@ def test_another_format_is_born_again(
     assert "everybody has to log in again" in caplog.text
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("version", "kind"), fixtures(in_todays_format=True))
 def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path) -> None:
     """Active logins live, ended ones stay ended, a notification is known; the order of stamps goes on from there."""
-    skip_where((version, kind) in OTHER_FORMAT)
     folder = FIXTURES / version
     known = said(folder, kind)
     logins, expected = known["logins"], [login["lives"] for login in known["logins"]]
@@ -127,11 +124,9 @@ def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path
         assert store.newest_logout(logins[1]["keys"]) < started
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("version", "kind"), fixtures(in_todays_format=True))
 def test_an_older_versions_tables_are_written_on(version: str, kind: str, tmp_path: Path) -> None:
     """The first call may be a write, which ends whom it names and nobody else."""
-    skip_where((version, kind) in OTHER_FORMAT)
     folder = FIXTURES / version
     logins = said(folder, kind)["logins"]
     with opened(folder, kind, tmp_path) as store:
