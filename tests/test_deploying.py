@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -66,18 +66,27 @@ def running(server: str, folder: Path, clef: LocalClef, *, preload: bool = True)
         _await_listening(port, process, folder / "log")
         yield port
     finally:
-        _end_successor(folder, process.pid)
+        successors = _successors(folder, process.pid)
         process.terminate()
         process.wait(PATIENCE_SECONDS)
+        for pid in successors | _successors(folder, process.pid):
+            _end(pid)
 
 
-def _end_successor(folder: Path, first: int) -> None:
-    """End the master that took the first one's place, whose parent is nobody here."""
-    for path in folder.glob("*.pid"):
-        pid = int(path.read_text())
-        if pid != first:
-            os.kill(pid, signal.SIGTERM)
-            wait_until(partial(_has_ended, pid), "the second master has ended")
+def _successors(folder: Path, first: int) -> set[int]:
+    """Return the masters that took the first one's place: ``gunicorn.pid.2``, until the first one has ended."""
+    found = set()
+    for path in folder.glob("*.pid*"):
+        with suppress(FileNotFoundError, ValueError):  # it is being renamed
+            found.add(int(path.read_text()))
+    return found - {first}
+
+
+def _end(pid: int) -> None:
+    """End a process whose parent is nobody here."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    wait_until(partial(_has_ended, pid), "the second master has ended")
 
 
 def _has_ended(pid: int) -> bool:
