@@ -358,6 +358,7 @@ def test_r5_bad_answers(script: Script, reason: str) -> None:
     assert len(peer.requests) == 1
 
 
+@pytest.mark.slow
 def test_row_38_one_deadline_for_both_calls() -> None:
     """Row 38: what authorize took is gone for info, so that a login has one deadline and not two."""
 

@@ -63,6 +63,7 @@ def test_row_71_an_api_for_another_origin() -> None:
     assert "Access-Control-Allow-Origin" not in person.get("/api/albums", headers=stranger | script).headers
 
 
+@pytest.mark.slow
 def test_row_101_a_stream_ends_with_the_login() -> None:
     """Row 101: what comes in after the logout is not sent, though the stream was open before."""
     page = Page("stream_site")

@@ -473,6 +473,7 @@ def test_row_38_name_look_up_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None
     assert peer.connections == 0
 
 
+@pytest.mark.slow
 def test_the_thread_of_an_exchange_ends_with_it() -> None:
     """It has a name, by which the tests find what is left behind, and ends at the deadline."""
     with Peer(hangs()) as peer, ThreadPoolExecutor(1) as pool:
@@ -494,6 +495,7 @@ def test_row_38_a_deadline_for_several_exchanges() -> None:
     assert peer.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
 def test_no_descriptor_is_left_open(certificate: Certificate) -> None:
     """Neither a good exchange nor a cut one leaves a socket behind."""

@@ -565,6 +565,7 @@ def test_a_failed_notice_is_sent_again_with_its_token(clef: LocalClef, clock: Cl
     assert clef.send_again(sent) is sent
 
 
+@pytest.mark.slow
 def test_a_busy_site_is_asked_again(clef: LocalClef, site: Site) -> None:
     """A 503 that asks for at most two seconds is no failure, and the repetition no attempt of its own."""
     site.statuses, site.retry_after = [503, 200], "1"
@@ -591,6 +592,7 @@ def test_a_slow_site_delays_no_other(clef: LocalClef, new_site: Callable[[], Sit
     assert [delivery.confirmed for delivery in clef.log_out_everywhere("Ann")] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_site_that_hangs() -> None:
     """S12: a site that does not answer in time has not confirmed."""
     with LocalClef(delivery_timeout_seconds=0.5) as clef:

@@ -245,6 +245,7 @@ def test_what_stays_with_the_login(op: FakeOIDC) -> None:
     assert parse_qs(urlsplit(address).query)["logout_hint"] == ["sid-of-ann"]
 
 
+@pytest.mark.slow
 def test_rp_init_logout(op: FakeOIDC, clock: FakeClock) -> None:
     """There is an address where the metadata has one, also for a login whose token was lost; within a second."""
     provider = op.provider()

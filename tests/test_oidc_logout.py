@@ -432,6 +432,7 @@ def log_in(op: FakeOIDC, provider: OIDCProvider, person: str = "ann") -> str:
     return str(provider.finish_login(op.approve(start.url, person), start.provider_state, CALLBACK).user["id"])
 
 
+@pytest.mark.slow
 def test_junk_with_new_kids_then_a_rotation(op: FakeOIDC, clock: FakeClock) -> None:
     """1,000 junk tokens with new kids cost five fetches; then a rotation: a login and a logout both work at once."""
     provider, other = op.provider(), Key("mine", serial=9)
@@ -514,6 +515,7 @@ def test_a_logout_before_any_login(op: FakeOIDC) -> None:
     assert read(op.provider(), op.logout_token(sub="ann")) is None
 
 
+@pytest.mark.slow
 def test_strangers_hold_two_threads_at_most(op: FakeOIDC) -> None:
     """Row 86: while the provider is silent, two logouts wait for its keys and all others are answered soon."""
     op.says["/.well-known/openid-configuration"] = slowly(1.5, (200, {}, b"{}"))

@@ -201,6 +201,7 @@ def test_renewal_is_beside_the_request(op: FakeOIDC, clock: FakeClock) -> None:
     assert op.count("/jwks") == 2
 
 
+@pytest.mark.slow
 def test_a_renewed_set_replaces_the_old_one(op: FakeOIDC, clock: FakeClock) -> None:
     """A key that is published no longer is believed no longer."""
     provider, old = op.provider(), op.keys[0]
@@ -251,6 +252,7 @@ def test_first_logins_share_one_fetch(op: FakeOIDC) -> None:
     assert op.count(DISCOVERY) == 1
 
 
+@pytest.mark.slow
 def test_a_silent_provider_holds_one_thread(op: FakeOIDC, clock: FakeClock) -> None:
     """While one request waits for a provider that failed before, others fail at once; none waits beyond its time."""
     op.says[DISCOVERY] = (503, {}, b"")
@@ -345,6 +347,7 @@ def test_oidcc_client_test_signing_key_rotation_just_before_signing(op: FakeOIDC
     assert provider.finish_login(query, start.provider_state, CALLBACK).user["id"] == f"{op.issuer}#ann"
 
 
+@pytest.mark.slow
 def test_a_second_rotation_within_a_second(op: FakeOIDC, clock: FakeClock) -> None:
     """The keys are asked for at most once a second in a process: what comes earlier waits, and is not refused."""
     provider = op.provider()

@@ -481,6 +481,7 @@ def test_an_engine_of_ones_own(tmp_path: Path) -> None:
         SQLAlchemyLogoutStore(engine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{}", "postgresql://u@127.0.0.1:{}/d", "mariadb://u@127.0.0.1:{}/d"])
 def test_row_43_a_server_that_never_answers(url: str) -> None:
     """Connections are taken, by the kernel, and then there is silence: each call ends with the default time-out.

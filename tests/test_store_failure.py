@@ -232,6 +232,7 @@ def locked(path: Path, how: str) -> Iterator[None]:
             holder.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 def test_row_43_a_store_that_hangs_costs_its_limit_and_no_more(tmp_path: Path) -> None:
     """Nobody waits for a store that does not answer: 503 after its own limit, which is half a second by default."""
     path, limit = tmp_path / "logouts.db", 0.5

@@ -195,6 +195,7 @@ def test_a_forked_process_begins_with_all_places_free(slow: SlowProvider) -> Non
         assert [future.result().status for future in held] == [200, 200]
 
 
+@pytest.mark.slow
 def test_row_86_junk_beside_a_silent_login_service_holds_no_site() -> None:
     """Row 86: 24 junk tokens, a login service that never answers, four threads: a page comes within 0.5 s."""
     with Peer(hangs()) as peer:

@@ -157,6 +157,7 @@ def test_threads_have_their_turn_as_they_come() -> None:
     assert line.acquire(blocking=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("records", [pytest.param("", id="SQLite"), SQL[0]], indirect=True)
 def test_every_store_writes_in_line(records: Records, tmp_path: Path) -> None:
     """A thread that has just written does not go again before another that waits."""
@@ -226,6 +227,7 @@ def held_mark(records: Records, store: Store) -> Iterator[Any]:
         other.rollback()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("records", SQL, indirect=True)
 def test_a_write_outlasts_a_lock_that_is_held_long(records: Records) -> None:
     """Longer than one wait for a lock takes: the transaction is tried again within the limit, and reads go on."""
@@ -242,6 +244,7 @@ def test_a_write_outlasts_a_lock_that_is_held_long(records: Records) -> None:
         assert store.newest_logout(["ann"]) > started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("records", SQL, indirect=True)
 def test_a_write_gives_up_when_its_limit_is_over(records: Records) -> None:
     """And neither does it leave a lock, nor keep those behind it in the line from their turn."""

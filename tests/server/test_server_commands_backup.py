@@ -69,6 +69,7 @@ def test_backup_while_people_sign_in(desk: Desk, copy: Path) -> None:
         assert twin.count(access_tokens) == twin.count(codes, codes.c.used_at.is_not(None))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_read", [False, True])
 def test_the_file_itself_holds_what_a_command_did(desk: Desk, copy: Path, is_read: bool) -> None:
     """While the server runs, clef.db alone is no backup; but what an administrator did stands in it at once, and a

@@ -583,6 +583,7 @@ def _write(database: Database) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_row_45_a_locked_file_is_a_503_and_heals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Row 45: somebody else holds the lock for too long: 503, the code is not used up, later it works."""
     monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)

@@ -477,6 +477,7 @@ def test_the_lease_outlasts_the_call() -> None:
     assert pace.lease_seconds >= pace.call_seconds + AFTERWARDS_SECONDS + engine.BUSY_SECONDS
 
 
+@pytest.mark.slow
 def test_a_try_that_failed_is_made_again_when_it_is_due(tmp_path: Path) -> None:
     """A second after the first one, however seldom the worker looks: what has ended is written down before it rests."""
     server = make_server(tmp_path / "clef.db", clock=RealClock())
@@ -699,6 +700,7 @@ def test_a_session_that_signs_in_twice_with_two_hooks(server: Server) -> None:
 # --- a login before the site has heard
 
 
+@pytest.mark.slow
 def test_a_sign_in_before_a_site_has_heard_is_told_so(tmp_path: Path) -> None:
     """The same after a passkey as after one click; the page is for who is signed in, and knows where to go on."""
     server = make_server(tmp_path / "clef.db", deliver="elsewhere")

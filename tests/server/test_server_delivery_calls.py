@@ -240,6 +240,7 @@ def test_row_65_one_that_hangs_or_drips_is_cut(script: Script) -> None:
         assert peer.ended.acquire(timeout=FAR)
 
 
+@pytest.mark.slow
 def test_a_body_that_drips_is_an_answer_all_the_same() -> None:
     """The body says nothing, so nobody waits for its end."""
     with Peer(drips(b"x", first=b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")) as peer:
@@ -283,6 +284,7 @@ def test_no_token_in_logs_and_texts(caplog: pytest.LogCaptureFixture) -> None:
     assert "bad header" not in caplog.text
 
 
+@pytest.mark.slow
 def test_no_thread_outlives_its_call() -> None:
     """There is one while it is under way, which ends when it is cut."""
     with Peer(hangs()) as peer, ThreadPoolExecutor(1) as pool:

@@ -152,6 +152,7 @@ def test_s13_killed_before_the_first_post(server: Server, sites: Sites) -> None:
         eventually(lambda: browser.user() == "")
 
 
+@pytest.mark.slow
 def test_s13_killed_in_the_middle_of_a_call(server: Server, sites: Sites) -> None:
     """S13: a row that somebody claimed who is gone is taken over when the lease ends, and no sooner."""
     photos = sites.add("Photos")
@@ -181,6 +182,7 @@ def test_a_logout_between_approval_and_exchange(server: Server, sites: Sites) ->
     assert (browser.user(), states(server)) == ("", [])
 
 
+@pytest.mark.slow
 def test_a_second_logout_while_the_first_is_in_flight(server: Server, sites: Sites) -> None:
     """It has a row and a token of its own: what began after the first one ends, too."""
     photos = sites.add("Photos")
@@ -223,6 +225,7 @@ def test_a_new_login_before_the_first_delivery_is_told_so(server: Server, sites:
     assert browser.user() == ""
 
 
+@pytest.mark.slow
 def test_a_new_login_after_a_site_came_back_is_told_nothing(server: Server, sites: Sites) -> None:
     """It is tried before the login is approved, long before its turn: the login is a plain one, and lives."""
     photos = sites.add("Photos")

@@ -83,6 +83,7 @@ def test_it_signs_the_demo_person_in(demo: DemoServer) -> None:
     assert sent_back_to(answer).endswith("&state=a%26b")
 
 
+@pytest.mark.slow
 def test_it_warns_of_a_logout_that_the_site_has_not_heard_of(demo: DemoServer) -> None:
     """The demo's button leads to the page for late logouts too, and from there back to the site."""
     ann, query = browser(demo), SITE.ask(state="xyz")

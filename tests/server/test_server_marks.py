@@ -215,6 +215,7 @@ def test_who_begins_anew_is_left_alone(server: Server, ann: Person) -> None:
     assert len(receipt(again)["lines"]) == len(receipt(browser)["lines"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("only_the_mark")
 def test_a_new_login_is_warned(where: str) -> None:
     """A login at a site whose notification is not even written yet leads to the page for late logouts."""

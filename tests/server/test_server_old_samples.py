@@ -204,6 +204,7 @@ def test_its_question_fails(place: tuple[Server, Sample], hook: Callable[[Sample
     assert len(set(sample.notices)) == 1, "each try carries the same token"
 
 
+@pytest.mark.slow
 def test_it_never_asks(place: tuple[Server, Sample]) -> None:
     """A page that answers 200 to everything is no webhook: the receipt does not count it as confirmed."""
     server, sample = place

@@ -210,6 +210,7 @@ def test_a_double_press(server: Server, browser: Browser, ann: Person) -> None:
     assert list(said(browser)) == ["Photos"]
 
 
+@pytest.mark.slow
 def test_two_presses_at_once(server: Server, browser: Browser, ann: Person) -> None:
     """One of them logs out and gets the receipt; the other one gets none, least of all an empty one."""
     server.log_in(server.add_site("Photos"), browser)

@@ -90,6 +90,7 @@ def test_a_stranger_opens_no_writing_transaction(server: Server) -> None:
     assert not [word for word in ("write", "INSERT", "UPDATE", "DELETE") if seen[word]]
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_a_site_within_a_transaction(server: Server) -> None:
     """With a logout unconfirmed, an approval rolls back and waits: others write meanwhile."""
     site, browser, answers = server.add_site(), server.browser(signed_in=server.add_person()), list[Any]()
