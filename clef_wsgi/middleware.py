@@ -285,7 +285,8 @@ class ClefMiddleware:
 
     def _introduce(self, environ: Environ, record: login_record.Record, login: ClefLogin) -> None:
         began = record["logged_in_at"]
-        user = environ["clef.user"] = {"authenticated_at": began, **record["user"], "logged_in_at": began}
+        user = environ["clef.user"] = {**record["user"], "logged_in_at": began}
+        user.setdefault("authenticated_at", began)
         login.id, login.record = record["keys"][0], record
         for name, value in user.items():
             if type(value) in _NESTED:  # the app's own copy: the session's must stay as it was stored

@@ -98,8 +98,9 @@ def create_app(
     @app.get("/account")
     @members_only
     def account() -> str:
-        logged_in_at = datetime.fromtimestamp(current_user["logged_in_at"], timezone.utc)
-        return render_template("account.html", account=visited(engine, current_user["id"]), logged_in_at=logged_in_at)
+        names = ("logged_in_at", "authenticated_at")
+        times = {name: datetime.fromtimestamp(current_user[name], timezone.utc) for name in names}
+        return render_template("account.html", account=visited(engine, current_user["id"]), times=times)
 
     @app.post("/account")
     @members_only
@@ -238,9 +239,10 @@ ACCOUNT = """{% extends "layout.html" %}
 <div><dt>Note, until you log out</dt><dd>{{ session.note }}</dd></div></dl>
 <form method="post"><label>Note <input name="note" required></label><button>Keep it</button></form></section>
 <section class="card"><h2>Told by the login service</h2>
-<dl>{% for name, value in user.items() if name != 'logged_in_at' %}
+<dl>{% for name, value in user.items() if name not in times %}
 <div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}
-<div><dt>logged_in_at</dt><dd>{{ logged_in_at.strftime('%d %b, %H:%M') }} UTC</dd></div></dl></section>
+{% for name, time in times.items() %}
+<div><dt>{{ name }}</dt><dd>{{ time.strftime('%d %b, %H:%M') }} UTC</dd></div>{% endfor %}</dl></section>
 </div>
 {% endblock %}
 """
