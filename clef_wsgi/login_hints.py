@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_LOGIN_HINT_LENGTH = 255
 PROMPTS = ("login", "select_account")
 MAX_AGE_LIMIT = 10**9
+_RULES: Mapping[str, Callable[[Any], bool]] = {
+    "login_hint": lambda value: (
+        isinstance(value, str) and 0 < len(value) <= MAX_LOGIN_HINT_LENGTH and value.isprintable()
+    ),
+    "prompt": lambda value: value in PROMPTS,
+    "max_age": lambda value: type(value) is int and 0 <= value < MAX_AGE_LIMIT,
+}
 
 
 def are_taken_by(provider: Any) -> bool:
@@ -28,16 +35,15 @@ def are_taken_by(provider: Any) -> bool:
 
 def read(query: Mapping[str, list[str]]) -> dict[str, Any]:
     """Return the hints of a query; a doubled, unknown or malformed one is none."""
-    single = {name: values[0] for name, values in query.items() if len(values) == 1}
-    hints: dict[str, Any] = {}
-    login_hint = single.get("login_hint", "")
-    if 0 < len(login_hint) <= MAX_LOGIN_HINT_LENGTH and login_hint.isprintable():
-        hints["login_hint"] = login_hint
-    if single.get("prompt") in PROMPTS:
-        hints["prompt"] = single["prompt"]
+    single: dict[str, Any] = {name: values[0] for name, values in query.items() if len(values) == 1}
     if re.fullmatch("[0-9]{1,9}", single.get("max_age", "")):
-        hints["max_age"] = int(single["max_age"])
-    return hints
+        single["max_age"] = int(single["max_age"])
+    return valid(single)
+
+
+def valid(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those that are hints, and leave out the rest."""
+    return {name: value for name, value in hints.items() if name in _RULES and _RULES[name](value)}
 
 
 def check(prompt: str | None, max_age: int | None) -> dict[str, str]:
@@ -47,7 +53,7 @@ def check(prompt: str | None, max_age: int | None) -> dict[str, str]:
     """
     if prompt is not None and prompt not in PROMPTS:
         raise ValueError(f"prompt must be one of {', '.join(PROMPTS)}.")
-    if max_age is not None and (type(max_age) is not int or not 0 <= max_age < MAX_AGE_LIMIT):
+    if max_age is not None and not _RULES["max_age"](max_age):
         raise ValueError("max_age must be a whole number of seconds, 0 or more.")
     given = {"prompt": prompt, "max_age": None if max_age is None else str(max_age)}
     return {name: value for name, value in given.items() if value is not None}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from clef_wsgi import login_hints
 from clef_wsgi.base.errors import ClaimRejected, CodeRejected, LoginRefused, ProviderUnavailable
 from clef_wsgi.providers.http_client import Answer, HttpClient, unavailable
 
@@ -15,16 +16,6 @@ from .client_authentication import ClientAuthentication
 from .metadata import Metadata, unusable
 
 _NO_SUCH_CODE = ("invalid_grant", "invalid_code")  # the second is glewlwyd's
-_HINTS: Mapping[str, Callable[[Any], bool]] = {
-    "login_hint": lambda value: isinstance(value, str) and 0 < len(value) <= 255,
-    "prompt": lambda value: value in ("login", "select_account"),
-    "max_age": lambda value: type(value) is int and 0 <= value < 10**9,
-}
-
-
-def params_of_hints(hints: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parameters of a login's hints, leaving out what is none."""
-    return {name: str(value) for name, value in hints.items() if name in _HINTS and _HINTS[name](value)}
 
 
 def params_of_login(login_params: Mapping[str, str], hints: Mapping[str, Any]) -> dict[str, str]:
@@ -32,7 +23,7 @@ def params_of_login(login_params: Mapping[str, str], hints: Mapping[str, Any]) -
 
     The shorter ``max_age`` counts, and ``prompt=login`` stays.
     """
-    params = {**login_params, **params_of_hints(hints)}
+    params = {**login_params, **{name: str(value) for name, value in login_hints.valid(hints).items()}}
     if "max_age" in login_params:
         params["max_age"] = min(params["max_age"], login_params["max_age"], key=int)
     if "login" in login_params.get("prompt", "").split():
