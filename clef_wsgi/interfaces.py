@@ -12,6 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 EVERYONE = "everyone"
 """The key that counts for every login: a logout recorded under it ends them all."""
 
+MAX_ACCOUNT_LENGTH = 200
+"""The most that a page shows of an account's name, in characters."""
+
 MAX_USER_ID_LENGTH = 512
 """The longest ``id`` of a person, in characters."""
 
@@ -152,6 +155,17 @@ class LogoutStore(Protocol):
 
         :returns: the number of records dropped.
         """
+
+
+def account_of(found: Mapping[str, Any], id_name: str) -> str:
+    """Return what a person knows their account by, for the page that refuses it.
+
+    :param found: ``user``, or a provider's claims.
+    :param id_name: where the id stands in it.
+    """
+    names = (found.get(name) for name in ("email", "preferred_username", "name", id_name))
+    texts = (name for name in names if isinstance(name, str) and name and name.isprintable())
+    return next(texts, "?")[:MAX_ACCOUNT_LENGTH]
 
 
 def is_user_id(value: Any) -> bool:

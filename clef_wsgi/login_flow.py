@@ -17,7 +17,7 @@ from .base.errors import ClaimRejected, ClefError, LoginRefused, StateExpired, S
 from .beaker.sessions import Sessions
 from .beaker.started_logins import Pending, StartedLogins
 from .clef_login import ClefLogin, Gate
-from .interfaces import IdentityProvider, are_keys, is_user_id
+from .interfaces import IdentityProvider, account_of, are_keys, is_user_id
 from .logout_rule import Logins
 from .return_addresses import ReturnAddresses
 
@@ -31,7 +31,6 @@ _CALLBACK_PARAMETERS = {
     **dict.fromkeys(("state", "error", "iss"), http.MAX_PARAMETER_LENGTH),
     "code": _MAX_CODE_LENGTH,
 }
-_MAX_ACCOUNT_LENGTH = 200
 
 
 class Visit:
@@ -143,7 +142,7 @@ class LoginFlow:
         except LoginRefused as error:
             # A new one for each login: an app may raise one instance for everybody.
             refused = type(error).__new__(type(error), *error.args)
-            vars(refused).update({"account": _account_of(identity.user), **vars(error)})
+            vars(refused).update({"account": account_of(identity.user, "id"), **vars(error)})
             raise refused from error.__cause__
         keys = (self._provider.user_key(user["id"]), *identity.keys)
         self._logins.begin(session, user, keys, started, identity.provider_state)
@@ -221,9 +220,3 @@ def _callback_query(environ: Environ) -> dict[str, str]:
     ):
         raise LoginRefused("The answer of the login service is incomplete or garbled.", reason="malformed_callback")
     return {name: found[-1] for name, found in fields.items()}
-
-
-def _account_of(user: Mapping[str, Any]) -> str:
-    """Return what a person knows their account by."""
-    names = (user.get(name) for name in ("email", "preferred_username", "name", "id"))
-    return next((name[:_MAX_ACCOUNT_LENGTH] for name in names if isinstance(name, str) and name), "?")

@@ -136,7 +136,7 @@ class Renewed(ForkSafe, Generic[T]):
             self._under_way, self._failure = None, unavailable(cause=type(error).__name__)
 
     def _run(self, outcome: Future[T], after_seconds: float) -> None:
-        time.sleep(after_seconds)
+        time.sleep(after_seconds)  # in a thread of its own: nothing else waits
         try:
             document = self._fetch()
         except ProviderUnavailable as error:

@@ -83,7 +83,7 @@ class Connections:
             except self._faults as error:
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise StoreUnavailable() from error
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)  # a database tells nobody that a lock is free
 
     def _heal(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """Do the work; once more when the store had to be prepared first, or its connection was an old, dead one."""

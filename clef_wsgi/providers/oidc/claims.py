@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from clef_wsgi.base.errors import LoginRefused
+from clef_wsgi.interfaces import account_of
 
 MAX_CLAIM_LENGTH = 320
 """The longest e-mail address (RFC 5321, section 4.5.3.1), and more than any name needs."""
@@ -87,14 +88,8 @@ class ClaimRules:
             found = claims.get(name)
             values = found if isinstance(found, list) else [found]
             if allowed.isdisjoint(map(_as_text, values)):
-                sentence, account = "This account may not use this site.", _account(claims)
+                sentence, account = "This account may not use this site.", account_of(claims, "sub")
                 raise LoginRefused(sentence, reason="not_allowed", status=403, account=account)
-
-
-def _account(claims: Mapping[str, Any]) -> str:
-    """Return what a person knows their account by, for the page that refuses it."""
-    names = (claims.get(name) for name in ("email", "preferred_username", "name", "sub"))
-    return next((str(name)[:MAX_CLAIM_LENGTH] for name in names if _is_text(name)), "?")
 
 
 def _is_verified(source: Mapping[str, Any]) -> bool:

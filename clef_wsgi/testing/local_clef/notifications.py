@@ -99,7 +99,7 @@ class Logouts:
         began = time.perf_counter()
         status, is_busy = self._post(delivery.url, delivery._token)
         while is_busy and time.perf_counter() - began + BUSY_DELAY_SECONDS < self._timeout_seconds:
-            time.sleep(BUSY_DELAY_SECONDS)
+            time.sleep(BUSY_DELAY_SECONDS)  # as long as the site asked for
             status, is_busy = self._post(delivery.url, delivery._token)
         took = time.perf_counter() - began
         return replace(delivery, status=status, seconds=took, attempts=delivery.attempts + 1)
