@@ -136,6 +136,7 @@ class ClefMiddleware:
             max_login_age = getattr(provider, "default_login_age", DEFAULT_LOGIN_AGE)
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         issuer = faults.issuer(self.provider)
+        self._is_unnamed = issuer is None
         entry = login_record.entry_name(self.site.url(""), issuer)
         self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
@@ -192,19 +193,18 @@ class ClefMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         environ["clef.user"] = None
-        self._sessions.enter(environ)
+        if self._is_unnamed:
+            self._sessions.enter(environ)
         if self._remote_user is not None:
             environ.pop("REMOTE_USER", None)
             environ.pop("AUTH_TYPE", None)
-        endpoint, needs_login = self._endpoints.get(path), False
-        if endpoint is None:
-            verdict = self._verdicts.get(path)
-            if verdict is None or not environ.keys().isdisjoint(paths.STEERING_HEADERS):
-                verdict = self._judge(environ, path)
-            endpoint, is_ignored, needs_login = verdict
-            if is_ignored:
-                environ["clef.login"] = self._ignored_login
-                return self.app(environ, start_response)
+        verdict = self._verdicts.get(path)
+        if verdict is None or paths.STEERING_HEADER in environ:
+            verdict = self._judge(environ, path)
+        endpoint, is_ignored, needs_login = verdict
+        if is_ignored:
+            environ["clef.login"] = self._ignored_login
+            return self.app(environ, start_response)
         headers = CacheHeaders()
         if endpoint is None:
             answer = self._pass_on(environ, needs_login, headers)
@@ -214,6 +214,8 @@ class ClefMiddleware:
 
     def _judge(self, environ: Environ, path: str) -> Verdict:
         """Decide by every reading of a path, and remember it of a plain path, whose only reading is itself."""
+        if (endpoint := self._endpoints.get(path)) is not None:
+            return endpoint, False, False
         readings = self._rules.readings(environ, path)
         endpoint = self._astray(environ, path, readings)
         is_ignored = endpoint is None and self._rules.ignore(readings)

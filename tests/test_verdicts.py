@@ -52,7 +52,7 @@ def test_the_short_way_and_the_long_way_agree(requests: list[tuple[str, dict[str
     for path, remembered in site._verdicts.items():
         assert paths.is_plain(path)
         assert paths.canonical(path) == (path.rstrip("/") or "/")
-        assert {reading.rstrip("/") for reading in paths.readings(path, (), 3)} == {path.rstrip("/")}
+        assert {reading.rstrip("/") for reading in paths.readings(path, None, 3)} == {path.rstrip("/")}
         for more in ({}, {"SCRIPT_NAME": "/app"}):
             asked = verdict(middleware(base_url), path, more)
             endpoint, *rest = remembered

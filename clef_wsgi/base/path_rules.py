@@ -49,17 +49,17 @@ class PathRules:
 
     def readings(self, environ: Mapping[str, Any], path: str) -> tuple[str, ...]:
         """Return every path that a router could take the request for; none where nobody can say."""
-        is_steered = not environ.keys().isdisjoint(paths.STEERING_HEADERS)
-        if not is_steered and isinstance(path, str) and paths.is_plain(path):
+        header = environ.get(paths.STEERING_HEADER)
+        if header is None and isinstance(path, str) and paths.is_plain(path):
             return (path,)
-        steering = [environ[header] for header in paths.STEERING_HEADERS if header in environ]
-        if not paths.is_native(path) or len(path) + sum(map(len, steering)) > _MAX_ODD_LENGTH:
+        if not paths.is_native(path) or len(path) + len(header or "") > _MAX_ODD_LENGTH:
             return ()
-        readings = paths.readings(path, steering, self._depth)
+        readings = paths.readings(path, header, self._depth)
         # What is glued together, or decoded twice, leads somewhere by chance or by intent: it counts where it hits
         # what was named.
-        far = [reading for header in steering for reading in paths.glued(path, header, self._depth)]
-        far += paths.decoded_again(path, self._depth)
+        far = paths.decoded_again(path, self._depth)
+        if header is not None:
+            far |= paths.glued(path, header, self._depth)
         return (*readings, *filter(self._named.hold, far))
 
     def ignore(self, readings: Collection[str]) -> bool:

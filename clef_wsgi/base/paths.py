@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import unquote_to_bytes
 
-STEERING_HEADERS = ("HTTP_X_VHM_ROOT",)
-"""Headers that a router puts in front of the path: Pyramid's ``ResourceTreeTraverser`` (pyramid/traversal.py)."""
+STEERING_HEADER = "HTTP_X_VHM_ROOT"
+"""The header that a router puts in front of the path: Pyramid's ``ResourceTreeTraverser`` (pyramid/traversal.py)."""
 
 _PLAIN = re.compile(r"/(?:[\w~-][\w.~@+,=:-]*(?:/|\Z))*\Z", re.ASCII)
 _SCHEME = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?://[^/]*)?")
@@ -61,21 +61,20 @@ def spellings(path: str) -> set[str]:
     return {_resolved(_names(text)) for text in _texts(path)}
 
 
-def readings(path: str, steering: Iterable[str] = (), depth: int = 0) -> tuple[str, ...]:
+def readings(path: str, header: str | None = None, depth: int = 0) -> tuple[str, ...]:
     """Return every path that a router could take this request for, the path itself among them.
 
     :param path: PATH_INFO. An empty one is ``/``.
-    :param steering: the values of :data:`STEERING_HEADERS`.
+    :param header: the value of :data:`STEERING_HEADER`, if there is one.
     :param depth: the number of segments that matter, which is that of the longest prefix to compare with.
     """
     found = {path if path.startswith("/") else "/" + path, canonical(path)}
-    for start in (path, *(header + path for header in steering)):
+    for start in (path,) if header is None else (path, header + path):
         for text in _texts(start):
             found.update(_resolutions(text, range(depth + 1 if ".." in text else 1)))
-    for header in steering:
-        for kept in range(depth + 1):
-            for before, rest in _behind_route(header, path, kept):
-                found.update(_resolutions(before + _joined(rest), (kept,)))
+    for kept in range(depth + 1 if header is not None else 0):
+        for before, rest in _behind_route(header or "", path, kept):
+            found.update(_resolutions(before + _joined(rest), (kept,)))
     return tuple(found)
 
 

@@ -93,10 +93,10 @@ class Sessions:
     def enter(self, environ: dict[str, Any]) -> None:
         """Refuse a second middleware without an issuer whose Beaker, another one, has the same cookie.
 
+        To be called where this one's provider has none.
+
         :raises ConfigurationError: this request went through the first already.
         """
-        if self._has_issuer:
-            return
         session = environ.get(self._key)
         outer, outer_session = environ.setdefault("clef.unnamed", (self, session))
         if outer is not self and outer._entry == self._entry and _same_cookie(outer_session, session):
