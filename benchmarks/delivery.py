@@ -605,7 +605,7 @@ def main() -> None:
         crowds(chosen)
         return
     speeds = []
-    columns = "tap to confirmed p50 s | p99 s | tap to refused p50 s | p99 s | notices | lost | twice"
+    columns = "tap to confirmed p50 s | p99 s | tap to refused p50 s | p99 s | notifications | lost | twice"
     print(f"| database | broken sites | {columns} |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)

@@ -73,7 +73,7 @@ class Case:
         store = self.store
         began = time.perf_counter_ns()
         for number in itertools.islice(self._numbers, self._records):
-            store.record_logout([f"person {number}"], idempotency_key=f"notice {number}")
+            store.record_logout([f"person {number}"], idempotency_key=f"notification {number}")
         return (time.perf_counter_ns() - began) / self._records / 1000
 
 
