@@ -68,7 +68,8 @@ class IdentityProvider(Protocol):
     ``issuer`` (``str``), an attribute or property beside the methods, says who answers for the identities: two
     instances have the same one just when the same people have the same ids at both, and it is the same in every
     process. A login in a session belongs to the site and the issuer that it began with (RFC 9700, section 4.4). A
-    provider without it may be used alone in a session: a second middleware there is refused.
+    provider without it may be used alone in a session: a second middleware there is refused. ``client_id`` (``str``),
+    where there is one, tells two clients of one issuer apart.
 
     Optional: ``bounds_exchanges = True`` says that :meth:`read_logout` asks nobody, or bounds its exchanges itself.
     Without it at most two calls of it are under way in a process, since anybody can post to a webhook.

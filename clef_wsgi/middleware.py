@@ -137,7 +137,7 @@ class ClefMiddleware:
         self.max_login_age = faults.seconds("max_login_age", max_login_age)
         issuer = faults.issuer(self.provider)
         self._is_unnamed = issuer is None
-        entry = login_record.entry_name(self.site.url(""), issuer)
+        entry = login_record.entry_name(self.site.url(""), self.provider)
         self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
             callback_path: self._callback,

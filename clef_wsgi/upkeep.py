@@ -31,7 +31,7 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
             dropped = deployment.logout_store.prune(age)
             say(f"{dropped} records of logouts older than {_days(age)} were dropped.")
         if deployment.session is not None:
-            own = login_record.entry_name(middleware.site.url(""), getattr(deployment.provider, "issuer", None))
+            own = login_record.entry_name(middleware.site.url(""), deployment.provider)
             ages = Ages.of(deployment.session, middleware.max_login_age, middleware.state_lifetime, own)
             _prune_sessions(deployment.session, ages, say)
 

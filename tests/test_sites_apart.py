@@ -126,6 +126,23 @@ def test_row_75_a_state_of_one_provider_is_unknown_to_the_other() -> None:
     assert people(ann) == ("ann", "dr-ann")
 
 
+class Client(FakeProvider):
+    """A client of an issuer that has several."""
+
+    def __init__(self, client_id: str) -> None:
+        super().__init__()
+        self.client_id = client_id
+
+
+def test_two_clients_of_one_issuer_have_logins_of_their_own() -> None:
+    """An ID token for one client is none for the other (OpenID Connect Core 1.0, section 3.1.3.7, ``aud``)."""
+    ann = browser(two_doors(MemoryRecords(), Client("customers"), Client("staff")))
+    ann.sign_in("ann")
+    assert people(ann) == ("ann", None)
+    staff_sign_in(ann, "dr-ann")
+    assert people(ann) == ("ann", "dr-ann")
+
+
 def test_row_75_a_record_of_another_is_not_malformed() -> None:
     """Whatever stands under another middleware's name stays there, and means nothing here."""
     records = MemoryRecords()

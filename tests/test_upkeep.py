@@ -234,8 +234,8 @@ def test_row_76_an_idle_login_of_this_site_goes_with_beakers_timeout(
 ) -> None:
     """Row 76: what its record says counts for other sites' logins alone; its own end by these settings."""
     _put({**environ, "session.timeout": "1h"}, monkeypatch)
-    issuer: Any = load(environ).provider
-    for entry, stays in (("clef.login.other", True), (entry_name(environ["base_url"], issuer.issuer), False)):
+    own = entry_name(environ["base_url"], load(environ).provider)
+    for entry, stays in (("clef.login.other", True), (own, False)):
         file, _ = _visit(environ)
         session = {"a": 1, entry: {"expires_at": time.time() + 20 * DAY}}
         packed = base64.b64encode(zlib.compress(json.dumps(session).encode())).decode()

@@ -42,9 +42,15 @@ class Record(TypedDict):
 _RECORD_FIELDS = tuple(Record.__annotations__)
 
 
-def entry_name(base_url: str, issuer: str | None) -> str:
-    """Return the name of a middleware's login in a session."""
-    return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, issuer]).encode()).hexdigest()[:32]
+def entry_name(base_url: str, provider: object) -> str:
+    """Return the name of a middleware's login in a session.
+
+    :param provider: two clients of one issuer are told apart by ``client_id``, where the provider has one: an ID token
+        for one of them is none for the other (OpenID Connect Core 1.0, section 3.1.3.7, ``aud``).
+    """
+    names = [getattr(provider, name, None) for name in ("issuer", "client_id")]
+    texts = [name for name in names if isinstance(name, str)]
+    return ENTRY_PREFIX + hashlib.sha256(json.dumps([base_url, *texts]).encode()).hexdigest()[:32]
 
 
 def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str) -> bool:
