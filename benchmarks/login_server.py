@@ -57,13 +57,15 @@ class Counts:
 
     def _statement(self, connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("BEGIN"):
-            self.seen["transactions"] += connection.dialect.name == "sqlite" or self._begins_itself(connection)
+            self.seen["transactions"] += connection.dialect.name == "postgresql" and self._begins_itself(connection)
         elif STATEMENT.match(statement):
             self.seen["statements"] += 1
 
     def _begin(self, connection: Any) -> None:
         """On PostgreSQL psycopg begins by itself, but for connections in autocommit."""
-        if connection.dialect.name == "postgresql" and not self._begins_itself(connection):
+        if connection.dialect.name == "sqlite":
+            self.seen["transactions"] += "clef_begin" in connection.get_execution_options()
+        elif not self._begins_itself(connection):
             self.seen["transactions"] += 1
 
     def _begins_itself(self, connection: Any) -> bool:

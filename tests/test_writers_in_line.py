@@ -21,7 +21,7 @@ import sqlalchemy
 from support.databases import MARIADB_URL, POSTGRESQL_URL, drop_tables, engine_at, require_at, unique_prefix, wait_until
 
 from clef_wsgi import SQLAlchemyLogoutStore, SQLiteLogoutStore, StoreUnavailable
-from clef_wsgi.stores.writer_queue import WriterQueue
+from clef_wsgi.base.writer_queue import WriterQueue
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 

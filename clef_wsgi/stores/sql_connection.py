@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, ProgrammingError, SQLAlchemyError
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
+from clef_wsgi.base.writer_queue import WriterQueue, begin_immediate, repeat_while_busy
 
 from .sql_databases import Engines, errors_of_driver, is_busy
-from .writer_queue import POLL_SECONDS, WriterQueue, begin_immediate
 
 T = TypeVar("T")
 
@@ -65,25 +65,16 @@ class Connections:
         return self._in_turn(self._engines.write, self._write_seconds, work)
 
     def _in_turn(self, engine: Engine, seconds: float, work: Callable[[Connection], T]) -> T:
-        deadline = time.monotonic() + seconds
         self._notice_fork()
-        queue = self._queue
-        if not queue.acquire(timeout=seconds):
-            raise StoreUnavailable()
-        try:
+        with self._queue.turn(seconds, StoreUnavailable) as deadline:
             return self._run(engine, deadline, work)
-        finally:
-            queue.release()
 
     def _run(self, engine: Engine, deadline: float, work: Callable[[Connection], T]) -> T:
         """Do the work, again and again while others hold what it needs."""
-        while True:
-            try:
-                return self._heal(engine, work)
-            except self._faults as error:
-                if not is_busy(error) or time.monotonic() > deadline:
-                    raise StoreUnavailable() from error
-            time.sleep(POLL_SECONDS)  # a database tells nobody that a lock is free
+        try:
+            return repeat_while_busy(lambda: self._heal(engine, work), is_busy, deadline)
+        except self._faults as error:
+            raise StoreUnavailable() from error
 
     def _heal(self, engine: Engine, work: Callable[[Connection], T]) -> T:
         """Do the work; once more when the store had to be prepared first, or its connection was an old, dead one."""
@@ -139,11 +130,7 @@ class Connections:
     def _begin(self, connection: Connection) -> None:
         file = connection.connection.driver_connection
         if isinstance(file, sqlite3.Connection):
-            (milliseconds,) = file.execute("PRAGMA busy_timeout").fetchone()
             begin_immediate(file, time.monotonic() + self._read_seconds)
-            # The connection may be of a pool that others use, too; and outside of WAL mode a commit waits for those
-            # who read, while no new ones come in.
-            file.execute(f"PRAGMA busy_timeout = {milliseconds}")
         else:
             connection.exec_driver_sql("BEGIN")
 

@@ -12,8 +12,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from clef_wsgi.base.errors import ConfigurationError
-
-from .writer_queue import is_locked
+from clef_wsgi.base.writer_queue import is_locked
 
 _STOPPED_WRITER_MS = 5000
 _BUSY = frozenset({"55P03", "40P01", "40001", 1205, 1213})
@@ -161,10 +160,10 @@ def _make_postgresql(url: URL, limits: Limits, **pool: Any) -> Engine:
     return engine
 
 
-def is_busy(error: BaseException | None) -> bool:
+def is_busy(error: BaseException) -> bool:
     """Return whether the database refused because of others, so that the same may go well in a moment."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return is_locked(cause) or not _BUSY.isdisjoint([getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]])
+    cause = getattr(error, "orig", error)
+    return is_locked(error) or not _BUSY.isdisjoint([getattr(cause, "sqlstate", None), *getattr(cause, "args", ())[:1]])
 
 
 def _text(value: str | tuple[str, ...] | None) -> str | None:

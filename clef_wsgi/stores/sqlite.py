@@ -16,12 +16,12 @@ from typing import Any
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.base.options import Faults
+from clef_wsgi.base.writer_queue import WriterQueue
 from clef_wsgi.interfaces import EVERYONE
 
 from .keys import age, digest, digests, listed
 from .sqlite_connection import GuardedConnection
 from .sqlite_schema import prepare
-from .writer_queue import WriterQueue
 
 _MEMO_SIZE = 4096
 _MAX_EACH = 32

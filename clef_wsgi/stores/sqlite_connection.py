@@ -14,8 +14,7 @@ from types import TracebackType
 from urllib.parse import quote
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
-
-from .writer_queue import POLL_SECONDS, WriterQueue, begin_immediate
+from clef_wsgi.base.writer_queue import WriterQueue, begin_immediate, repeat_while_busy, wait_for
 
 FileIdentity = tuple[int, ...]
 """Inode and device."""
@@ -51,21 +50,23 @@ class GuardedConnection:
         self._lock = lock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
-        self._busy_seconds = 0.0
+        self._deadline = 0.0
+        self._is_in_haste = False
         self._real_path = path
         self._file: FileIdentity | None = None
         self._wal: FileIdentity | None = None
         _guarded.add(self)
 
     def __enter__(self) -> sqlite3.Connection:
-        # Flat, and every use passes here: the process, the file and the connection are still the same ones.
-        seconds = self._limit_seconds if self._lock.acquire(False) else self._wait_for_lock()
+        deadline = wait_for(self._lock, self._limit_seconds, StoreUnavailable)
         try:
+            self._deadline = deadline
             connection = self._connection
             if connection is None or self._pid != os.getpid() or _identity(self._path) != self._file:
-                return self._open(time.monotonic() + seconds)
-            if seconds != self._busy_seconds:
-                self._set_busy_seconds(connection, seconds)
+                return self._open()
+            if self._is_in_haste:
+                connection.execute(f"PRAGMA busy_timeout = {self._limit_seconds * 1000:.0f}")
+                self._is_in_haste = False
             return connection
         except BaseException as error:
             self._fail(error)
@@ -81,9 +82,7 @@ class GuardedConnection:
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begin a write transaction on the lent connection, waiting for other writers up to the limit."""
-        deadline = time.monotonic() + self._busy_seconds
-        self._busy_seconds = 0.0
-        begin_immediate(connection, deadline)
+        begin_immediate(connection, self._deadline)
 
     def check_in_place(self) -> None:
         """Raise ``OSError`` when the path names another file by now. Call it inside the ``with`` block."""
@@ -98,13 +97,6 @@ class GuardedConnection:
             finally:
                 self._lock.release()
 
-    def _wait_for_lock(self) -> float:
-        """Wait for this process's other threads. Return the seconds that are left to wait for other processes."""
-        deadline = time.monotonic() + self._limit_seconds
-        if not self._lock.acquire(timeout=self._limit_seconds):
-            raise StoreUnavailable()
-        return max(0.0, deadline - time.monotonic())
-
     def _fail(self, error: BaseException) -> None:
         try:
             self._drop()
@@ -113,21 +105,18 @@ class GuardedConnection:
         if isinstance(error, (sqlite3.Error, OSError, ConfigurationError)):
             raise StoreUnavailable() from error
 
-    def _set_busy_seconds(self, connection: sqlite3.Connection, seconds: float) -> None:
-        connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
-        self._busy_seconds = seconds
-
-    def _open(self, deadline: float) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         if self._pid != os.getpid():
             self._abandon()
         # SQLite names -wal and -shm after the file that a symbolic link leads to.
         self._real_path = os.path.realpath(self._path)
-        with _directory_lock(os.path.dirname(self._real_path), deadline):
+        with _directory_lock(os.path.dirname(self._real_path), self._deadline):
             self._clear_the_way()
             self._drop()
             self._file = _identity(self._path)
-            self._busy_seconds = max(0.0, deadline - time.monotonic())
-            self._connection = _connect(self._real_path, self._busy_seconds)
+            # What is left of this use's limit; the next one has all of it.
+            self._connection = _connect(self._real_path, max(0.0, self._deadline - time.monotonic()))
+            self._is_in_haste = True
             self._pid = os.getpid()
             self._prepare(self._connection)
             self.check_in_place()
@@ -215,25 +204,15 @@ def _directory_lock(directory: str, deadline: float) -> Iterator[None]:
     """
     handle = os.open(directory, os.O_RDONLY)
     try:
-        _lock(handle, deadline)
+        # flock can wait, but not up to a deadline.
+        repeat_while_busy(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB), _is_held, deadline)
         yield
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, deadline: float) -> None:
-    while not _try_lock(handle):
-        if time.monotonic() > deadline:
-            raise TimeoutError("another process is opening the database file")
-        time.sleep(POLL_SECONDS)  # flock can wait, but not up to a deadline
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _is_held(error: Exception) -> bool:
+    return isinstance(error, BlockingIOError)
 
 
 # SQLite counts the locks of a file once for each process, in memory. A child that inherits the count believes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import re
 import resource
@@ -12,7 +13,7 @@ import stat
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from support.login_server import NOON, SAME_ORIGIN, FakeClock, Server, postgresq
 
 from clef_wsgi.server import ConfigurationError
 from clef_wsgi.server.clock import DAY, HOUR
-from clef_wsgi.server.database import engine, schema, settings, steps
+from clef_wsgi.server.database import connecting, engine, schema, settings, steps
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import migrate, open_database
@@ -273,7 +274,7 @@ def test_a_start_waits_longer_than_a_visitor(tmp_path: Path, monkeypatch: pytest
         starting.join(30)
         (database,) = opened
     with database.reading() as connection:
-        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 20
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == connecting.BUSY_SECONDS * 1000
     database.close()
 
 
@@ -574,6 +575,46 @@ def test_writers_of_one_process_wait_for_their_turn(tmp_path: Path) -> None:
         assert not done
     second.join(30)
     assert done == [True]
+    database.close()
+
+
+def test_writers_have_their_turn_as_they_come(tmp_path: Path) -> None:
+    """Many threads wait while one writes: each is next in its turn, and who has just written comes last."""
+    database, turns = open_database(tmp_path / "clef.db"), list[int]()
+    waiting = vars(vars(database)["_queue"])["_waiting"]
+
+    def write(number: int) -> None:
+        with database.writing():
+            turns.append(number)
+
+    threads = [threading.Thread(target=write, args=[number]) for number in range(60)]
+    with database.writing():
+        for thread, length in zip(threads, range(1, 61), strict=True):
+            thread.start()
+            eventually(partial(_is_long, waiting, length))
+        assert not turns
+    write(60)
+    for thread in threads:
+        thread.join()
+    assert turns == [*range(61)]
+    database.close()
+
+
+def _is_long(waiting: Sized, length: int) -> bool:
+    return len(waiting) == length
+
+
+@pytest.mark.process
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_waits_for_no_thread_of_its_parent(tmp_path: Path) -> None:
+    """A process that is forked while a thread of its parent has its turn has a queue of its own."""
+    database = open_database(tmp_path / "clef.db")
+    database.close()
+    child = multiprocessing.get_context("fork").Process(target=_write, args=[database])
+    with vars(database)["_queue"].turn(1, DatabaseUnavailable):
+        child.start()
+        child.join(30)
+    assert child.exitcode == 0
     database.close()
 
 

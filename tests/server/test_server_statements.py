@@ -33,13 +33,16 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 
 @contextmanager
 def counted(server: Server) -> Iterator[Counter[str]]:
-    """Count statements by their first word; ``write`` counts transactions that may write."""
+    """Count statements by their first word, and transactions: ``BEGIN``, of which ``write`` may write."""
     seen: Counter[str] = Counter()
     engine = server.database._engine
     writing = server.database.writing
 
     def on_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen[statement.split()[0]] += 1
+        seen.update({statement.split()[0]} - {"BEGIN"})
+
+    def on_begin(connection: Any) -> None:
+        seen["BEGIN"] += connection.get_execution_options().get("clef_begin") is not None
 
     @contextmanager
     def counted_writing(**options: Any) -> Iterator[Any]:
@@ -48,11 +51,13 @@ def counted(server: Server) -> Iterator[Counter[str]]:
             yield connection
 
     event.listen(engine, "before_cursor_execute", on_statement)
+    event.listen(engine, "begin", on_begin)
     server.database.writing = counted_writing  # type: ignore[method-assign]
     try:
         yield seen
     finally:
         event.remove(engine, "before_cursor_execute", on_statement)
+        event.remove(engine, "begin", on_begin)
         del server.database.writing
 
 

@@ -1,14 +1,15 @@
 """Make SQLAlchemy's Engine for a SQLite file or a PostgreSQL address.
 
 A transaction begins by the word that its connection's option ``clef_begin`` holds; without one each statement stands
-alone. On PostgreSQL no connection is pinged: BEGIN is sent first, and is harmless to repeat on a new connection.
+alone. On SQLite one with ``clef_deadline`` may write, and waits for other writers up to that moment. On PostgreSQL no
+connection is pinged: BEGIN is sent first, and is harmless to repeat on a new connection.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from clef_wsgi.base.writer_queue import begin_immediate, is_locked, repeat_while_busy
 from clef_wsgi.server.errors import ConfigurationError
 
 BUSY_SECONDS = 5
@@ -70,29 +72,24 @@ def _create_private(path: Path) -> None:
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
-    deadline = time.monotonic() + BUSY_SECONDS
-    while not _has_wal(cursor, deadline):
-        time.sleep(0.01)  # SQLite has no event for a lock that is free
+    # SQLite refuses all but one process that turns WAL on, without waiting.
+    turn_wal_on = partial(cursor.execute, "PRAGMA journal_mode=WAL")
+    repeat_while_busy(turn_wal_on, is_locked, time.monotonic() + BUSY_SECONDS)
     cursor.execute("PRAGMA synchronous=FULL")  # a logout that was acknowledged survives a power cut
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
-def _has_wal(cursor: sqlite3.Cursor, deadline: float) -> bool:
-    """Turn WAL on, and return whether it is. SQLite refuses all but one process that does so, without waiting."""
-    try:
-        cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error) or time.monotonic() > deadline:
-            raise
-        return False
-    return True
-
-
 def _begin(connection: Connection) -> None:
     """Begin as the transaction asks for; without a word of it each statement stands alone."""
-    words = connection.get_execution_options().get("clef_begin")
+    options = connection.get_execution_options()
+    words, deadline = options.get("clef_begin"), options.get("clef_deadline")
     if words is None:
+        return
+    if deadline is not None:
+        # A read that turns into a write can't wait for its lock: SQLite gives up at once instead of waiting.
+        raw: Any = connection.connection.driver_connection
+        begin_immediate(raw, deadline)
         return
     try:
         connection.exec_driver_sql(words)

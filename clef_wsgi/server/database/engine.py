@@ -8,9 +8,8 @@ of the locking statement may be older than the lock: read or update it afterward
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from clef_wsgi.base.writer_queue import WriterQueue, busy_timeout
 from clef_wsgi.server.database import connecting
 from clef_wsgi.server.errors import DatabaseUnavailable
 from clef_wsgi.server.forks import after_fork
@@ -42,9 +42,8 @@ class Database:
     def __init__(self, where: str | Path) -> None:
         self.path = connecting.sqlite_path(where)
         self._engine = connecting.postgresql(str(where)) if self.path is None else connecting.sqlite(self.path)
-        # a read that turns into a write can't wait for its lock: SQLite gives up at once instead of waiting
-        self._begin_reading, self._begin_writing = ("BEGIN", "BEGIN IMMEDIATE") if self.path else (_BEGIN, _BEGIN)
-        self._turn = threading.Lock()
+        self._begin = _BEGIN if self.path is None else "BEGIN"
+        self._queue = WriterQueue()
         after_fork(self._forget)
 
     @property
@@ -56,16 +55,18 @@ class Database:
     def writing(self, *, wait_seconds: float | None = None) -> Iterator[Connection]:
         """Open a transaction, committed at the end, rolled back by any exception.
 
-        :param wait_seconds: how long it waits on SQLite for another one to end, in this process or outside, if not
-            ``BUSY_SECONDS``.
+        On SQLite the writers of this process have their turn in the order in which they came.
+
+        :param wait_seconds: how long it waits on SQLite for others to end, in this process and outside together, if
+            not ``BUSY_SECONDS``.
         :raises DatabaseUnavailable: it can't be reached, or is locked for too long.
         """
+        seconds = BUSY_SECONDS if wait_seconds is None else wait_seconds
         with (
-            self._own_turn(wait_seconds),
+            nullcontext() if self.path is None else self._queue.turn(seconds, DatabaseUnavailable) as deadline,
             _translated(),
             self._engine.connect() as connection,
-            _waiting(connection, wait_seconds),
-            connection.execution_options(clef_begin=self._begin_writing).begin(),
+            connection.execution_options(clef_begin=self._begin, clef_deadline=deadline).begin(),
         ):
             yield connection
 
@@ -78,7 +79,7 @@ class Database:
         with (
             _translated(),
             self._engine.connect() as connection,
-            connection.execution_options(clef_begin=self._begin_reading).begin(),
+            connection.execution_options(clef_begin=self._begin).begin(),
         ):
             yield connection
 
@@ -106,10 +107,10 @@ class Database:
         """
         if self.path is None:
             return
-        harmless = suppress(sqlite3.Error, DBAPIError)
-        with harmless, self._engine.connect() as connection, _waiting(connection, CHECKPOINT_SECONDS):
+        with suppress(sqlite3.Error, DBAPIError), self._engine.connect() as connection:
             raw: Any = connection.connection.driver_connection
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            with busy_timeout(raw, CHECKPOINT_SECONDS):
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close all connections. The database opens again by itself when it is used."""
@@ -117,41 +118,16 @@ class Database:
 
     def _forget(self) -> None:
         self._engine.dispose(close=False)
-
-    @contextmanager
-    def _own_turn(self, seconds: float | None) -> Iterator[None]:
-        """Queue the writers of this process. SQLite's own wait polls in longer and longer steps: newcomers go first."""
-        if self.path is None:
-            yield
-            return
-        if not self._turn.acquire(timeout=BUSY_SECONDS if seconds is None else seconds):
-            raise DatabaseUnavailable
-        try:
-            yield
-        finally:
-            self._turn.release()
+        self._queue = WriterQueue()  # a thread of the parent may have had the turn
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (OperationalError, InterfaceError, PoolTimeout, sqlite3.OperationalError) as error:
         raise DatabaseUnavailable from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseUnavailable from error
         raise
-
-
-@contextmanager
-def _waiting(connection: Connection, seconds: float | None) -> Iterator[None]:
-    raw: Any = connection.connection.driver_connection
-    if seconds is None or connection.dialect.name != "sqlite":
-        yield
-        return
-    raw.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
-    try:
-        yield
-    finally:
-        raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
