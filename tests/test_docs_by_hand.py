@@ -121,7 +121,7 @@ def _a_logout_in_between(site: Site) -> str:
     return f"status {answer.status_int}, nobody signed in"
 
 
-def _an_old_notice(site: Site) -> str:
+def _an_old_notification(site: Site) -> str:
     token = site.clef.logout_token("Ann")
     site.sign_in()
     site.notify(token)
@@ -162,7 +162,7 @@ EVENTS: dict[str, Callable[[Site], str]] = {
     'a cookie from before "log out here" is sent again': _an_old_cookie,
     "two tabs start a login, the older one finishes": _two_tabs,
     "a logout comes in while the code is exchanged": _a_logout_in_between,
-    "an old notice is repeated after a new login": _an_old_notice,
+    "an old notification is repeated after a new login": _an_old_notification,
     "the clock is set back between login and logout": _a_clock_set_back,
     "the login service does not answer": _no_answer,
     "a code is refused": _a_refused_code,
