@@ -23,6 +23,7 @@ import pytest
 from support.cases import each
 from support.certificates import Certificate, self_signed
 from support.peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
+from support.threads import no_thread_to_be_had
 
 from clef_wsgi.base.deadline import THREAD_NAME
 from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
@@ -357,11 +358,8 @@ def test_row_37_closed_too_early(broken: bytes) -> None:
 
 def test_no_thread_to_be_had() -> None:
     """A system that is out of threads can't ask the provider; it is not a crash."""
-    usual = threading.stack_size(2**46)
-    try:
+    with no_thread_to_be_had():
         error = failure(client().get_json, "https://login.example.com/")
-    finally:
-        threading.stack_size(usual)
     assert details(error) == ("provider_unavailable", None)
 
 

@@ -18,6 +18,7 @@ from support.app import FakeClock
 from support.cases import each
 from support.fake_oidc import CLIENT_ID, CLIENT_SECRET, GONE, PLAIN_SECRET, FakeOIDC, Key, Seen, make_key, slowly
 from support.forks import result_in_child
+from support.threads import no_thread_to_be_had
 
 from clef_wsgi.base.errors import ClefError, ProviderUnavailable
 from clef_wsgi.providers.oidc import OIDCProvider
@@ -170,6 +171,15 @@ def test_a_site_starts_while_its_provider_is_down(op: FakeOIDC, clock: FakeClock
         assert op.count(DISCOVERY) == expected
         clock.advance(1)
     op.says.clear()
+    assert begin(provider) is None
+
+
+def test_no_thread_to_be_had(op: FakeOIDC) -> None:
+    """Where the system has no thread to give, the login fails with a reason, and the next one asks the provider."""
+    provider = op.provider()
+    with no_thread_to_be_had():
+        assert begin(provider) == "provider_unavailable"
+    assert op.requests == []
     assert begin(provider) is None
 
 
