@@ -5,25 +5,16 @@ from __future__ import annotations
 import functools
 import json
 import math
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from beaker.middleware import SessionMiddleware
 
-from . import events, http, login_hints
+from . import events, http, login_hints, webhook
 from .base import paths, urls
-from .base.errors import (
-    ClefError,
-    ConfigurationError,
-    LoginRefused,
-    StoreUnavailable,
-)
-from .base.options import Faults
+from .base.errors import ClefError, LoginRefused, StoreUnavailable
 from .beaker import login_record
-from .beaker.options import session_options
 from .beaker.provider_state import ProviderStates
 from .beaker.sessions import Sessions
 from .beaker.started_logins import StartedLogins
@@ -35,27 +26,24 @@ from .login_flow import LoginFlow, Visit, fits_remote_user
 from .login_required import WWW_AUTHENTICATE, answer_for
 from .logout_flow import LogoutFlow
 from .logout_rule import Logins
+from .middleware_options import Environ, MiddlewareOptions, check_layers
 from .return_addresses import ReturnAddresses
-from .texts import LANGUAGES, is_of_operators, text, wanted_language
-from .webhook import Webhook
+from .texts import is_of_operators, text, wanted_language
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
-Environ = dict[str, Any]
 Endpoint = Callable[[Visit], "WSGIApplication"]
 Verdict = tuple[Endpoint | None, bool, bool]
 """Of a path: which answer of ours it gets, if any; is it ignored; does it need a login."""
 
-DEFAULT_LOGIN_AGE = timedelta(days=30)
-"""Unless the provider has a ``default_login_age``. Told from an option of the same length by its identity."""
 _MAX_VERDICTS = 1024
 _MAX_REMEMBERED_LENGTH = 256
 _SECONDS_BETWEEN_LINES = 60
 _NESTED = (dict, list)
 
 
-class ClefMiddleware:
+class ClefMiddleware(MiddlewareOptions):
     """Log people in and out of any WSGI app (relying party), inside Beaker's ``SessionMiddleware``.
 
     Put ``clef.user`` (a plain ``dict``, or ``None``) and ``clef.login`` (a ``ClefLogin``) into environ.
@@ -64,96 +52,21 @@ class ClefMiddleware:
         there is no Beaker session in environ, or its options in force are unsafe.
     """
 
-    def __init__(
-        self,
-        app: WSGIApplication,
-        *,
-        # The two plugs, as instances.
-        provider: IdentityProvider,
-        logout_store: LogoutStore,
-        # The site's public origin and mount prefix. Redirects are built from it, never from Host.
-        base_url: str,
-        # GET: where the provider sends the browser back.
-        callback_path: str = "/clef/callback",
-        # POST: where the provider reports a logout.
-        webhook_path: str = "/clef/webhook",
-        # GET ?next=/path: starts a login.
-        login_path: str = "/clef/login",
-        # POST, same origin: signs this browser out of this site.
-        logout_path: str = "/clef/logout",
-        # Path prefixes that need a login.
-        protect: Iterable[str] = (),
-        # Path prefixes that need none although protect covers them: the longer prefix decides.
-        public: Iterable[str] = (),
-        # Path prefixes for which nothing is read, asked or marked.
-        ignore: Iterable[str] = (),
-        # The app's own 401 leads a page to the login, as protect does.
-        challenge: bool = False,
-        # After this long a login ends whatever happens (timedelta or seconds). A provider may have another default.
-        max_login_age: timedelta | float = DEFAULT_LOGIN_AGE,
-        # How long a started login stays usable (timedelta or seconds).
-        state_lifetime: timedelta | float = timedelta(hours=1),
-        # What documents outside of protect carry for somebody signed in when the app says nothing: "private" or
-        # "no-store", which keeps them from the Back button after a logout.
-        signed_in_cache: str = "private",
-        # When logins can't be checked: "unavailable" answers 503, "anonymous" goes on with nobody signed in.
-        store_failure: str = "unavailable",
-        # Called before a login is written: may add JSON values to user, or raise LoginRefused.
-        on_login: Callable[[Environ, dict[str, Any]], None] | None = None,
-        # Returns a WSGI app that answers instead of the built-in page.
-        on_refusal: Callable[[Environ, ClefError], WSGIApplication] | None = None,
-        # The language of buttons and pages ("en", "de"). None: buttons in English, pages as the visitor's browser asks.
-        language: str | None = None,
-        # A key of user to put into REMOTE_USER.
-        remote_user: str | None = None,
-        # Where Beaker puts its session.
-        session_key: str = "beaker.session",
-        # Seconds since the epoch. For ages only: the store orders logins and logouts.
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        faults = Faults()
-        self.app: WSGIApplication = faults.app(app)
-        self.provider = faults.plug("provider", provider, IdentityProvider)
-        self.logout_store = faults.plug("logout_store", logout_store, LogoutStore)
-        self.site = faults.site(base_url)
-        self.login_path = faults.path("login_path", login_path)
-        self.logout_path = faults.path("logout_path", logout_path)
-        callback_path = faults.path("callback_path", callback_path)
-        webhook_path = faults.path("webhook_path", webhook_path)
-        self._rules = faults.path_rules(protect, public, ignore)
-        self._challenge = faults.switch("challenge", challenge)
-        self.state_lifetime = faults.seconds("state_lifetime", state_lifetime)
-        self._signed_in_cache = faults.choice("signed_in_cache", signed_in_cache, ("private", "no-store"))
-        self._goes_on = faults.choice("store_failure", store_failure, ("unavailable", "anonymous")) == "anonymous"
-        on_login = on_login if on_login is None else faults.function("on_login", on_login)
-        self._on_refusal = on_refusal if on_refusal is None else faults.function("on_refusal", on_refusal)
-        self._remote_user = remote_user if remote_user is None else faults.name("remote_user", remote_user)
-        self._language = language if language is None else faults.choice("language", language, LANGUAGES)
-        self.button_language = self._language or LANGUAGES[0]
-        self._session_key = faults.name("session_key", session_key)
-        self._clock = faults.function("clock", clock)
-        if max_login_age is DEFAULT_LOGIN_AGE:
-            max_login_age = getattr(provider, "default_login_age", DEFAULT_LOGIN_AGE)
-        self.max_login_age = faults.seconds("max_login_age", max_login_age)
-        issuer = faults.issuer(self.provider)
-        self._is_unnamed = issuer is None
-        entry = login_record.entry_name(self.site.url(""), self.provider)
+    def _prepare(self) -> None:
+        provider, logout_store, entry = self.provider, self.logout_store, self.entry
         self._endpoints: dict[str, Endpoint] = {
             self.login_path: self._login,
-            callback_path: self._callback,
-            webhook_path: self._webhook,
+            self.callback_path: self._callback,
+            self.webhook_path: self._webhook,
             self.logout_path: self._logout,
         }
         self._near_misses = {paths.folded(path): functools.partial(self._near_miss, path) for path in self._endpoints}
-        if len(self._near_misses) < 4:
-            faults.add("login_path, callback_path, webhook_path and logout_path must be four different paths.")
-        faults.raise_all()
         self._addresses = ReturnAddresses(self.site, self._near_misses)
         self._sessions = Sessions(
             key=self._session_key,
             site=self.site,
             entry=entry,
-            has_issuer=issuer is not None,
+            has_issuer=not self._is_unnamed,
             single_process=getattr(logout_store, "single_process", False),
         )
         started = StartedLogins(entry=entry, lifetime=self.state_lifetime, clock=self._clock)
@@ -168,13 +81,13 @@ class ClefMiddleware:
         )
         self._flow = LoginFlow(
             provider=provider,
-            redirect_url=self.site.url(callback_path),
+            redirect_url=self.site.url(self.callback_path),
             addresses=self._addresses,
             sessions=self._sessions,
             started=started,
             logins=self._logins,
-            on_login=on_login,
-            remote_user=remote_user,
+            on_login=self._on_login,
+            remote_user=self._remote_user,
         )
         self._logout_flow = LogoutFlow(
             provider=provider,
@@ -185,7 +98,6 @@ class ClefMiddleware:
             sessions=self._sessions,
             logins=self._logins,
         )
-        self._reported = Webhook(provider, logout_store)
         self._ignored_login = IgnoredLogin(self)
         self._verdicts: dict[str, Verdict] = {}
         self._prefix_logged = -math.inf, ""  # when, and the reference in the log
@@ -336,7 +248,7 @@ class ClefMiddleware:
 
     def _webhook(self, visit: Visit) -> WSGIApplication:
         try:
-            return self._reported.answer(visit.environ)
+            return webhook.answer(self.provider, self.logout_store, visit.environ)
         except ClefError as error:
             return http.error_json(error, self._emit(visit.environ, error))
 
@@ -431,25 +343,7 @@ def wrap(
     :returns: the wrapped WSGI app.
     :raises ConfigurationError: with every fault of both layers.
     """
-    faults: list[str] = []
-    inner, beaker = None, {}
-    try:
-        inner = ClefMiddleware(app, provider=provider, logout_store=logout_store, base_url=base_url, **options)
-    except ConfigurationError as error:
-        faults += error.faults
-    try:
-        beaker = session_options(base_url=base_url, **_with_cookie_age(session, inner))
-    except ConfigurationError as error:
-        faults += [fault for fault in error.faults if fault not in faults]
-    if faults:
-        raise ConfigurationError(*faults)
+    plugs: dict[str, Any] = {"provider": provider, "logout_store": logout_store}
+    inner, beaker = check_layers(ClefMiddleware, app, base_url=base_url, session=session, **plugs, **options)
     outer: WSGIApplication = SessionMiddleware(inner, beaker, environ_key=options.get("session_key", "beaker.session"))
     return outer
-
-
-def _with_cookie_age(session: Any, inner: ClefMiddleware | None) -> dict[str, Any]:
-    """Return Beaker's options, with records and a cookie that last as long as a login can."""
-    if not isinstance(session, Mapping):
-        raise ConfigurationError('session must be a dict of Beaker\'s options, such as {"secret": "..."}.')
-    ages = {"max_login_age": inner.max_login_age, "state_lifetime": inner.state_lifetime} if inner else {}
-    return {**ages, **{name.removeprefix("session."): value for name, value in session.items()}}

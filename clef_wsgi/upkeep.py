@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from clef_wsgi.base.errors import ConfigurationError
-from clef_wsgi.beaker import login_record, pruning
+from clef_wsgi.beaker import pruning
 from clef_wsgi.beaker.pruning import SESSION, STARTED, Ages
-from clef_wsgi.http import no_content
 from clef_wsgi.interfaces import EVERYONE, is_user_id
 from clef_wsgi.settings import Deployment, load
 
@@ -23,16 +22,15 @@ def prune(settings: Mapping[str, str], say: Say) -> None:
     :raises StoreUnavailable: the store, or the sessions' back-end, can't be asked.
     """
     with closing_store(load(settings)) as deployment:
-        middleware = deployment.middleware(no_content())
-        age = middleware.max_login_age + pruning.MARGIN
+        options = deployment.checked
+        age = options.max_login_age + pruning.MARGIN
         if getattr(deployment.logout_store, "single_process", False):
             say("The store lives in the site's own process: nothing of it can be pruned from here.")
         else:
             dropped = deployment.logout_store.prune(age)
             say(f"{dropped} records of logouts older than {_days(age)} were dropped.")
         if deployment.session is not None:
-            own = login_record.entry_name(middleware.site.url(""), deployment.provider)
-            ages = Ages.of(deployment.session, middleware.max_login_age, middleware.state_lifetime, own)
+            ages = Ages.of(deployment.session, options.max_login_age, options.state_lifetime, options.entry)
             _prune_sessions(deployment.session, ages, say)
 
 

@@ -34,6 +34,7 @@ FLOORS = (
     ("challenge", "clef_login", "login_required", "logout_rule", "return_addresses", "webhook"),
     ("login_flow",),
     ("logout_flow",),
+    ("middleware_options",),
     ("middleware",),
     ("settings",),
     ("",),  # clef_wsgi itself: the public names
@@ -427,7 +428,7 @@ PROTOCOL = {f"providers.oidc.{name}" for name in ("metadata", "keys", "client_au
     [
         (CORE - SETTINGS - SHARED_STORES - OIDC, 4_000),
         (SHARED_STORES, 850),
-        (SETTINGS, 430),
+        (SETTINGS, 400),
         (OIDC - PROTOCOL, 520),
         (PROTOCOL, 750),
     ],

@@ -241,6 +241,14 @@ def test_all_faults_are_told_together() -> None:
     assert len(faults_of(lambda: session_options(base_url=BASE_URL, **beaker))) == 3
 
 
+def test_what_beaker_itself_refuses_is_told_so() -> None:
+    """Beaker raises ``Exception`` for it: here it is one of our own errors, from each of the two ways."""
+    beaker: dict[str, Any] = {"secret": SECRET, "timeout": 60, "save_accessed_time": False}
+    [fault] = faults_of(lambda: session_options(base_url=BASE_URL, **beaker))
+    assert fault == "The session can't be made so: save_accessed_time must be true to use timeout."
+    assert faults_of(lambda: make_app(session=beaker)) == (fault,)
+
+
 @each("secret", [" " * 40, "\t" * 40, [SECRET, " " * 40]])
 def test_a_blank_secret_is_none(secret: Any) -> None:
     """Beaker raises an error of its own for it; as an older one anybody could sign with it."""

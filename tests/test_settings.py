@@ -24,6 +24,7 @@ from support.doc_runner import ROOT
 import clef_wsgi
 from clef_wsgi import ConfigurationError, from_settings, settings_from_environ
 from clef_wsgi.demo.processes import find_example
+from clef_wsgi.middleware_options import MiddlewareOptions
 from clef_wsgi.settings import load, text_values
 from clef_wsgi.settings.ini_file import read_file, split_address
 
@@ -125,6 +126,14 @@ def test_an_app_is_wrapped_in_both_layers() -> None:
     assert ann.user["role"] == "member"
     ann.notify(fake_provider.logout_token("ann"))
     assert ann.user is None
+
+
+def test_options_are_checked_without_a_middleware() -> None:
+    """What was checked is kept, in the form that a command needs; the one middleware is that of ``wrap``."""
+    found = load({**GOOD, "max_login_age": "12h"})
+    assert type(found.checked) is MiddlewareOptions
+    assert (found.checked.max_login_age, found.checked.webhook_path) == (43_200, "/clef/webhook")
+    assert found.checked is found.checked
 
 
 def test_without_session_settings_beaker_is_somebody_elses() -> None:

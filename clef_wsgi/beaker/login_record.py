@@ -55,7 +55,7 @@ def entry_name(base_url: str, provider: object) -> str:
 
 def carries_cookie(session: SessionObject, cookie: SessionCookie, header: str) -> bool:
     """Verify the request's session cookie, once: the session takes the id from here when it is loaded."""
-    options = private.options_of(session)
+    options = private.effective_options(session)
     options["verified"] = verified = cookie.verify(header, options.get("verified"))
     return verified.session_id is not None
 

@@ -14,7 +14,9 @@ from typing import Any
 
 from beaker.cache import clsmap
 from beaker.session import Session
+from beaker.util import coerce_session_params
 
+from clef_wsgi.base.errors import ConfigurationError
 from clef_wsgi.base.options import Faults
 from clef_wsgi.base.urls import Site
 
@@ -62,7 +64,12 @@ def session_options(
     for fault in unsafe_options(options, site):
         faults.add(fault)
     faults.raise_all()
-    return {f"session.{name}": value for name, value in {**options, **_secrets(options["secret"])}.items()}
+    options.update(_secrets(options["secret"]))
+    try:
+        coerce_session_params(dict(options))
+    except Exception as error:  # noqa: BLE001  Beaker raises Exception itself, with a text that repeats no value
+        raise ConfigurationError(f"The session can't be made so: {str(error).rstrip('.')}.") from None
+    return {f"session.{name}": value for name, value in options.items()}
 
 
 def _secrets(secret: str | Sequence[str]) -> dict[str, Any]:

@@ -23,13 +23,11 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """By the class that they belong to: its attributes, entries of its content, and what makes it."""
 
 
-def effective_options(session: SessionObject) -> Mapping[str, Any]:
-    """Return Beaker's options in force, by their names without prefix. Reading them loads no session."""
-    return options_of(session)
+def effective_options(session: SessionObject) -> dict[str, Any]:
+    """Return Beaker's options in force, by their names without prefix. Reading them loads no session.
 
-
-def options_of(session: SessionObject) -> dict[str, Any]:
-    """Return the arguments with which Beaker will load this request's session, to be added to."""
+    With them Beaker will load this request's session; they may be added to.
+    """
     return cast("dict[str, Any]", vars(session)["_params"])
 
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-from clef_wsgi.base.paths import to_native
-from clef_wsgi.base.urls import Site, origin_of, parse_site
+from clef_wsgi.base.urls import Site, origin_of
 from clef_wsgi.check.findings import About, Finding
 from clef_wsgi.check.http_probe import Reply, SilenceError, Stranger
 from clef_wsgi.settings import Deployment
@@ -36,11 +35,9 @@ def findings(deployment: Deployment, ca_file: str | None = None) -> Iterator[Fin
 
     :param ca_file: PEM file with the certificates to trust, instead of the usual authorities.
     """
-    site = parse_site(deployment.options["base_url"])
-    names = ("callback", "webhook", "login")
-    paths = {name: str(deployment.options.get(f"{name}_path", f"/clef/{name}")) for name in names}
-    urls = {name: site.url(to_native(path)) for name, path in paths.items()}
-    place = _Place(site, Stranger(ca_file), **urls)
+    options, site = deployment.checked, deployment.checked.site
+    urls = map(site.url, (options.callback_path, options.webhook_path, options.login_path))
+    place = _Place(site, Stranger(ca_file), *urls)
     looks: tuple[Callable[[_Place], Iterator[Finding]], ...] = (
         _webhook,
         _mount,

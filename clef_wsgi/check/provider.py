@@ -5,18 +5,14 @@ Only a provider can prove that, by its ``check_peer``: a refused code says nothi
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from clef_wsgi.base.errors import LoginRefused, ProviderUnavailable
-from clef_wsgi.base.paths import to_native
-from clef_wsgi.base.urls import parse_site
 from clef_wsgi.check.findings import ERROR, OK, WARNING, About, Finding
 from clef_wsgi.interfaces import IdentityProvider
-from clef_wsgi.middleware import DEFAULT_LOGIN_AGE, ClefMiddleware
 from clef_wsgi.settings import Deployment
 
 PROVIDER = About("provider")
@@ -33,10 +29,9 @@ _REMEDIES = {
 
 def findings(deployment: Deployment) -> Iterator[Finding]:
     """Yield the findings about the provider."""
-    redirect_url, webhook, logout = (
-        parse_site(deployment.options["base_url"]).url(to_native(_path(deployment, option)))
-        for option in ("callback_path", "webhook_path", "logout_path")
-    )
+    options = deployment.checked
+    paths = (options.callback_path, options.webhook_path, options.logout_path)
+    redirect_url, webhook, logout = map(options.site.url, paths)
     if hasattr(deployment.provider, "end_login"):
         yield PROVIDER.ok(f"To be registered at the provider as the address to come back to after a logout: {logout}")
         yield PROVIDER.ok(f"To be registered at the provider as the address for back-channel logout: {webhook}")
@@ -54,18 +49,12 @@ def findings(deployment: Deployment) -> Iterator[Finding]:
         )
 
 
-def _path(deployment: Deployment, option: str) -> str:
-    return str(deployment.options.get(option, inspect.signature(ClefMiddleware).parameters[option].default))
-
-
 def _logout_findings(deployment: Deployment) -> Iterator[Finding]:
     """Yield a warning where logins may outlive a logout at a provider that reports none."""
     provider: Any = deployment.provider
     if not hasattr(provider, "advertises_logout") or provider.advertises_logout():
         return
-    age = deployment.options.get("max_login_age", getattr(provider, "default_login_age", DEFAULT_LOGIN_AGE))
-    seconds = age.total_seconds() if isinstance(age, timedelta) else age
-    if seconds > timedelta(days=1).total_seconds():
+    if deployment.checked.max_login_age > timedelta(days=1).total_seconds():
         yield PROVIDER.warning(
             "The provider does not say that it supports back-channel logout, and logins last longer than a day here.",
             "Log out there once and see whether it ends the login here; else set max_login_age to 1d or less.",

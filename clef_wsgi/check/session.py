@@ -12,7 +12,6 @@ from wsgiref.util import setup_testing_defaults
 from beaker.session import SessionObject
 
 from clef_wsgi.base.deadline import Exchange
-from clef_wsgi.base.paths import to_native
 from clef_wsgi.beaker import private
 from clef_wsgi.beaker.pruning import KINDS_THAT_END
 from clef_wsgi.check.findings import About, Finding
@@ -46,7 +45,7 @@ def findings(
 
 def _session_of(deployment: Deployment) -> SessionObject:
     """Return a new session, as a request gets it."""
-    environ: dict[str, Any] = {"PATH_INFO": to_native(deployment.options.get("webhook_path", "/clef/webhook"))}
+    environ: dict[str, Any] = {"PATH_INFO": deployment.checked.webhook_path}
     setup_testing_defaults(environ)  # a GET, which the webhook answers without asking anybody
     for _ in deployment.wrap(no_content())(environ, lambda status, headers, exc_info=None: lambda body: None):
         pass

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from inspect import Parameter
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from clef_wsgi.beaker.options import MIN_SECRET_LENGTH, option_parameters
 from clef_wsgi.http import no_content
 from clef_wsgi.interfaces import IdentityProvider, LogoutStore
 from clef_wsgi.middleware import ClefMiddleware, wrap
+from clef_wsgi.middleware_options import MiddlewareOptions, check_layers
 
 from . import text_values
-from .plugs import Plug
+from .plugs import KNOWN, Plug
 from .secret_files import read_secret
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 ENVIRON_PREFIX = "CLEF_WSGI_"
 _MAX_NAMED = 10
 """Largest number of unknown names that are listed one by one."""
-_NOT_TEXT = ("app", "provider", "logout_store")
+_NOT_TEXT = ("app", "logout_store")
 """The middleware's arguments that no text can be."""
 _RENAMED = {"logout_store": "store"}
 _COMMENT = re.compile(r"[ \t][#;]")
@@ -39,7 +41,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _MAY_HOLD_ANYTHING = ("secret", "_key", "password", "token")
 _UNREADABLE = "\0"
 """In place of a text whose fault is noted already: no other is so."""
-_STAND_IN = "http://localhost"
+_STAND_INS = {"base_url": "http://localhost", "session.secret": "*" * MIN_SECRET_LENGTH}
+"""In place of what is missing or could not be read, whose fault is noted already: so the rest is checked too."""
 
 Known = Mapping[str, Parameter]
 """Each setting there is, with its type and whether it is required."""
@@ -57,16 +60,25 @@ class Deployment:
     options: Mapping[str, Any] = field(repr=False)
     session: Mapping[str, Any] | None = field(repr=False)
 
-    def middleware(self, app: WSGIApplication) -> ClefMiddleware:
-        """Return the app inside ``ClefMiddleware`` alone."""
-        return ClefMiddleware(app, provider=self.provider, logout_store=self.logout_store, **self.options)
+    @cached_property
+    def checked(self) -> MiddlewareOptions:
+        """Return the middleware's options as requests need them: paths, ages in seconds, the site.
+
+        :raises ConfigurationError: with every fault, those of Beaker's options too.
+        """
+        if self.session is None:
+            return MiddlewareOptions(no_content(), **self._arguments)
+        return check_layers(MiddlewareOptions, no_content(), session=self.session, **self._arguments)[0]
 
     def wrap(self, app: WSGIApplication) -> WSGIApplication:
         """Return the app inside ``ClefMiddleware``, and that inside Beaker where there are options for it."""
         if self.session is None:
-            return self.middleware(app)
-        plugs: dict[str, Any] = {"provider": self.provider, "logout_store": self.logout_store}
-        return wrap(app, **plugs, session=self.session, **self.options)
+            return ClefMiddleware(app, **self._arguments)
+        return wrap(app, session=self.session, **self._arguments)
+
+    @property
+    def _arguments(self) -> dict[str, Any]:
+        return {"provider": self.provider, "logout_store": self.logout_store, **self.options}
 
 
 def from_settings(app: WSGIApplication, settings: Mapping[str, str]) -> WSGIApplication:
@@ -97,16 +109,20 @@ def load(settings: Mapping[str, str]) -> Deployment:
     """
     faults: list[str] = []
     texts = {key: text if _is_plain(key, text, faults) else _UNREADABLE for key, text in settings.items()}
-    plugs = Plug("provider", texts, faults), Plug("store", texts, faults)
-    known = {**_middleware_options(), **plugs[0].options, **plugs[1].options, **_session_options(texts, faults)}
+    plugs = [Plug(kind, texts, faults) for kind in KNOWN]
+    known = {**_middleware_options(), **_session_options(texts, faults)}
+    known.update(option for plug in plugs for option in plug.options.items())
     free = ("session.sa.", *(plug.prefix for plug in plugs if plug.takes_anything))
     texts = _with_secrets(_known_only(texts, known, free, faults), known, free, faults)
-    faults += [f"{key} is missing." for key, option in known.items() if _is_required(option) and key not in texts]
-    values = dict(_values(texts, known, faults))
+    missing = [key for key, option in known.items() if option.default is option.empty and key not in texts]
+    faults += [f"{key} is missing." for key in missing]
+    readable = {key: text for key, text in texts.items() if text != _UNREADABLE}
+    stand_ins = {key: _STAND_INS[key] for key in (*missing, *texts) if key in _STAND_INS}
+    values = stand_ins | text_values.read(readable, known, faults)
     provider, store = (plug.make(values, faults) for plug in plugs)
-    options = {key: value for key, value in values.items() if "." not in key and key not in ("provider", "store")}
+    options = {key: value for key, value in values.items() if "." not in key and key not in KNOWN}
     deployment = Deployment(provider, store, options, _session(values, texts))
-    faults += _faults_together(deployment, texts)
+    faults += _faults_together(deployment)
     if faults:
         raise ConfigurationError(*dict.fromkeys(faults))
     return deployment
@@ -173,21 +189,10 @@ def _with_secrets(texts: Mapping[str, str], known: Known, free: tuple[str, ...],
     return complete
 
 
-def _values(texts: Mapping[str, str], known: Known, faults: list[str]) -> Iterator[tuple[str, Any]]:
-    for key, text in texts.items():
-        if text != _UNREADABLE:
-            try:
-                yield key, text_values.value_of(text, known[key].annotation if key in known else str)
-            except ValueError as error:
-                faults.append(f"{key} {error}.")
-
-
 def _middleware_options() -> dict[str, Parameter]:
-    own = {name: option for name, option in text_values.options_of(ClefMiddleware).items() if name not in _NOT_TEXT}
-    plugs = {
-        name: Parameter(name, Parameter.KEYWORD_ONLY, default="", annotation=str) for name in ("provider", "store")
-    }
-    return {**own, **plugs}
+    options, _ = text_values.options_of(MiddlewareOptions)
+    options |= {kind: Parameter(kind, Parameter.KEYWORD_ONLY, default="", annotation=str) for kind in KNOWN}
+    return {name: option for name, option in options.items() if name not in _NOT_TEXT}
 
 
 def _session_options(texts: Mapping[str, str], faults: list[str]) -> dict[str, Parameter]:
@@ -201,29 +206,21 @@ def _session_options(texts: Mapping[str, str], faults: list[str]) -> dict[str, P
     return {f"session.{name}": option for name, option in options.items()}
 
 
-def _is_required(option: Parameter) -> bool:
-    return option.default is option.empty
-
-
 def _session(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any] | None:
     """Return Beaker's options, or None when the settings have none."""
+    if not any(key.startswith("session.") for key in texts):
+        return None
     session = {key[len("session.") :]: value for key, value in values.items() if key.startswith("session.")}
     if isinstance(session.get("timeout"), timedelta):
         session["timeout"] = int(session["timeout"].total_seconds())
-    return session if any(key.startswith("session.") for key in texts) else None
+    return session
 
 
-def _faults_together(deployment: Deployment, texts: Mapping[str, str]) -> list[str]:
-    """Return the constructors' faults. Something stands in for what could not be read: it has its sentence already."""
-    session = deployment.session
-    if session is not None and "secret" not in session and "session.secret" in texts:
-        session = {**session, "secret": "*" * MIN_SECRET_LENGTH}
+def _faults_together(deployment: Deployment) -> list[str]:
+    """Return the constructors' faults, but for those of a plug that could not be made: it has its sentence already."""
+    plugs = {"provider": deployment.provider, "logout_store": deployment.logout_store}
     try:
-        replace(deployment, options={"base_url": _STAND_IN, **deployment.options}, session=session).wrap(no_content())
+        deployment.checked  # noqa: B018  kept, for who asks next
     except ConfigurationError as error:
-        plugs = {"provider": deployment.provider, "logout_store": deployment.logout_store}
         return [fault for fault in error.faults if plugs.get(fault.partition(" ")[0], fault) is not None]
-    except Exception as error:  # noqa: BLE001  Beaker raises Exception itself, with a text that repeats no value
-        said = str(error).rstrip(".") if type(error) is Exception else text_values.place_of(error)
-        return [f"The session can't be made so: {said}."]
     return []

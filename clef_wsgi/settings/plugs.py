@@ -35,33 +35,24 @@ class Plug:
     """
 
     def __init__(self, kind: str, texts: Mapping[str, str], faults: list[str]) -> None:
-        self._kind = kind
-        self.prefix = f"{kind}."
+        self.kind, self.prefix = kind, f"{kind}."
+        self.takes_anything = True
         self._class: Callable[..., Any] | None = None
         self._front: Callable[..., Any] | None = None
-        self._own_options: dict[str, Parameter] = {}
-        self._front_options: dict[str, Parameter] = {}
+        own: dict[str, Parameter] = {}
+        front: dict[str, Parameter] = {}
         try:
             found = _class_named(kind, texts.get(kind))
-            self._own_options = text_values.options_of(found)
+            own, self.takes_anything = text_values.options_of(found)
             self._class = found
-            is_cached = kind == "store" and "store.max_staleness" in texts
-            if is_cached and "max_staleness" not in self._own_options:
+            if kind == "store" and "store.max_staleness" in texts and "max_staleness" not in own:
                 self._front = _own_class(CACHE, "store.max_staleness")
-                # Its first argument is the store behind it.
-                self._front_options = dict(list(text_values.options_of(self._front).items())[1:])
+                front, _ = text_values.options_of(self._front)
+                del front["store"]  # the one behind it
         except ValueError as error:
             faults.append(f"{kind} {error}.")
-
-    @property
-    def options(self) -> dict[str, Parameter]:
-        """Return its options, by the names that settings have for them."""
-        return {self.prefix + name: option for name, option in (self._front_options | self._own_options).items()}
-
-    @property
-    def takes_anything(self) -> bool:
-        """Return whether it takes options of any name."""
-        return self._class is None or text_values.takes_anything(self._class)
+        self.options = {self.prefix + name: option for name, option in (front | own).items()}
+        self._of_front = front.keys() - own.keys()
 
     def make(self, values: Mapping[str, Any], faults: list[str]) -> Any:
         """Return the instance; None when it could not be made.
@@ -72,7 +63,7 @@ class Plug:
         if self._class is None or not all(key in values for key in required):
             return None
         given = {key.removeprefix(self.prefix): value for key, value in values.items() if key.startswith(self.prefix)}
-        front = {name: given.pop(name) for name in set(self._front_options) - set(self._own_options) if name in given}
+        front = {name: given.pop(name) for name in self._of_front if name in given}
         made = self._call(self._class, (), given, faults)
         return made if made is None or self._front is None else self._call(self._front, (made,), front, faults)
 
@@ -84,13 +75,13 @@ class Plug:
         except ClefError:
             raise
         except Exception as error:  # noqa: BLE001  a plug's own code: its text may hold a secret
-            faults.append(f"{self._kind} could not be made: {text_values.place_of(error)}.")
+            faults.append(f"{self.kind} could not be made: {text_values.place_of(error)}.")
         return None
 
     def _placed(self, fault: str, make: Callable[..., Any]) -> str:
         """Put the name that settings have for an option into a constructor's sentence."""
         sentence = fault.removeprefix(f"{getattr(make, '__name__', '')}: ")
-        return f"{self._kind}.{sentence}" if f"{self._kind}.{sentence.split(' ')[0]}" in self.options else fault
+        return f"{self.kind}.{sentence}" if f"{self.kind}.{sentence.split(' ')[0]}" in self.options else fault
 
 
 def _class_named(kind: str, name: str | None) -> Callable[..., Any]:

@@ -42,10 +42,10 @@ class _Names(dict[str, Any]):
         return _Untextual
 
 
-def options_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return what a class or function can be given by name: its parameters, whose annotations are types.
+def options_of(make: Callable[..., Any]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return what a class or function can be given by name, and whether it takes any other name too (``**``).
 
-    What can't be known is ``str``. A ``**`` parameter is left out: see :func:`takes_anything`.
+    The annotations of the parameters are types. What can't be known is ``str``.
 
     :raises ValueError: as :func:`value_of`.
     """
@@ -56,17 +56,13 @@ def options_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     function = make.__init__ if isinstance(make, type) else make  # type: ignore[misc]
     names = _Names(vars(builtins) | getattr(inspect.unwrap(function), "__globals__", {}))
     is_ours = str(names.get("__name__")).partition(".")[0] == __name__.partition(".")[0]
-    return {
+    options = {
         name: parameter.replace(annotation=hint if is_ours else _textual(hint))
         for name, parameter in parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         for hint in (_hint(parameter.annotation, names),)
     }
-
-
-def takes_anything(make: Callable[..., Any]) -> bool:
-    """Return whether there is a ``**`` parameter."""
-    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(make).parameters.values())
+    return options, any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _hint(annotation: Any, names: Mapping[str, Any]) -> Any:
@@ -85,6 +81,18 @@ def _textual(annotation: Any) -> Any:
     """Leave out what a text can't be for a plug of somebody else's: its lists may hold texts with spaces."""
     members = tuple(member for member in _members(annotation) if _origin(member) in _SINGLE)
     return typing.Union[members] if set(members) - {types.NoneType} else _Untextual  # noqa: UP007  made at run time
+
+
+def read(texts: Mapping[str, str], options: Mapping[str, inspect.Parameter], faults: list[str]) -> dict[str, Any]:
+    """Return each setting's value, by what its option asks for; note as a fault what has none."""
+    values = {}
+    for key, text in texts.items():
+        annotation = options[key].annotation if key in options else str
+        try:
+            values[key] = value_of(text, annotation)
+        except ValueError as error:
+            faults.append(f"{key} {error}.")
+    return values
 
 
 def value_of(text: str, annotation: Any) -> Any:
