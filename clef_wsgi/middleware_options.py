@@ -123,24 +123,17 @@ def check_layers(
     :param inner_class: ``ClefMiddleware``, or the class of its options alone.
     :raises ConfigurationError: with every fault of both layers.
     """
-    faults: list[str] = []
-    inner, beaker = None, {}
-    try:
-        inner = inner_class(app, base_url=base_url, **options)
-    except ConfigurationError as error:
-        faults += error.faults
-    try:
-        beaker = session_options(base_url=base_url, **_with_cookie_age(session, inner))
-    except ConfigurationError as error:
-        faults += [fault for fault in error.faults if fault not in faults]
-    if inner is None or faults:
-        raise ConfigurationError(*faults)
+    faults = Faults()
+    inner: Inner = faults.made(inner_class, app, base_url=base_url, **options)
+    beaker: dict[str, Any] = faults.made(_beaker_options, base_url, session, inner)
+    faults.raise_all()
     return inner, beaker
 
 
-def _with_cookie_age(session: Any, inner: MiddlewareOptions | None) -> dict[str, Any]:
+def _beaker_options(base_url: str, session: Any, inner: MiddlewareOptions | None) -> dict[str, Any]:
     """Return Beaker's options, with records and a cookie that last as long as a login can."""
     if not isinstance(session, Mapping):
         raise ConfigurationError('session must be a dict of Beaker\'s options, such as {"secret": "..."}.')
     ages = {"max_login_age": inner.max_login_age, "state_lifetime": inner.state_lifetime} if inner else {}
-    return {**ages, **{name.removeprefix("session."): value for name, value in session.items()}}
+    given = {name.removeprefix("session."): value for name, value in session.items()}
+    return session_options(base_url=base_url, **{**ages, **given})

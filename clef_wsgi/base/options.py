@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import ssl
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from inspect import iscoroutinefunction
 from typing import Any
@@ -22,12 +22,19 @@ class Faults:
     def __init__(self) -> None:
         self._sentences: list[str] = []
 
-    def add(self, sentence: str) -> Any:
-        self._sentences.append(sentence)
+    def add(self, *sentences: str) -> Any:
+        self._sentences += sentences
 
     def raise_all(self) -> None:
         if self._sentences:
             raise ConfigurationError(*self._sentences)
+
+    def made(self, make: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Return what ``make`` returns; None where it found faults, which are noted, each once."""
+        try:
+            return make(*arguments, **options)
+        except ConfigurationError as error:
+            self._sentences += [fault for fault in error.faults if fault not in self._sentences]
 
     def app(self, value: Any) -> Any:
         """Check that it is a WSGI app, and one that is not run by itself past the wrapping."""

@@ -21,12 +21,11 @@ from clef_wsgi.base.errors import (
     ClaimRejected,
     ClefError,
     CodeRejected,
-    ConfigurationError,
     LoginRefused,
     LogoutRefused,
     ProviderUnavailable,
 )
-from clef_wsgi.base.options import check_url
+from clef_wsgi.base.options import Faults, check_url
 from clef_wsgi.interfaces import MAX_USER_ID_LENGTH, Identity, LoginStart, Logout
 
 from .http_client import Answer, HttpClient, unavailable
@@ -81,19 +80,17 @@ class ClefProvider:
         allow_http_hosts: Collection[str] = (),
         signed_tokens: bool = False,
     ) -> None:
-        faults = [*_app_faults(app_id, app_secret, signed_tokens)]
-        faults += check_url(server_url, "server_url", allow_http_hosts=allow_http_hosts)
-        try:
-            self._http = HttpClient(
-                timeout_seconds=timeout_seconds,
-                ca_file=ca_file,
-                proxy_url=proxy_url,
-                allow_http_hosts=allow_http_hosts,
-            )
-        except ConfigurationError as error:
-            faults += error.faults
-        if faults:
-            raise ConfigurationError(*faults)
+        faults = Faults()
+        faults.add(*_app_faults(app_id, app_secret, signed_tokens))
+        faults.add(*check_url(server_url, "server_url", allow_http_hosts=allow_http_hosts))
+        self._http: HttpClient = faults.made(
+            HttpClient,
+            timeout_seconds=timeout_seconds,
+            ca_file=ca_file,
+            proxy_url=proxy_url,
+            allow_http_hosts=allow_http_hosts,
+        )
+        faults.raise_all()
         self.app_id = app_id
         self.server_url = server_url.rstrip("/")
         self._secrets = tuple(dict.fromkeys([app_secret] if isinstance(app_secret, str) else app_secret))
@@ -175,11 +172,8 @@ class ClefProvider:
             yield "warning", sentence, "Leave out the one that is over; copy the newest again if it is that one."
         if not self._leads_back_to(redirect_url):
             sentence = f"The login service does not lead people back to {redirect_url}."
-            yield (
-                "error",
-                sentence,
-                "Register that address there as a redirect URL of this site; see that base_url is right.",
-            )
+            remedy = "Register that address there as a redirect URL of this site; see that base_url is right."
+            yield "error", sentence, remedy
 
     def _is_accepted(self, secret: str) -> bool:
         form = {"code": f"check-{token_hex(16)}", "app_id": self.app_id, "app_secret": secret}

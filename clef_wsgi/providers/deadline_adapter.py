@@ -15,20 +15,14 @@ from clef_wsgi.base import deadline
 
 class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _open(self)
+        exchange = deadline.current()
+        if exchange is None:
+            raise RuntimeError("DeadlineAdapter works inside Exchange.run only.")
+        return exchange.open_socket(_resolvable(self._dns_host), self.port or 0, self.socket_options or ())
 
 
-class _TlsConnection(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _open(self)
-
-
-def _open(connection: HTTPConnection) -> socket.socket:
-    exchange = deadline.current()
-    if exchange is None:
-        raise RuntimeError("DeadlineAdapter works inside Exchange.run only.")
-    host, port = connection._dns_host, connection.port or 0
-    return exchange.open_socket(_resolvable(host), port, connection.socket_options or ())
+class _TlsConnection(_Connection, HTTPSConnection):
+    pass
 
 
 def _resolvable(host: str) -> str:

@@ -24,8 +24,8 @@ import requests
 import urllib3
 
 from clef_wsgi.base.deadline import Exchange
-from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
-from clef_wsgi.base.options import ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults
+from clef_wsgi.base.errors import ProviderUnavailable
+from clef_wsgi.base.options import Faults, ca_file_faults, check_url, host_faults, proxy_faults, timeout_faults
 from clef_wsgi.base.urls import is_loopback
 
 from .deadline_adapter import DeadlineAdapter
@@ -86,14 +86,10 @@ class HttpClient:
         proxy_url: str | None = None,
         allow_http_hosts: Collection[str] = (),
     ) -> None:
-        faults = (
-            *timeout_faults(timeout_seconds),
-            *ca_file_faults(ca_file),
-            *proxy_faults(proxy_url),
-            *host_faults(allow_http_hosts),
-        )
-        if faults:
-            raise ConfigurationError(*faults)
+        faults = Faults()
+        faults.add(*timeout_faults(timeout_seconds), *ca_file_faults(ca_file), *proxy_faults(proxy_url))
+        faults.add(*host_faults(allow_http_hosts))
+        faults.raise_all()
         self._timeout_seconds = timeout_seconds
         self._verify = ca_file or True
         self._proxies = {"http": proxy_url, "https": proxy_url} if proxy_url else {}
