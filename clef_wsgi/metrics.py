@@ -68,7 +68,7 @@ class _Counters:
 
         self._logins = Counter("clef_wsgi_logins", "Logins that were written", registry=registry)
         self._refusals = Counter("clef_wsgi_refusals", "Requests refused", ["reason"], registry=registry)
-        self._webhooks = Counter("clef_wsgi_webhooks", "Logout notices", ["outcome"], registry=registry)
+        self._webhooks = Counter("clef_wsgi_webhooks", "Logout notifications", ["outcome"], registry=registry)
         self._sign_outs = Counter("clef_wsgi_sign_outs_noticed", "Logins found ended", ["reason"], registry=registry)
         self._store_errors = Counter("clef_wsgi_store_errors", "Store or session not there", registry=registry)
         self._provider_errors = Counter("clef_wsgi_provider_errors", "Login service not there", registry=registry)

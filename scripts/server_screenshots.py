@@ -139,7 +139,7 @@ def live(server: Server, ann: Person, language: str) -> list[Site]:
         connection.execute(update(sessions).where(sessions.c.id == newest).values(values))
     for name in names:
         host = f"https://{name.lower()}.example.com"
-        sites.append(server.add_site(f"{name}", callback=f"{host}/clef/callback", hooks=[f"{host}/clef/webhook"]))
+        sites.append(server.add_site(f"{name}", callback=f"{host}/clef/callback", webhooks=[f"{host}/clef/webhook"]))
         server.log_in(sites[-1], browser)
     return sites
 

@@ -52,7 +52,7 @@ class Store(MemoryLogoutStore):
 
     def record_logout(self, keys: Iterable[str], *, idempotency_key: str | None = None) -> bool:
         """When sabotaged, keep the key of one login only: a notification of the login server changes nothing."""
-        forgets = self.sabotage == "records no notice"
+        forgets = self.sabotage == "records no notification"
         kept = [key for key in keys if key.startswith("login:")] if forgets else keys
         return super().record_logout(kept, idempotency_key=idempotency_key)
 
@@ -231,7 +231,7 @@ def test_the_walk_of_a_demo_that_works(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sabotage", ["finds nothing", "records no notice"])
+@pytest.mark.parametrize("sabotage", ["finds nothing", "records no notification"])
 def test_the_walk_of_a_sabotaged_site(stage: Stage, sabotage: str) -> None:
     """R9: a site whose look-ups find nothing, or that records no notification, fails the walk with exit code 1."""
     stage.store.sabotage = sabotage

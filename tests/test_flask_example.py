@@ -126,8 +126,8 @@ def test_a_logout_from_elsewhere(new_browser: NewBrowser, clef: LocalClef) -> No
     browsers = [new_browser() for _ in range(3)]
     for browser, person in zip(browsers, ("Ann", "Ann", "Bo"), strict=True):
         log_in(browser, clef, person)
-    notice = {"logout_token": clef.logout_token("Ann")}
-    assert new_browser().post("/clef/webhook", notice).json == {"success": True}
+    notification = {"logout_token": clef.logout_token("Ann")}
+    assert new_browser().post("/clef/webhook", notification).json == {"success": True}
     assert [browser.get("/whoami").json is None for browser in browsers] == [True, True, False]
 
 

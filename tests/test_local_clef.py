@@ -40,7 +40,7 @@ class Site:
         self.statuses: list[int] = []
         self.retry_after = ""
         self.asks = True
-        self.notices: list[tuple[bytes, dict[str, str]]] = []
+        self.notifications: list[tuple[bytes, dict[str, str]]] = []
         self.exchanges: list[dict[str, Any]] = []
         self.arrived = threading.Event()
         self.hold = self.arrived  # what an answer waits for
@@ -58,7 +58,7 @@ class Site:
         return authorize(self._clef, code, app_id=self.app.app_id, app_secret=self.app.app_secret, **more)
 
     def heard(self, body: bytes, headers: dict[str, str]) -> int:
-        self.notices.append((body, headers))
+        self.notifications.append((body, headers))
         self.arrived.set()
         if not self.hold.wait(10):
             return 504
@@ -485,7 +485,7 @@ def test_a_body_is_capped(clef: LocalClef) -> None:
 # --- logout
 
 
-def test_one_notice_for_each_app(clef: LocalClef, new_site: Callable[[], Site]) -> None:
+def test_one_notification_for_each_app(clef: LocalClef, new_site: Callable[[], Site]) -> None:
     """S10: each app gets one POST, however many logins, with the token and nothing else."""
     sites = [new_site(), new_site()]
     for site in (*sites, *sites):
@@ -495,7 +495,7 @@ def test_one_notice_for_each_app(clef: LocalClef, new_site: Callable[[], Site]) 
     assert sorted(delivery.site for delivery in deliveries) == sorted(site.url for site in sites)
     assert all(delivery.confirmed for delivery in deliveries)
     for site in sites:
-        [(body, headers)] = site.notices
+        [(body, headers)] = site.notifications
         assert re.fullmatch(rb"logout_token=[\w.-]+", body)
         assert headers["User-Agent"].startswith("Clef/1.0 (")
         assert "Cookie" not in headers
@@ -504,7 +504,7 @@ def test_one_notice_for_each_app(clef: LocalClef, new_site: Callable[[], Site]) 
     assert [delivery.site for delivery in clef.log_out_everywhere("Bo")] == [sites[0].url]
 
 
-def test_the_site_asks_back_while_the_notice_is_open(clef: LocalClef, site: Site) -> None:
+def test_the_site_asks_back_while_the_notification_is_open(clef: LocalClef, site: Site) -> None:
     """S11: the exchange works inside the handler, and names the person as info did."""
     person = info(clef, site.login().json()["access_token"]).json()["info"]
     clef.log_out_everywhere("Ann")
@@ -522,7 +522,7 @@ def test_an_answer_and_an_exchange_are_a_confirmation(
     site.login()
     monkeypatch.setenv("HTTP_PROXY", "http://localhost:9")
     [delivery] = clef.log_out_everywhere("Ann")
-    assert (delivery.status, delivery.confirmed, len(site.notices)) == (status, confirmed, 1)
+    assert (delivery.status, delivery.confirmed, len(site.notifications)) == (status, confirmed, 1)
 
 
 @pytest.mark.parametrize("status", [200, 204, 302])
@@ -548,14 +548,14 @@ def test_an_exchange_of_an_earlier_attempt_confirms_nothing(clef: LocalClef, sit
     assert (again.answered, again.confirmed, len(site.exchanges)) == (True, False, 1)
 
 
-def test_a_failed_notice_is_sent_again_with_its_token(clef: LocalClef, clock: Clock, site: Site) -> None:
+def test_a_failed_notification_is_sent_again_with_its_token(clef: LocalClef, clock: Clock, site: Site) -> None:
     """S12: a retry carries the same token, which can be exchanged until ten minutes after it is confirmed."""
     site.statuses = [500, 200]
     site.login()
     [failed] = clef.log_out_everywhere("Ann")
     sent = clef.send_again(failed)
     assert (sent.confirmed, sent.attempts) == (True, 2)
-    assert [body for body, _ in site.notices] == [f"logout_token={failed.token}".encode()] * 2
+    assert [body for body, _ in site.notifications] == [f"logout_token={failed.token}".encode()] * 2
     assert [answer["clef_id"] for answer in site.exchanges] == [clef.clef_id("Ann", site.app.app_id)] * 2
     clock.now += 599
     assert exchange(clef, failed.token, site.app.app_id, site.app.app_secret).status_code == 200
@@ -571,7 +571,7 @@ def test_a_busy_site_is_asked_again(clef: LocalClef, site: Site) -> None:
     site.statuses, site.retry_after = [503, 200], "1"
     site.login()
     [delivery] = clef.log_out_everywhere("Ann")
-    assert (delivery.confirmed, delivery.attempts, len(site.notices)) == (True, 1, 2)
+    assert (delivery.confirmed, delivery.attempts, len(site.notifications)) == (True, 1, 2)
     assert delivery.seconds >= 1
 
 
@@ -580,7 +580,7 @@ def test_a_site_that_is_down_is_not_asked_again(clef: LocalClef, site: Site) -> 
     site.statuses, site.retry_after = [503, 200], "60"
     site.login()
     [delivery] = clef.log_out_everywhere("Ann")
-    assert (delivery.status, len(site.notices)) == (503, 1)
+    assert (delivery.status, len(site.notifications)) == (503, 1)
 
 
 def test_a_slow_site_delays_no_other(clef: LocalClef, new_site: Callable[[], Site]) -> None:
@@ -602,7 +602,7 @@ def test_a_site_that_hangs() -> None:
         [delivery] = clef.log_out_everywhere("Ann")
         stuck.hold.set()
         stuck.close()
-    assert (delivery.status, delivery.confirmed, len(stuck.notices)) == (None, False, 1)
+    assert (delivery.status, delivery.confirmed, len(stuck.notifications)) == (None, False, 1)
     assert delivery.seconds >= 0.5
 
 
@@ -614,11 +614,11 @@ def test_a_site_that_is_gone(clef: LocalClef, site: Site) -> None:
     assert (delivery.status, delivery.confirmed) == (None, False)
 
 
-def test_a_login_can_name_its_own_hook(clef: LocalClef, site: Site) -> None:
+def test_a_login_can_name_its_own_webhook(clef: LocalClef, site: Site) -> None:
     """A logout_hook on the app's domain is notified of the logout, its query kept."""
-    hook = f"{site.url}/other?hook=1"
-    assert site.login(logout_hook=hook).status_code == 200
-    assert [delivery.url for delivery in clef.log_out_everywhere("Ann")] == [hook]
+    webhook = f"{site.url}/other?hook=1"
+    assert site.login(logout_hook=webhook).status_code == 200
+    assert [delivery.url for delivery in clef.log_out_everywhere("Ann")] == [webhook]
 
 
 @each(
@@ -725,7 +725,7 @@ def test_another_page_can_not_press(clef: LocalClef, site: Site, path: str, head
     answer = HTTP.post(
         f"{clef.url}{path}?{query}", {"person": "Ann"}, headers=headers, allow_redirects=False, timeout=5
     )
-    assert (answer.status_code, "Location" in answer.headers, site.notices) == (403, False, [])
+    assert (answer.status_code, "Location" in answer.headers, site.notifications) == (403, False, [])
 
 
 @pytest.mark.parametrize("name", ["Origin", "Referer"])
@@ -822,7 +822,7 @@ def test_something_can_happen_during_an_answer(clef: LocalClef, site: Site) -> N
     deliveries: list[object] = []
     clef.answer("authorize", during=lambda: deliveries.extend(clef.log_out_everywhere("Ann")))
     assert site.login().status_code == 200
-    assert len(deliveries) == len(site.notices) == 1
+    assert len(deliveries) == len(site.notifications) == 1
 
 
 def test_a_delay_ends_with_the_server(capfd: pytest.CaptureFixture[str]) -> None:

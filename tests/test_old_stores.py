@@ -100,7 +100,7 @@ def test_another_format_is_born_again(
         started = store.tick()
         assert started > max(login["started"] for login in logins)
         assert store.newest_logout(logins[1]["keys"]) < started
-        assert store.record_logout(["ann"], idempotency_key="a new notice") is True
+        assert store.record_logout(["ann"], idempotency_key="a new notification") is True
         assert store.newest_logout(["ann"]) > started
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "everybody has to log in again" in caplog.text
@@ -116,7 +116,9 @@ def test_an_older_versions_records_count(version: str, kind: str, tmp_path: Path
     with opened(folder, kind, tmp_path) as store:
         assert living(store, logins) == expected
         assert living(CachedLogoutStore(store, 60), logins) == expected
-        repeated = [store.record_logout(logins[1]["keys"], idempotency_key=notice) for notice in known["notices"]]
+        repeated = [
+            store.record_logout(logins[1]["keys"], idempotency_key=notification) for notification in known["notices"]
+        ]
         assert repeated == [False] * len(known["notices"])
         assert living(store, logins) == expected
         started = store.tick()
@@ -131,7 +133,7 @@ def test_an_older_versions_tables_are_written_on(version: str, kind: str, tmp_pa
     logins = said(folder, kind)["logins"]
     with opened(folder, kind, tmp_path) as store:
         ann = next(login for login in logins if login["lives"])
-        assert store.record_logout(ann["keys"], idempotency_key="a new notice") is True
+        assert store.record_logout(ann["keys"], idempotency_key="a new notification") is True
         assert living(store, logins) == [login["lives"] and login is not ann for login in logins]
 
 

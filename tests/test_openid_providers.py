@@ -31,7 +31,7 @@ PATIENCE_SECONDS = 10.0
 SECRET = "a-secret-of-thirty-two-characters"
 
 
-class Hooks:
+class Webhooks:
     """A site's webhook that keeps the logout tokens which arrive."""
 
     def __init__(self, url: str) -> None:
@@ -46,11 +46,11 @@ class Hooks:
 
 
 @contextmanager
-def listening() -> Iterator[Hooks]:
-    made: list[Hooks] = []
+def listening() -> Iterator[Webhooks]:
+    made: list[Webhooks] = []
 
-    def make(url: str) -> Hooks:
-        made.append(Hooks(url))
+    def make(url: str) -> Webhooks:
+        made.append(Webhooks(url))
         return made[0]
 
     with served(make):
@@ -65,7 +65,7 @@ def provider(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def sites(provider: OpenIDProvider) -> Iterator[tuple[Hooks, Hooks]]:
+def sites(provider: OpenIDProvider) -> Iterator[tuple[Webhooks, Webhooks]]:
     """Two sites' webhooks, each registered with the provider under its own address."""
     with listening() as first, listening() as second:
         for site in (first, second):
@@ -125,7 +125,7 @@ def test_discovery_answers_for_the_issuer(provider: OpenIDProvider) -> None:
     assert [name for name in needed if not metadata[name].startswith(provider.issuer)] == []
 
 
-def test_a_login_by_script_gives_an_id_token(provider: OpenIDProvider, sites: tuple[Hooks, Hooks]) -> None:
+def test_a_login_by_script_gives_an_id_token(provider: OpenIDProvider, sites: tuple[Webhooks, Webhooks]) -> None:
     """The ID token names issuer, client, person, session and nonce; userinfo has the person's name."""
     with Browser() as browser:
         tokens = log_in(provider, browser, sites[0].url)
@@ -137,7 +137,7 @@ def test_a_login_by_script_gives_an_id_token(provider: OpenIDProvider, sites: tu
     assert (userinfo["sub"], userinfo["name"]) == (claims["sub"], PEOPLE[ANN]["name"])
 
 
-def test_logout_at_the_provider_notifies_both_sites(provider: OpenIDProvider, sites: tuple[Hooks, Hooks]) -> None:
+def test_logout_at_the_provider_notifies_both_sites(provider: OpenIDProvider, sites: tuple[Webhooks, Webhooks]) -> None:
     """One session, two sites: each gets a token of its own, for the session and the person of its ID token."""
     with Browser() as browser:
         claims = [verify(provider, log_in(provider, browser, site.url)["id_token"])[1] for site in sites]
@@ -152,7 +152,9 @@ def test_logout_at_the_provider_notifies_both_sites(provider: OpenIDProvider, si
         assert header["typ"] in ("logout+jwt", "JWT")
 
 
-def test_logout_everywhere_notifies_of_every_session(provider: OpenIDProvider, sites: tuple[Hooks, Hooks]) -> None:
+def test_logout_everywhere_notifies_of_every_session(
+    provider: OpenIDProvider, sites: tuple[Webhooks, Webhooks]
+) -> None:
     """Two browsers of one person, and one of another's: two notifications, none for the other person."""
     with Browser() as first, Browser() as second, Browser() as others:
         known = [verify(provider, log_in(provider, one, sites[0].url)["id_token"])[1] for one in (first, second)]
@@ -164,7 +166,7 @@ def test_logout_everywhere_notifies_of_every_session(provider: OpenIDProvider, s
     assert sites[0].tokens.empty()
 
 
-def test_rp_initiated_logout_leads_back(provider: OpenIDProvider, sites: tuple[Hooks, Hooks]) -> None:
+def test_rp_initiated_logout_leads_back(provider: OpenIDProvider, sites: tuple[Webhooks, Webhooks]) -> None:
     """The browser comes back to the registered address with its state, and the other site is notified."""
     with Browser() as browser:
         tokens = [log_in(provider, browser, site.url) for site in sites]
@@ -178,7 +180,7 @@ def test_rp_initiated_logout_leads_back(provider: OpenIDProvider, sites: tuple[H
     assert verify(provider, sites[1].tokens.get(timeout=PATIENCE_SECONDS))
 
 
-def test_rotated_keys_sign_from_then_on(provider: OpenIDProvider, sites: tuple[Hooks, Hooks]) -> None:
+def test_rotated_keys_sign_from_then_on(provider: OpenIDProvider, sites: tuple[Webhooks, Webhooks]) -> None:
     """After a rotation no old key is published, and a session that was there before gets tokens of the new one."""
     with Browser() as browser:
         before = verify(provider, log_in(provider, browser, sites[0].url)["id_token"])[0]["kid"]

@@ -604,7 +604,7 @@ def test_all_faults_are_said_at_once() -> None:
         "logout_store": None,
         "login_path": "in",
         "callback_path": "back",
-        "webhook_path": "hook",
+        "webhook_path": "webhook",
         "logout_path": "out",
         "protect": "/admin",
         "public": "/about",

@@ -65,7 +65,9 @@ def test_r1_a_login_is_known_to_all_processes(site: Processes, clef: LocalClef, 
 
 
 @pytest.mark.services
-def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, clef: LocalClef, wire: Wire) -> None:
+def test_r9_one_notification_signs_out_all_browsers_at_all_processes(
+    site: Processes, clef: LocalClef, wire: Wire
+) -> None:
     """R9: two browsers signed in, one notification: both are out at their next request, as are their old cookies."""
     phone, desk, bo = (signed_in(wire, clef, person) for person in ("Ann", "Ann", "Bo"))
     copies = [Browser(wire, browser.cookies) for browser in (phone, desk)]
@@ -75,15 +77,15 @@ def test_r9_one_notice_signs_out_all_browsers_at_all_processes(site: Processes, 
     assert everywhere(bo) == [str(clef.clef_id("Bo"))] * 2
 
 
-@pytest.mark.parametrize("hook_at", BOTH)
+@pytest.mark.parametrize("webhook_at", BOTH)
 @pytest.mark.services
-def test_r10_a_notice_sent_again_ends_no_newer_login(
-    site: Processes, clef: LocalClef, wire: Wire, hook_at: int
+def test_r10_a_notification_sent_again_ends_no_newer_login(
+    site: Processes, clef: LocalClef, wire: Wire, webhook_at: int
 ) -> None:
     """R10: a logout, a new login at once, the same notification again, to each process: the new login lives."""
     old = signed_in(wire, clef, "Ann")
     token = clef.logout_token("Ann")
-    assert Browser(wire).post(hook_at, "/clef/webhook", logout_token=token).status == 200
+    assert Browser(wire).post(webhook_at, "/clef/webhook", logout_token=token).status == 200
     new = signed_in(wire, clef, "Ann", start_at=1, finish_at=0)
     for number in BOTH:
         assert Browser(wire).post(number, "/clef/webhook", logout_token=token).status == 200
@@ -119,10 +121,10 @@ def test_row_50_a_logout_at_another_process_during_the_exchange_wins(
     """One process asks the provider for the login while the other one records the logout."""
     ann = Browser(wire)
     callback_url, token = ann.approve(clef, "Ann", 0), clef.logout_token("Ann")
-    hook = HTTPWire(site.ports)
-    clef.answer("info", during=lambda: Browser(hook).post(0, "/clef/webhook", logout_token=token))
+    webhook = HTTPWire(site.ports)
+    clef.answer("info", during=lambda: Browser(webhook).post(0, "/clef/webhook", logout_token=token))
     assert ann.come_back(callback_url, 1).status == 400
-    hook.close()
+    webhook.close()
     assert everywhere(ann) == [None, None]
 
 

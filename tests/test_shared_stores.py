@@ -177,7 +177,7 @@ class SQLContract(OwnTimeContract):
         assert store.newest_logout(["ann", "bob"]) < started
         assert store.record_logout(["ann"], idempotency_key="digest") is True
 
-    def test_lost_notices(self, store: LogoutStore) -> None:
+    def test_lost_notifications(self, store: LogoutStore) -> None:
         """Without the table of idempotency keys, notifications count again, and no earlier login lives again."""
         started = store.tick()
         store.record_logout(["ann"], idempotency_key="digest")

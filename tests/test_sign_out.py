@@ -272,7 +272,7 @@ def test_the_red_button_ends_every_login() -> None:
 # -- R11: nothing is left for the next --------------------------------------------------------------------
 
 
-def by_notice(ann: Browser, provider: FakeProvider) -> None:
+def by_notification(ann: Browser, provider: FakeProvider) -> None:
     ann.notify(provider.logout_token("ann"), status=200)
 
 
@@ -284,7 +284,7 @@ def by_nothing(ann: Browser, provider: FakeProvider) -> None:
     pass
 
 
-@each("ends", [by_notice, by_form, by_nothing])
+@each("ends", [by_notification, by_form, by_nothing])
 def test_r11_the_next_person_in_a_browser_finds_nothing_of_the_last(ends: Any) -> None:
     """R11: ann is logged out by a notification, by herself, or not at all; bob signs in: her session is emptied."""
     provider = FakeProvider()
@@ -304,7 +304,7 @@ def test_r11_an_anonymous_visitor_finds_nothing_of_the_last_person() -> None:
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")
     ann.get("/session?diary=secret")
-    by_notice(ann, provider)
+    by_notification(ann, provider)
     assert kept(ann) == {}
 
 
@@ -335,7 +335,7 @@ def test_the_same_person_again_after_a_logout_starts_afresh() -> None:
     ann = browser(make_app(provider=provider))
     ann.sign_in("ann")
     ann.get("/session?basket=apples")
-    by_notice(ann, provider)
+    by_notification(ann, provider)
     ann.sign_in("ann")
     assert kept(ann) == {}
 
@@ -357,7 +357,7 @@ def test_r11_an_app_that_follows_the_recipe_keeps_nothing_in_a_session_of_its_ow
     ann.get("/diary")
     ann.get("/diary/2")
     assert own["seen"] == ["/diary", "/diary/2"]
-    by_notice(ann, provider)
+    by_notification(ann, provider)
     ann.sign_in("bob")
     ann.get("/")
     assert own["seen"] == ["/"]

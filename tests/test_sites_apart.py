@@ -95,15 +95,15 @@ def test_row_75_two_providers_in_one_session_live_side_by_side(records: Records)
     assert not has_login(records.read(ann.cookie))
 
 
-def test_row_75_a_change_of_person_and_a_notice_end_no_other_login() -> None:
+def test_row_75_a_change_of_person_and_a_notification_end_no_other_login() -> None:
     """A person signed in over another, a webhook and a dead login empty the session but for the other's login."""
     customers, staff = FakeProvider(), Doorman()
     ann = browser(two_doors(MemoryRecords(), customers, staff))
     staff_sign_in(ann, "dr-ann")
-    for is_notice in (False, True):
+    for is_notification in (False, True):
         ann.sign_in("ann")
         ann.get("/session?diary=ann's")
-        if is_notice:
+        if is_notification:
             ann.notify(customers.logout_token("ann"))
         else:
             ann.sign_in("bo")

@@ -287,7 +287,7 @@ def test_mode(path: Path) -> None:
 
 def test_keys_are_not_in_the_file(store: SQLiteLogoutStore, path: Path) -> None:
     """The file holds digests, no names and no tokens."""
-    store.record_logout(["person-in-clear"], idempotency_key="notice-in-clear")
+    store.record_logout(["person-in-clear"], idempotency_key="notification-in-clear")
     store.close()
     assert b"in-clear" not in path.read_bytes()
 

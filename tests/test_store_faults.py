@@ -84,14 +84,14 @@ class Site:
     def __init__(self, store: LogoutStore) -> None:
         self.provider = FakeProvider()
         self.looks: list[float] = []
-        self.notices: list[float] = []
+        self.notifications: list[float] = []
         app = make_app(provider=self.provider, store=store)
         self.ann, self.bob, self.carl = (browser(app) for _ in range(3))
         for name in ("ann", "bob", "carl"):
             getattr(self, name).sign_in(name)
         self.ann.notify(self.provider.logout_token("ann"), status=200)
         assert self.sees(self.bob) == 200
-        self.carls_notice = self.provider.logout_token("carl")
+        self.carls_notification = self.provider.logout_token("carl")
 
     def sees(self, person: Browser) -> int:
         """The status of a page: 503, or 200 with whoever is signed in."""
@@ -100,35 +100,35 @@ class Site:
         self.looks.append(time.monotonic() - began)
         return status
 
-    def notice(self) -> int:
+    def notification(self) -> int:
         """Send the same notification of carl's logout each time and return the status."""
         began = time.monotonic()
-        status: int = self.carl.notify(self.carls_notice, status="*").status_int
-        self.notices.append(time.monotonic() - began)
+        status: int = self.carl.notify(self.carls_notification, status="*").status_int
+        self.notifications.append(time.monotonic() - began)
         return status
 
     @property
     def longest(self) -> float:
-        return max(self.looks + self.notices)
+        return max(self.looks + self.notifications)
 
     def is_down(self, write_seconds: float = TIMEOUT_SECONDS) -> None:
         """Check, several times, that all get 503 while the store is down, and that nobody waits for two time-outs.
 
         A busy machine may hold up one answer, and not each of three.
         """
-        self.looks, self.notices = [], []
+        self.looks, self.notifications = [], []
         for _ in range(3):
-            assert [self.sees(self.ann), self.sees(self.bob), self.notice()] == [503, 503, 503]
+            assert [self.sees(self.ann), self.sees(self.bob), self.notification()] == [503, 503, 503]
         print(f"longest answer: {self.longest:.3f} s")
         assert self.longest < TIMEOUT_SECONDS + SLACK_SECONDS
         assert min(self.looks) < 1.9 * TIMEOUT_SECONDS
-        assert min(self.notices) < 1.9 * write_seconds
+        assert min(self.notifications) < 1.9 * write_seconds
 
     def heals(self) -> None:
         """The site heals by itself after a while, and carl's notification counts when it is sent again."""
         wait_until(lambda: self.sees(self.bob) == 200, "the site did not heal")
         assert [self.ann.user, self.bob.user["id"]] == [None, "bob"]
-        assert [self.notice(), self.carl.user] == [200, None]
+        assert [self.notification(), self.carl.user] == [200, None]
         self.ann.sign_in("ann")
         assert self.ann.user["id"] == "ann"
 
@@ -191,8 +191,8 @@ def test_row_46_a_server_whose_disk_is_full(server: PrivateServer, is_cached: bo
     with closing(store_at(server)) as store:
         site = Site(CachedLogoutStore(store, 0.1) if is_cached else store)
         with server.full_disk():
-            assert site.notice() == 503
-            assert site.notice() == 503
+            assert site.notification() == 503
+            assert site.notification() == 503
         server.restart_if_ended()
         site.heals()
 
@@ -231,7 +231,7 @@ def test_row_45_files_that_are_locked(tmp_path: Path) -> None:
         locked_until = time.monotonic() + 10
         while time.monotonic() < locked_until:
             for site in sites:
-                assert site.notice() == 503
+                assert site.notification() == 503
                 assert site.sees(site.ann) in (200, 503)
                 assert '"ann"' not in site.ann.get("/", status="*").text
             threading.Event().wait(1.0)
@@ -252,7 +252,7 @@ def test_row_46_a_full_disk(tmp_path: Path, name: str) -> None:
         site = Site(FILE_STORES[name](tmp_path / name))
         unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (512, unlimited[1]))
-        seen = [site.notice(), site.notice(), site.ann.get("/", status="*").text.count('"ann"')]
+        seen = [site.notification(), site.notification(), site.ann.get("/", status="*").text.count('"ann"')]
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
         site.heals()
         pipe.send(seen)

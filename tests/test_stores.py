@@ -94,7 +94,7 @@ def test_memory_store_prunes_beside_look_ups() -> None:
     assert store.newest_logout(key for _ in range(1) for key in keys_while_pruned()) > started
 
 
-def test_memory_store_takes_a_notice_once_at_a_time() -> None:
+def test_memory_store_takes_a_notification_once_at_a_time() -> None:
     """A repeated notification that arrives during the first one's delivery waits for its end (row 25)."""
     answers: list[bool] = []
     deliveries: list[threading.Thread] = []
@@ -137,19 +137,19 @@ class Model:
     clock: FakeClock
     living: dict[int, tuple[str, ...]] = field(default_factory=dict)
     dead: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    notices: dict[str, int] = field(default_factory=dict)
+    notifications: dict[str, int] = field(default_factory=dict)
 
     def sign_in(self, keys: tuple[str, ...]) -> None:
         self.living[self.store.tick()] = keys
 
     def sign_out(self, event: tuple[tuple[str, ...], str | None]) -> None:
         keys, idempotency_key = event
-        is_new = idempotency_key is None or idempotency_key not in self.notices
+        is_new = idempotency_key is None or idempotency_key not in self.notifications
         assert self.store.record_logout(keys, idempotency_key=idempotency_key) is is_new
         if is_new:
             self._end(lambda _, login_keys: EVERYONE in keys or not {*keys}.isdisjoint(login_keys))
             if idempotency_key is not None:
-                self.notices[idempotency_key] = self.store.newest_logout(keys)
+                self.notifications[idempotency_key] = self.store.newest_logout(keys)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
@@ -158,7 +158,9 @@ class Model:
         self.store.prune(age)
         cut = int((self.clock.now - age) * 1_000_000)
         self._end(lambda started, _: started <= cut)
-        self.notices = {idempotency_key: stamp for idempotency_key, stamp in self.notices.items() if stamp >= cut}
+        self.notifications = {
+            idempotency_key: stamp for idempotency_key, stamp in self.notifications.items() if stamp >= cut
+        }
 
     def _end(self, ends: Callable[[int, tuple[str, ...]], bool]) -> None:
         ended = {started: keys for started, keys in self.living.items() if ends(started, keys)}

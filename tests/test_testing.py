@@ -238,4 +238,4 @@ class TestFakeProvider(IdentityProviderContract):
         return fake.callback_query(start.url, {"id": person})
 
     def notification(self, person: str) -> Mapping[str, str]:
-        return fake.logout_notice(person)
+        return fake.logout_notification(person)

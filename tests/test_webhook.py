@@ -106,18 +106,18 @@ def test_r7_row_23_no_token_an_empty_one_or_two_are_400(body: str) -> None:
     ann.sign_in("ann")
     answer = ann.post(WEBHOOK, body, status=400)
     assert answer.json["error"] == "malformed_form"
-    assert provider.notices == []
+    assert provider.notifications == []
     assert ann.user is not None
 
 
 @each("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_r7_row_20_only_post_is_a_notice(method: str) -> None:
+def test_r7_row_20_only_post_is_a_notification(method: str) -> None:
     """R7, row 20: any other method is 405 with Allow, whatever its query says."""
     provider = FakeProvider()
     token = provider.logout_token("ann")
     answer = ask(make_app(provider=provider), WEBHOOK, method=method, query=urlencode({"logout_token": token}))
     assert (answer.status, answer.header("Allow")) == (405, "POST")
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 def test_a_token_in_the_query_does_not_count() -> None:
@@ -126,15 +126,15 @@ def test_a_token_in_the_query_does_not_count() -> None:
     app = make_app(provider=provider)
     query = urlencode({"logout_token": provider.logout_token("ann")})
     assert post(app, b"x=y", query=query).status == 400
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
-def test_other_fields_of_a_notice_are_handed_on_and_do_no_harm() -> None:
+def test_other_fields_of_a_notification_are_handed_on_and_do_no_harm() -> None:
     """R7: a notification may hold more than its token."""
     provider = FakeProvider()
     app = make_app(provider=provider)
     assert post(app, urlencode({"logout_token": "ann.1", "x": "é"}).encode()).status == 200
-    assert provider.notices == [{"logout_token": "ann.1", "x": "é"}]
+    assert provider.notifications == [{"logout_token": "ann.1", "x": "é"}]
 
 
 @each(
@@ -159,7 +159,7 @@ def test_r7_row_22_only_forms_are_read(body: bytes, media_type: str | None) -> N
     answer = post(app, body, CONTENT_TYPE=media_type, stream=stream)
     assert (answer.status, answer.json["error"]) == (415, "not_a_form")
     assert stream.taken == 0
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 @each("media_type", [FORM, FORM + "; charset=UTF-8", FORM.upper(), f" {FORM} ;x=y"])
@@ -169,7 +169,7 @@ def test_r7_a_forms_media_type_may_have_parameters(media_type: str) -> None:
     assert answer.status == 200
 
 
-def test_r8_a_notice_needs_no_cookie_and_never_meets_the_app() -> None:
+def test_r8_a_notification_needs_no_cookie_and_never_meets_the_app() -> None:
     """R8: no cookie, no CSRF token, an app behind it that refuses everything: 200 all the same."""
     asked: list[str] = []
 
@@ -185,7 +185,7 @@ def test_r8_a_notice_needs_no_cookie_and_never_meets_the_app() -> None:
     assert asked == []
 
 
-def test_r8_the_cookie_of_a_notice_does_not_matter() -> None:
+def test_r8_the_cookie_of_a_notification_does_not_matter() -> None:
     """R8: a notification with another person's cookie ends its own person's login and leaves that session alone."""
     provider = FakeProvider()
     app = make_app(provider=provider)
@@ -227,7 +227,7 @@ def test_row_21_a_length_that_makes_no_sense_is_refused_unread(length: str | Non
     answer = post(app, b"x", CONTENT_LENGTH=length, stream=stream)
     assert answer.status == status
     assert stream.taken == 0
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 class Chunks:
@@ -271,7 +271,7 @@ def test_row_21_a_chunked_body_is_read_where_the_server_ends_it(chunks: tuple[by
     app = make_app(provider=provider, validated=False)
     for length in (None, ""):
         assert post(app, b"", CONTENT_LENGTH=length, stream=Chunks(*chunks), **ENDED).status == 200
-    assert provider.notices == [{"logout_token": "ann.1"}] * 2
+    assert provider.notifications == [{"logout_token": "ann.1"}] * 2
 
 
 @each("media_type", ["", None, "application/json", "text/plain"])
@@ -300,10 +300,10 @@ def test_row_21_a_chunked_body_that_breaks_off_is_not_believed(chunks: tuple[byt
     provider = FakeProvider()
     answer = post(make_app(provider=provider, validated=False), b"", stream=Chunks(*chunks, breaks=True), **ENDED)
     assert (answer.status, answer.json["error"]) == (400, "malformed_form")
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
-def test_row_21_a_chunked_notice_over_a_real_server() -> None:
+def test_row_21_a_chunked_notification_over_a_real_server() -> None:
     """Row 21: Werkzeug's server says where the input ends."""
     provider = FakeProvider()
     server = make_server("127.0.0.1", 0, make_app(provider=provider, base_url="http://localhost:1", validated=False))
@@ -318,7 +318,7 @@ def test_row_21_a_chunked_notice_over_a_real_server() -> None:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert provider.notices == [{"logout_token": "ann.1"}]
+    assert provider.notifications == [{"logout_token": "ann.1"}]
 
 
 @each(
@@ -346,7 +346,7 @@ def test_row_21_a_body_shorter_than_its_length_is_cut_off(content: bytes) -> Non
     answer = post(make_app(provider=provider), content, CONTENT_TYPE=FORM, CONTENT_LENGTH="19")
     assert answer.status == 400
     assert answer.json["error"] == "malformed_form"
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 def test_row_21_a_peer_that_leaves_is_no_exception() -> None:
@@ -367,7 +367,7 @@ def test_row_21_no_more_is_read_than_the_length_says() -> None:
     app = make_app(provider=provider, validated=False)
     assert post(app, b"x", CONTENT_LENGTH="18", stream=stream).status == 200
     assert stream.taken == 18
-    assert provider.notices == [{"logout_token": "ann.1"}]
+    assert provider.notifications == [{"logout_token": "ann.1"}]
 
 
 def test_r7_row_21_a_form_may_be_8_kib_and_not_a_byte_more() -> None:
@@ -379,7 +379,7 @@ def test_r7_row_21_a_form_may_be_8_kib_and_not_a_byte_more() -> None:
     for length in (CAP + 1, 1024 * 1024):
         answer = post(app, head + b"y" * (length - len(head)))
         assert (answer.status, answer.json["error"]) == (413, "form_too_long")
-    assert len(provider.notices) == 1
+    assert len(provider.notifications) == 1
 
 
 @pytest.mark.parametrize("fields", [101, 4000])
@@ -389,7 +389,7 @@ def test_row_22_a_form_of_many_fields_is_refused(fields: int) -> None:
     app = make_app(provider=provider)
     assert post(app, b"&".join([b"a="] * (fields - 1) + [b"logout_token=ann.1"])[:CAP]).status in (400, 413)
     assert post(app, b"&".join([b"a="] * 10_000)).status == 413
-    assert provider.notices == []
+    assert provider.notifications == []
     assert post(app, b"&".join([b"a="] * 99 + [b"logout_token=ann.1"])).status == 200
 
 
@@ -399,13 +399,13 @@ def test_row_22_a_form_that_is_not_utf_8_is_refused(body: bytes) -> None:
     provider = FakeProvider()
     answer = post(make_app(provider=provider), body)
     assert (answer.status, answer.json["error"]) == (400, "malformed_form")
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 # -- R9, R10, rows 25 to 28: what a notification does -----------------------------------------------------
 
 
-def test_r9_one_notice_ends_every_login_of_the_person_and_no_other() -> None:
+def test_r9_one_notification_ends_every_login_of_the_person_and_no_other() -> None:
     """R9: two browsers signed in, one notification: both out at their next request; others stay signed in."""
     provider = FakeProvider()
     app = make_app(provider=provider)
@@ -418,7 +418,7 @@ def test_r9_one_notice_ends_every_login_of_the_person_and_no_other() -> None:
     assert bob.user is not None
 
 
-def test_r9_one_notice_ends_logins_on_all_sites_that_share_a_store_and_only_there() -> None:
+def test_r9_one_notification_ends_logins_on_all_sites_that_share_a_store_and_only_there() -> None:
     """R9: keys name their provider: two sites of one provider share a logout, one of another provider does not."""
     store, provider = MemoryLogoutStore(), FakeProvider()
     here, there, other = (
@@ -431,7 +431,7 @@ def test_r9_one_notice_ends_logins_on_all_sites_that_share_a_store_and_only_ther
     assert other.user is not None
 
 
-def test_r10_row_25_the_same_notice_again_does_not_end_a_newer_login() -> None:
+def test_r10_row_25_the_same_notification_again_does_not_end_a_newer_login() -> None:
     """R10, row 25: a logout, a new login at once, the same notification again: the new login lives, the old is dead."""
     provider = FakeProvider()
     app = make_app(provider=provider)
@@ -486,7 +486,7 @@ def test_row_27_a_late_first_delivery_ends_the_newer_login_of_that_person_alone(
     assert bob.user is not None
 
 
-def test_a_notice_without_a_digest_counts_each_time() -> None:
+def test_a_notification_without_a_digest_counts_each_time() -> None:
     """A provider that gives no ``idempotency_key`` wants every delivery to count."""
     provider = FakeProvider()
     provider.logout = Logout((provider.user_key("ann"),))
@@ -497,7 +497,7 @@ def test_a_notice_without_a_digest_counts_each_time() -> None:
         assert ann.user is None
 
 
-def test_row_28_a_notice_that_names_nobody_is_503_and_nothing_is_recorded() -> None:
+def test_row_28_a_notification_that_names_nobody_is_503_and_nothing_is_recorded() -> None:
     """Row 28: a provider that vouches for a logout of nobody makes no sense: never a 200 for what did not happen."""
     provider, store = FakeProvider(), CountingStore()
     provider.logout = Logout(())
@@ -553,7 +553,7 @@ def test_no_token_stands_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
     assert "T0KEN" not in caplog.text
 
 
-def test_the_reference_of_a_refused_notice_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_reference_of_a_refused_notification_stands_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Whoever runs the provider can quote the reference to whoever runs the site."""
     answer = post(make_app(), b"logout_token=x")
     assert set(answer.json) == {"error", "message", "reference"}
@@ -584,7 +584,9 @@ _FUZZ = settings(max_examples=70)
     media_type=_TYPES,
     method=st.sampled_from(["POST", "POST", "PUT"]),
 )
-def test_any_notice_has_a_plain_answer(body: bytes, length: str | None, media_type: str | None, method: str) -> None:
+def test_any_notification_has_a_plain_answer(
+    body: bytes, length: str | None, media_type: str | None, method: str
+) -> None:
     """Rows 20 to 23: no exception escapes, the status is a known one, and only a whole notification is verified."""
     provider, stream = FakeProvider(), Body(body)
     length = str(len(body)) if length == "true" else length
@@ -598,4 +600,6 @@ def test_any_notice_has_a_plain_answer(body: bytes, length: str | None, media_ty
     )
     assert answer.status in (200, 400, 405, 411, 413, 415)
     assert isinstance(answer.json, dict)
-    assert (answer.status == 200) == (len(provider.notices) == 1 and "." in provider.notices[0]["logout_token"])
+    assert (answer.status == 200) == (
+        len(provider.notifications) == 1 and "." in provider.notifications[0]["logout_token"]
+    )

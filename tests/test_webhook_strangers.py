@@ -66,7 +66,7 @@ def test_what_is_no_token_is_refused_unasked(token: str) -> None:
     provider = FakeProvider()
     answer = post(make_app(provider=provider), token)
     assert (answer.status, answer.json["error"]) == (400, "malformed_form")
-    assert provider.notices == []
+    assert provider.notifications == []
 
 
 @each("token", ["x", ".", "x" * 2048, "a b", "~!"])
@@ -74,7 +74,7 @@ def test_what_could_be_a_token_is_asked_about(token: str) -> None:
     """The longest, the shortest and the oddest that a login service could give."""
     provider = FakeProvider()
     post(make_app(provider=provider), token)
-    assert provider.notices == [{"logout_token": token}]
+    assert provider.notifications == [{"logout_token": token}]
 
 
 def test_a_refusal_is_not_remembered() -> None:

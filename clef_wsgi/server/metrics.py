@@ -93,8 +93,8 @@ class _Backlog(Collector):
             yield _gauge("database_up", "Whether the database answers", 0)
             return
         yield _gauge("database_up", "Whether the database answers", 1)
-        yield _gauge("deliveries_pending", "Notices not confirmed yet", found.pending)
-        yield _gauge("deliveries_given_up", "Notices that are tried no more", found.given_up)
+        yield _gauge("deliveries_pending", "Notifications not confirmed yet", found.pending)
+        yield _gauge("deliveries_given_up", "Notifications that are tried no more", found.given_up)
         yield _gauge("delivery_oldest_seconds", "Age of the oldest pending notification", found.oldest_seconds)
         yield _gauge(
             "delivery_overdue_seconds", "How long a notification is due without an attempt", found.overdue_seconds

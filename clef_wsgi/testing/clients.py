@@ -98,7 +98,7 @@ class _HttpBrowser:
             _fail(f"POST {logout_path} answered {answer.status}: is this the app's logout_path?")
 
     def notify(self, user_id: str, webhook_path: str) -> None:
-        answer = self.post(webhook_path, fake_provider.logout_notice(user_id), {})
+        answer = self.post(webhook_path, fake_provider.logout_notification(user_id), {})
         if answer.status != 200:
             _fail(f"POST {webhook_path} answered {answer.status}: is this the app's webhook_path?")
 

@@ -61,7 +61,7 @@ def callback_query(login_url: str, user: Mapping[str, Any]) -> dict[str, str]:
     return {"code": _sealed("code", user), "state": query["state"][0]}
 
 
-def logout_notice(user_id: str) -> dict[str, str]:
+def logout_notification(user_id: str) -> dict[str, str]:
     """Return the form of a back-channel logout request for a person; each has its own effect."""
     return {"logout_token": _sealed("logout", {"id": user_id, "nonce": secrets.token_hex(8)})}
 

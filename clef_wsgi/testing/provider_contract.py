@@ -91,7 +91,7 @@ class IdentityProviderContract:
         provider = self.make_provider()
         assert provider.user_key(self.person) in provider.read_logout(self.notification(self.person)).keys
 
-    def test_a_notice_counts_once(self) -> None:
+    def test_a_notification_counts_once(self) -> None:
         """The same notification has the same ``idempotency_key``, another one another; ``None``: each one counts."""
         provider = self.make_provider()
         form = self.notification(self.person)
@@ -102,7 +102,7 @@ class IdentityProviderContract:
         assert first.idempotency_key is None or form["logout_token"] not in first.idempotency_key
 
     @pytest.mark.parametrize("token", ["unknown", "1234567890", "\0", "x" * 5000])
-    def test_a_notice_of_nobody_is_refused(self, token: str) -> None:
+    def test_a_notification_of_nobody_is_refused(self, token: str) -> None:
         """A notification that the provider's peer did not send ends nothing."""
         with pytest.raises(LogoutRefused):
             self.make_provider().read_logout({"logout_token": token})

@@ -234,21 +234,21 @@ class LogoutStoreContract:
         assert store.newest_logout([]) == store.newest_logout(["ann"]) == born
 
     def test_once(self, store: LogoutStore) -> None:
-        """The same notice again ends no newer login (row 25, R10)."""
+        """The same notification again ends no newer login (row 25, R10)."""
         assert store.record_logout(["ann"], idempotency_key="digest") is True
         started = store.tick()
         assert [store.record_logout(["ann"], idempotency_key="digest") for _ in range(3)] == [False] * 3
         assert store.newest_logout(["ann"]) < started
 
-    def test_once_is_about_the_notice_alone(self, store: LogoutStore) -> None:
-        """A known notice is known whatever its keys; another one counts, and one without a digest always."""
+    def test_once_is_about_the_notification_alone(self, store: LogoutStore) -> None:
+        """A known notification is known whatever its keys; another one counts, and one without a digest always."""
         assert store.record_logout([], idempotency_key="digest") is True
         assert store.record_logout(["ann"], idempotency_key="digest") is False
         assert store.record_logout(["ann"], idempotency_key="Digest") is True
         assert [store.record_logout(["ann"]) for _ in range(2)] == [True, True]
 
     def test_once_in_parallel(self, store: LogoutStore) -> None:
-        """Of parallel deliveries of one notice exactly one counts (row 25)."""
+        """Of parallel deliveries of one notification exactly one counts (row 25)."""
         for number in range(5):
             answers = in_threads(*[partial(store.record_logout, ["ann"], idempotency_key=str(number))] * 4)
             assert sorted(answers) == [False, False, False, True]
@@ -263,7 +263,7 @@ class LogoutStoreContract:
         assert store.newest_logout(["ann"]) < store.tick()
 
     def test_prune_keeps_what_is_young(self, store: LogoutStore) -> None:
-        """Records and notices within the age stay as they are, and so do the logins of that time."""
+        """Records and notifications within the age stay as they are, and so do the logins of that time."""
         bob = store.tick()
         store.record_logout(["ann"], idempotency_key="digest")
         newest = store.newest_logout(["ann"])
@@ -303,8 +303,8 @@ class LogoutStoreContract:
         store.record_logout(["ann"])
         assert started < store.newest_logout(["ann"]) < store.tick()
 
-    def test_a_notice_is_no_key(self, store: LogoutStore) -> None:
-        """A notice and a person of the same text have nothing to do with each other."""
+    def test_a_notification_is_no_key(self, store: LogoutStore) -> None:
+        """A notification and a person of the same text have nothing to do with each other."""
         started = store.tick()
         store.record_logout([], idempotency_key="ann")
         assert store.newest_logout(["ann"]) < started
@@ -367,8 +367,8 @@ class ClockedLogoutStoreContract(LogoutStoreContract):
         assert store.newest_logout(["carl"]) < carl
         assert store.newest_logout(["dora"]) == dora
 
-    def test_prune_forgets_old_notices(self, store: LogoutStore, clock: FakeClock) -> None:
-        """A notice older than the age is forgotten, so that the store does not grow for ever."""
+    def test_prune_forgets_old_notifications(self, store: LogoutStore, clock: FakeClock) -> None:
+        """A notification older than the age is forgotten, so that the store does not grow for ever."""
         store.record_logout(["ann"], idempotency_key="digest")
         clock.advance(DAY)
         store.prune(DAY / 2)
@@ -413,7 +413,7 @@ class SharedLogoutStoreContract(LogoutStoreContract):
             assert here.newest_logout(["ann", "login:1"]) > started
 
     def test_once_for_all_instances(self, store: LogoutStore, second: LogoutStore) -> None:
-        """A notice that one instance took is known to the other (row 25)."""
+        """A notification that one instance took is known to the other (row 25)."""
         assert store.record_logout(["ann"], idempotency_key="digest") is True
         assert second.record_logout(["ann"], idempotency_key="digest") is False
 

@@ -44,7 +44,7 @@ class TestFakeProvider(IdentityProviderContract):
         return fake_provider.callback_query(start.url, {"id": person})
 
     def notification(self, person: str) -> Mapping[str, str]:
-        return fake_provider.logout_notice(person)
+        return fake_provider.logout_notification(person)
 
 
 def hello(environ: dict[str, Any], start_response: Any) -> Any:

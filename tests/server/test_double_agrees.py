@@ -491,16 +491,18 @@ class ServerRow:
         with self.server.database.writing() as connection:
             if row.waits_until is not None:
                 confirmations.record_no_exchange(connection, row.id, next_at=now, now=now)
-            (self.notice,) = outbox.claim(connection, app_id=self.site.app_id, worker="w", now=now, lease_us=1, limit=1)
+            (self.notification,) = outbox.claim(
+                connection, app_id=self.site.app_id, worker="w", now=now, lease_us=1, limit=1
+            )
 
     def answer(self, status: int) -> None:
         now = self.server.clock()
         with self.server.database.writing() as connection:
             if 200 <= status < 400:
-                confirmations.record_answer(connection, self.notice, status=status, now=now)
+                confirmations.record_answer(connection, self.notification, status=status, now=now)
             else:
                 confirmations.record_failure(
-                    connection, self.notice, failure=f"http_{status}", status=status, next_at=now, now=now
+                    connection, self.notification, failure=f"http_{status}", status=status, next_at=now, now=now
                 )
 
     def exchange(self) -> None:

@@ -49,7 +49,7 @@ def test_enrol_and_sign_in_at_a_site(page: Page) -> None:
     page.driver.delete_all_cookies()
 
     url = page.stage.url
-    site = page.server.add_site("Photos", callback=f"{url}/clef/callback", hooks=[])
+    site = page.server.add_site("Photos", callback=f"{url}/clef/callback", webhooks=[])
     page.stage.app = wrap(
         _greeting,
         provider=ClefProvider(app_id=site.app_id, app_secret=site.secret, server_url=page.server.origin),

@@ -11,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from sqlalchemy import update
 from support.chromium import Page, open_page
-from support.login_server import HOOK, Server
+from support.login_server import WEBHOOK, Server
 from support.passkeys import enrolled, link
 
 from clef_wsgi.server.database.schema import deliveries
@@ -65,7 +65,7 @@ def receipt(server: Server, ann: Person) -> str:
         "Shop": {"state": "given_up", "failure": "http_500", "first_tried_at": now},
         "Old": {},
     }
-    sites = [server.add_site(name, hooks=[HOOK] if kinds[name] else []) for name in kinds]
+    sites = [server.add_site(name, webhooks=[WEBHOOK] if kinds[name] else []) for name in kinds]
     for site in sites:
         server.log_in(site, browser)
     with server.database.writing() as connection:

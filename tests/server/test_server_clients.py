@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from support.login_server import HOOK, Browser, Server, Site, make_server
+from support.login_server import WEBHOOK, Browser, Server, Site, make_server
 from support.services import require, served
 
 from clef_wsgi.server.database.schema import deliveries
@@ -38,7 +38,7 @@ class Client:
         )
         self._root = root
         self.server = server
-        self.site = server.add_site(callback=CALLBACK, hooks=[HOOK])
+        self.site = server.add_site(callback=CALLBACK, webhooks=[WEBHOOK])
         self.person = server.add_person(**PROFILE)
         self.browser: Browser = server.browser(signed_in=self.person)
 

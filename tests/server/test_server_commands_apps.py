@@ -87,7 +87,7 @@ def test_another_origin(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hook", "sentence"),
+    ("webhook", "sentence"),
     [
         ("http://localhost:8000/hook", "localhost is 127.0.0.1: add --allow-private."),
         ("http://192.168.1.5/hook", "192.168.1.5 is a private address: add --allow-private."),
@@ -99,19 +99,19 @@ def test_another_origin(desk: Desk) -> None:
         ("http://0x7f000001/hook", "0x7f000001 is 127.0.0.1: add --allow-private."),
     ],
 )
-def test_a_private_hook(desk: Desk, hook: str, sentence: str) -> None:
+def test_a_private_webhook(desk: Desk, webhook: str, sentence: str) -> None:
     """A webhook in a private network needs ``--allow-private``; without it nothing is added or changed."""
-    said = desk.refuse(1, "app", "add", "Photos", "--redirect", "https://photos.example.com/", "--hook", hook)
+    said = desk.refuse(1, "app", "add", "Photos", "--redirect", "https://photos.example.com/", "--hook", webhook)
     assert said.replace("localhost is ::1", "localhost is 127.0.0.1") == sentence
     assert listed(desk) == []
     desk.do("app", "add", "Photos", "--redirect", "https://photos.example.com/")
-    assert desk.refuse(1, "app", "set", "Photos", "--hook", hook) == said
-    desk.do("app", "set", "Photos", "--hook", hook, "--allow-private")
+    assert desk.refuse(1, "app", "set", "Photos", "--hook", webhook) == said
+    desk.do("app", "set", "Photos", "--hook", webhook, "--allow-private")
     (row,) = listed(desk)
-    assert (row["hooks"], row["allow_private"]) == ([hook], True)
+    assert (row["hooks"], row["allow_private"]) == ([webhook], True)
 
 
-def test_a_hook_without_an_address(desk: Desk) -> None:
+def test_a_webhook_without_an_address(desk: Desk) -> None:
     """A name that leads nowhere yet is worth a word, and no more: a site may come before its name does."""
     nowhere = f"{'a' * 64}.example.com"  # one letter too many: known to lead nowhere without asking
     words = ("--redirect", "https://photos.example.com/", "--hook", f"https://{nowhere}/hook")
@@ -120,7 +120,7 @@ def test_a_hook_without_an_address(desk: Desk) -> None:
     assert said.err.startswith(f"clef-wsgi: {nowhere} has no address right now")
 
 
-def test_a_public_hook(desk: Desk) -> None:
+def test_a_public_webhook(desk: Desk) -> None:
     """A public address needs no option."""
     desk.do("app", "add", "Photos", "--redirect", "https://photos.example.com/", "--hook", "https://8.8.8.8/hook")
     assert listed(desk)[0]["allow_private"] is False
@@ -195,7 +195,7 @@ def test_one_name_one_site(desk: Desk) -> None:
 
 
 def test_a_host_without_an_address(desk: Desk) -> None:
-    """It is said when the site is added, whatever network the hook may be in; the site is added all the same."""
+    """It is said when the site is added, whatever network the webhook may be in; the site is added all the same."""
     for number, words in enumerate([(), ("--allow-private",)]):
         said = desk.type("app", "add", f"Photos {number}", "--site", "https://photos.invalid", *words)
         assert said.code == 0
@@ -218,8 +218,8 @@ def test_list(desk: Desk) -> None:
     assert [line.split() for line in desk.do("app", "list").splitlines()][1:] == [
         ["for", "#1"],
         ["back", "to", "http://127.0.0.1:8000/clef/callback"],
-        ["hook", "http://127.0.0.1:8000/clef/webhook"],
-        ["hooks", "may", "be", "in", "a", "private", "network"],
+        ["webhook", "http://127.0.0.1:8000/clef/webhook"],
+        ["webhooks", "may", "be", "in", "a", "private", "network"],
         ["two", "secrets", "work:", "a", "rotation", "is", "under", "way"],
     ]
 

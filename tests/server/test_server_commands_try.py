@@ -52,8 +52,8 @@ def asking(desk: Desk, status: str, seen: list[int]) -> tuple[list[Site], list[P
     return sites, peers, script
 
 
-def add_site(desk: Desk, *hooks: str) -> Site:
-    return desk.server.add_site("Photos", hooks=hooks, allow_private=True)
+def add_site(desk: Desk, *webhooks: str) -> Site:
+    return desk.server.add_site("Photos", webhooks=webhooks, allow_private=True)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content", "302 Found"])
@@ -90,9 +90,9 @@ def _app(desk: Desk, site: Site) -> apps.App:
 
 
 def attempt(
-    desk: Desk, site: Site, hook: str, seconds: float = 0.2, **options: Callable[..., AttemptResult]
+    desk: Desk, site: Site, webhook: str, seconds: float = 0.2, **options: Callable[..., AttemptResult]
 ) -> TrialResult:
-    return try_webhook(desk.server.database, _app(desk, site), hook, ORIGIN, ask_seconds=seconds, **options)
+    return try_webhook(desk.server.database, _app(desk, site), webhook, ORIGIN, ask_seconds=seconds, **options)
 
 
 def test_a_site_that_never_asks(desk: Desk) -> None:
@@ -193,10 +193,10 @@ def test_a_site_that_asks_and_fails(desk: Desk) -> None:
     assert (said.code, "exchanged  yes" in said.out, "failed after that" in said.out) == (1, True, True)
 
 
-def test_without_a_hook_and_without_a_site(desk: Desk) -> None:
+def test_without_a_webhook_and_without_a_site(desk: Desk) -> None:
     """Each in a sentence."""
     add_site(desk)
-    assert "has no hook" in desk.refuse(1, "app", "test", "Photos")
+    assert "has no webhook" in desk.refuse(1, "app", "test", "Photos")
     assert "no site" in desk.refuse(1, "app", "test", "Nowhere")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 from support.delivery import PATIENCE_SECONDS, QUICK, RealClock, eventually, working
-from support.login_server import HOOK, Server, Site, make_server, postgresql, sent_back_to
+from support.login_server import WEBHOOK, Server, Site, make_server, postgresql, sent_back_to
 from support.passkeys import Visitor, enrolled
 
 from clef_wsgi.base.deadline import AFTERWARDS_SECONDS
@@ -93,18 +93,18 @@ def claim(server: Server, site: Site, worker: str = "a", limit: int = 9) -> list
         return outbox.claim(connection, app_id=site.app_id, worker=worker, now=now, lease_us=LEASE, limit=limit)
 
 
-def fail(server: Server, notice: Notification, *, next_at: int | None) -> bool:
+def fail(server: Server, notification: Notification, *, next_at: int | None) -> bool:
     now = server.clock()
     with server.database.writing() as connection:
         return confirmations.record_failure(
-            connection, notice, failure="http_500", status=500, next_at=next_at, now=now
+            connection, notification, failure="http_500", status=500, next_at=next_at, now=now
         )
 
 
-def answer(server: Server, notice: Notification) -> str | None:
+def answer(server: Server, notification: Notification) -> str | None:
     """The site answers; what became of the row, if that is news."""
     with server.database.writing() as connection:
-        return confirmations.record_answer(connection, notice, status=204, now=server.clock())
+        return confirmations.record_answer(connection, notification, status=204, now=server.clock())
 
 
 def reads(server: Server, site: Site, token: str) -> bool:
@@ -115,9 +115,9 @@ def reads(server: Server, site: Site, token: str) -> bool:
         return False
 
 
-def confirm(server: Server, site: Site, notice: Notification) -> bool:
+def confirm(server: Server, site: Site, notification: Notification) -> bool:
     """The site asks, then answers."""
-    return reads(server, site, notice.token) and answer(server, notice) == "confirmed"
+    return reads(server, site, notification.token) and answer(server, notification) == "confirmed"
 
 
 def only(server: Server) -> Any:
@@ -135,42 +135,42 @@ def journal(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [re.sub(r" \([0-9a-f]{32}\)", "", line) for line in found]
 
 
-def saved(server: Server, notice: Notification, result: AttemptResult) -> None:
+def saved(server: Server, notification: Notification, result: AttemptResult) -> None:
     """What the worker does with the end of a call."""
     with server.database.writing() as connection:
-        event = outcomes.save(connection, notice, result, now=server.clock(), wait_us=10 * SECOND)
+        event = outcomes.save(connection, notification, result, now=server.clock(), wait_us=10 * SECOND)
     if event is not None:
         event.log()
 
 
 def test_a_site_that_fails_and_recovers_is_logged_once_each(server: Server, caplog: pytest.LogCaptureFixture) -> None:
-    """However many notices fail meanwhile; it recovers with the last one that it had missed."""
+    """However many notifications fail meanwhile; it recovers with the last one that it had missed."""
     caplog.set_level(logging.INFO, "clef_wsgi.server")
     site = server.add_site("Photos")
     for _ in range(3):
         logged_out(server, site)
     for _ in range(2):
-        for notice in claim(server, site):
-            saved(server, notice, AttemptResult(failure="timeout"))
+        for notification in claim(server, site):
+            saved(server, notification, AttemptResult(failure="timeout"))
         server.clock.advance(60)
     assert journal(caplog) == ["the site Photos began to fail: It did not answer in time."]
     first, second, third = claim(server, site)
-    for notice in (first, second):
-        assert reads(server, site, notice.token)
-        saved(server, notice, AttemptResult(status=204))
+    for notification in (first, second):
+        assert reads(server, site, notification.token)
+        saved(server, notification, AttemptResult(status=204))
     assert journal(caplog) == []
     saved(server, third, AttemptResult(status=204))
     form = {"logout_token": third.token, **site.credentials}  # the site asks after its answer
     assert server.browser().post("/api/v1/logout", form).status_int == 200
     assert journal(caplog) == ["the site Photos recovered: it has confirmed what it had missed"]
     logged_out(server, site)
-    (notice,) = claim(server, site)
-    saved(server, notice, AttemptResult(status=500, failure="http_500"))
+    (notification,) = claim(server, site)
+    saved(server, notification, AttemptResult(status=500, failure="http_500"))
     assert journal(caplog) == ["the site Photos began to fail: It answered with status 500."]
     server.clock.advance(60)
-    (notice,) = claim(server, site)
-    assert reads(server, site, notice.token)
-    saved(server, notice, AttemptResult(status=204))
+    (notification,) = claim(server, site)
+    assert reads(server, site, notification.token)
+    saved(server, notification, AttemptResult(status=204))
     assert journal(caplog) == ["the site Photos recovered: it has confirmed what it had missed"]
 
 
@@ -179,11 +179,11 @@ def test_a_healthy_site_is_not_in_the_journal(server: Server, caplog: pytest.Log
     caplog.set_level(logging.INFO, "clef_wsgi.server")
     well, down = server.add_site("Well"), server.add_site("Down")
     logged_out(server, well, down)
-    (notice,) = claim(server, down)
-    saved(server, notice, AttemptResult(failure="connection"))
-    (notice,) = claim(server, well)
-    assert reads(server, well, notice.token)
-    saved(server, notice, AttemptResult(status=204))
+    (notification,) = claim(server, down)
+    saved(server, notification, AttemptResult(failure="connection"))
+    (notification,) = claim(server, well)
+    assert reads(server, well, notification.token)
+    saved(server, notification, AttemptResult(status=204))
     assert journal(caplog) == ["the site Down began to fail: It can't be reached."]
 
 
@@ -233,7 +233,7 @@ def test_two_who_claim_at_once_share_the_rows(server: Server) -> None:
     def take(name: str) -> None:
         barrier.wait()
         while found := claim(server, site, name, limit=3):
-            claimed.extend(notice.id for notice in found)
+            claimed.extend(notification.id for notification in found)
 
     threads = [threading.Thread(target=take, args=(str(number),)) for number in range(8)]
     for thread in threads:
@@ -299,9 +299,9 @@ def test_a_restored_database_is_not_confirmed_by_an_older_call(server: Server) -
     """The number of a row is not enough: its token has to be the one that was sent."""
     site = server.add_site()
     logged_out(server, site)
-    (notice,) = claim(server, site)
-    assert reads(server, site, notice.token)
-    assert answer(server, replace(notice, token="another")) is None
+    (notification,) = claim(server, site)
+    assert reads(server, site, notification.token)
+    assert answer(server, replace(notification, token="another")) is None
     assert only(server).state == "pending"
 
 
@@ -323,7 +323,7 @@ class FakeSites:
     def add(self, name: str, says: Callable[[], AttemptResult] = lambda: HEARD) -> Site:
         url = f"https://{name}.example.com/hook"
         self.says[url] = says
-        site = self._server.add_site(name, callback=f"https://{name}.example.com/cb", hooks=[url])
+        site = self._server.add_site(name, callback=f"https://{name}.example.com/cb", webhooks=[url])
         self.app_ids[url] = site.app_id
         return site
 
@@ -456,7 +456,7 @@ def test_whoever_claims_waits_for_nobody(on_postgresql: Server) -> None:
         first = select(deliveries).order_by(deliveries.c.id).limit(1).with_for_update()
         held = holding.execute(first).one()
         began = time.monotonic()
-        assert [notice.id for notice in claim(on_postgresql, site)] == [held.id + 1]
+        assert [notification.id for notification in claim(on_postgresql, site)] == [held.id + 1]
         took.append(time.monotonic() - began)
         now = on_postgresql.clock()
 
@@ -668,32 +668,32 @@ def test_each_of_these_logs_out_everywhere(server: Server, name: str) -> None:
         eventually(lambda: server.count(deliveries, deliveries.c.state == "confirmed") == 2)
 
 
-def test_the_hook_of_one_login_is_told_instead(lite: Server) -> None:
+def test_the_webhook_of_one_login_is_told_instead(lite: Server) -> None:
     """A login with a webhook of its own, and one without: each is notified at the right address."""
     fake = FakeSites(lite)
     site = lite.add_site()
     own = "https://photos.example.com/hooks/7"
-    fake.says |= {HOOK: lambda: HEARD, own: lambda: HEARD}
-    fake.app_ids |= {HOOK: site.app_id, own: site.app_id}
+    fake.says |= {WEBHOOK: lambda: HEARD, own: lambda: HEARD}
+    fake.app_ids |= {WEBHOOK: site.app_id, own: site.app_id}
     browser = lite.browser(signed_in=(person := lite.add_person()))
     lite.log_in(site, browser)
     lite.log_in(site, browser, logout_hook=own)
     log_out(lite, person)
     with working(lite, call=fake.call):
         eventually(lambda: lite.count(deliveries, deliveries.c.state == "confirmed") == 2)
-    assert {url for url, _ in fake.heard} == {HOOK, own}
+    assert {url for url, _ in fake.heard} == {WEBHOOK, own}
     assert len({token for _, token in fake.heard}) == 2
 
 
-def test_a_session_that_signs_in_twice_with_two_hooks(server: Server) -> None:
+def test_a_session_that_signs_in_twice_with_two_webhooks(server: Server) -> None:
     """Both webhooks are notified once, with different tokens; one that was named twice is notified once."""
-    hooks = [f"{HOOK}s/{number}" for number in (1, 2)]
+    webhooks = [f"{WEBHOOK}s/{number}" for number in (1, 2)]
     site, browser = server.add_site(), server.browser(signed_in=(person := server.add_person()))
-    for hook in (*hooks, hooks[0]):
-        server.log_in(site, browser, logout_hook=hook)
+    for webhook in (*webhooks, webhooks[0]):
+        server.log_in(site, browser, logout_hook=webhook)
     log_out(server, person)
     rows = server.rows(deliveries)
-    assert sorted(row.webhook_url for row in rows) == hooks
+    assert sorted(row.webhook_url for row in rows) == webhooks
     assert len({row.token for row in rows}) == 2
 
 

@@ -273,15 +273,15 @@ def test_whoever_is_second_confirms(server: Server) -> None:
     meet = threading.Barrier(2)
 
     def answer() -> None:
-        for notice in claimed:
+        for notification in claimed:
             meet.wait(20)
             with server.database.writing() as connection:
-                confirmations.record_answer(connection, notice, status=200, now=now)
+                confirmations.record_answer(connection, notification, status=200, now=now)
 
     def ask() -> None:
-        for notice in claimed:
+        for notification in claimed:
             meet.wait(20)
-            confirmations.exchange(server.database, site.app_id, notice.token, now=now)
+            confirmations.exchange(server.database, site.app_id, notification.token, now=now)
 
     threads = [threading.Thread(target=each) for each in (answer, ask)]
     for thread in threads:
@@ -406,7 +406,7 @@ def test_a_site_that_is_busy_for_three_days(told: Told) -> None:
         told.after(3 * DAY / SECOND, 2, state="given_up", failure="http_503")
 
 
-def test_a_later_logout_does_not_join_a_notice_that_was_sent(told: Told) -> None:
+def test_a_later_logout_does_not_join_a_notification_that_was_sent(told: Told) -> None:
     """The site was busy, but it has seen the token: a newer logout has one of its own."""
     told.says = lambda: BUSY
     with told.delivery():
@@ -469,10 +469,10 @@ def test_what_waits_for_its_turn_is_not_hurried(told: Told) -> None:
         which = (told.person.id, told.site.app_id)
         assert not outbox.can_expedite(connection, *which, now=NOON)
         app_id = told.site.app_id
-        (notice,) = outbox.claim(connection, app_id=app_id, worker="w", now=NOON, lease_us=MINUTE, limit=1)
+        (notification,) = outbox.claim(connection, app_id=app_id, worker="w", now=NOON, lease_us=MINUTE, limit=1)
         assert not outbox.can_expedite(connection, *which, now=NOON)
         confirmations.record_failure(
-            connection, notice, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON
+            connection, notification, failure="timeout", status=None, next_at=NOON + MINUTE, now=NOON
         )
         assert outbox.can_expedite(connection, *which, now=NOON)
         outbox.expedite(connection, *which, now=NOON)

@@ -82,7 +82,7 @@ def test_addresses_that_are_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "[::ffff:127.0.0.1]"])
-def test_row_63_a_hook_on_this_machine_is_refused_when_it_is_called(host: str) -> None:
+def test_row_63_a_webhook_on_this_machine_is_refused_when_it_is_called(host: str) -> None:
     """Row 63: however the address is written; nothing is connected to."""
     with Peer(says(answer(b""))) as peer:
         assert tell(f"http://{host}:{peer.port}/", allow_private=False) == AttemptResult(failure="refused_address")

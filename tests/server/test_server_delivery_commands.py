@@ -36,12 +36,12 @@ def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Desk]:
         yield desk
 
 
-def log_out(desk: Desk, person: Person, *hooks: str) -> list[Site]:
+def log_out(desk: Desk, person: Person, *webhooks: str) -> list[Site]:
     """Log out a person who was logged in at sites with these webhooks."""
     browser, sites = desk.server.browser(signed_in=person), list[Site]()
-    for hook in hooks:
-        name = f"Site {len(desk.server.rows(deliveries)) + hooks.index(hook) + 1}"
-        sites.append(desk.server.add_site(name, hooks=[hook], allow_private=True))
+    for webhook in webhooks:
+        name = f"Site {len(desk.server.rows(deliveries)) + webhooks.index(webhook) + 1}"
+        sites.append(desk.server.add_site(name, webhooks=[webhook], allow_private=True))
         desk.server.log_in(sites[-1], browser)
     with desk.server.database.writing() as connection:
         logouts.log_out_everywhere(connection, person.id, now=system_clock())
@@ -53,8 +53,8 @@ def fail(desk: Desk, number: int, failure: str, *, next_at: int | None) -> None:
         row = desk.server.rows(deliveries, deliveries.c.id == number)[0]
         now = system_clock()
         taken = {"app_id": row.app_id, "worker": "w", "now": now, "lease_us": 10**6, "limit": 1}
-        (notice,) = outbox.claim(connection, **taken)
-        confirmations.record_failure(connection, notice, failure=failure, status=None, next_at=next_at, now=now)
+        (notification,) = outbox.claim(connection, **taken)
+        confirmations.record_failure(connection, notification, failure=failure, status=None, next_at=next_at, now=now)
 
 
 def three_rows(desk: Desk) -> None:

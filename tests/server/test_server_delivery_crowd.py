@@ -113,7 +113,9 @@ class SmallSite:
     def __init__(self, server: Server) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.site = server.add_site(callback=f"{url}/clef/callback", hooks=[f"{url}/clef/webhook"], allow_private=True)
+        self.site = server.add_site(
+            callback=f"{url}/clef/callback", webhooks=[f"{url}/clef/webhook"], allow_private=True
+        )
         self._places, self.turned_away, self._url, self._origin = threading.Semaphore(2), 0, url, server.origin
 
     def __enter__(self) -> SmallSite:
@@ -206,7 +208,7 @@ def _heckle(small: SmallSite, over: threading.Event) -> None:
 def test_row_91_everybody_continues_to_a_dead_site(crowd: Crowd) -> None:
     """Row 91: a hundred presses at once: another site's calls are answered within half a second."""
     with Peer(hangs()) as dead:
-        photos = crowd.server.add_site("Photos", hooks=[f"{dead.url}/hook"], allow_private=True)
+        photos = crowd.server.add_site("Photos", webhooks=[f"{dead.url}/hook"], allow_private=True)
         wiki = crowd.server.add_site("Wiki")
         everybody = crowd.logged_in(photos, 100)
         asked = urlencode({**wiki.credentials, "logout_token": _told(crowd, photos, wiki)})

@@ -91,8 +91,8 @@ def places(folder: Path, server: Server, living: int, sick: int) -> Iterator[tup
         hanging = stack.enter_context(Peer(hangs()))
         failing = stack.enter_context(served(lambda url: _answering("500 Trouble")))
         leading_away = stack.enter_context(served(lambda url: _answering("307 Away", f"{found[0].url}/clef/webhook")))
-        hooks = ["http://127.0.0.1:9/", f"{hanging.url}/", f"{failing}/", f"{leading_away}/"]
-        yield found, [_add(server, f"{hooks[number % 4]}{number}").app_id for number in range(sick)]
+        webhooks = ["http://127.0.0.1:9/", f"{hanging.url}/", f"{failing}/", f"{leading_away}/"]
+        yield found, [_add(server, f"{webhooks[number % 4]}{number}").app_id for number in range(sick)]
 
 
 def _answering(status: str, location: str = "") -> Any:
@@ -103,8 +103,8 @@ def _answering(status: str, location: str = "") -> Any:
     return app
 
 
-def _add(server: Server, hook: str) -> Site:
-    return server.add_site(callback=f"{hook}/cb", hooks=[hook], allow_private=True)
+def _add(server: Server, webhook: str) -> Site:
+    return server.add_site(callback=f"{webhook}/cb", webhooks=[webhook], allow_private=True)
 
 
 def populate(server: Server, app_ids: list[str], number: int, draw: random.Random) -> dict[str, list[tuple[str, int]]]:

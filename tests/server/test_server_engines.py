@@ -258,7 +258,7 @@ def test_continue_to_a_site_that_redirects_on(stage: Stage) -> None:
             return []
 
         with served(lambda url: callback) as url:
-            old = stage.server.add_site("Old site", callback=f"{url}/cb", hooks=[])
+            old = stage.server.add_site("Old site", callback=f"{url}/cb", webhooks=[])
             stage.enter()
             stage.browser.open(f"{stage.server.origin}/iframes/qr?{old.ask(state='s')}")
             stage.approve(goal)

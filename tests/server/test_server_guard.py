@@ -509,7 +509,7 @@ def test_row_85_junk_that_a_site_passes_on_does_not_lock_it_out(tmp_path: Path) 
 def test_a_proven_app_has_a_bound_of_its_own(tmp_path: Path) -> None:
     """Refused calls of an authenticated app are counted per app: beyond the limit 429, while valid calls pass."""
     server = made(tmp_path, limits=Limits(refused_calls_of_an_app=2))
-    site, other = server.add_site(), server.add_site(callback="https://wiki.example.com/callback", hooks=())
+    site, other = server.add_site(), server.add_site(callback="https://wiki.example.com/callback", webhooks=())
     browser = server.browser(signed_in=server.add_person())
     junk = [browser.post("/api/v1/authorize", {**site.credentials, "code": "x"}) for _ in range(3)]
     assert [answer.status_int for answer in junk] == [403, 403, 429]

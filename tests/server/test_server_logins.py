@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from support.cases import each
 from support.login_server import (
     CALLBACK,
-    HOOK,
     SAME_ORIGIN,
+    WEBHOOK,
     Browser,
     Server,
     Site,
@@ -195,14 +195,18 @@ def test_no_secret_stands_in_the_database(lite: Server) -> None:
 
 def test_a_logout_takes_codes_and_tokens_with_it(server: Server) -> None:
     """Pending codes and issued tokens are dead; the site with a login gets one notification, the other none."""
-    site, other, browser = server.add_site(), server.add_site(hooks=["https://photos.example.com/2"]), signed_in(server)
+    site, other, browser = (
+        server.add_site(),
+        server.add_site(webhooks=["https://photos.example.com/2"]),
+        signed_in(server),
+    )
     token = server.log_in(site, browser)
     code = browser.approve(other.ask())["code"]
     log_out(browser)
     assert exchange(server, other, code).json["error"] == INVALID_CODE
     assert info_status(server, token) == 403
-    (notice,) = server.rows(deliveries)
-    assert (notice.app_id, notice.webhook_url, notice.state) == (site.app_id, HOOK, "pending")
+    (notification,) = server.rows(deliveries)
+    assert (notification.app_id, notification.webhook_url, notification.state) == (site.app_id, WEBHOOK, "pending")
     assert server.count(codes) == server.count(access_tokens) == 0
 
 
@@ -344,7 +348,7 @@ def test_a_removed_persons_number_is_kept_and_nothing_else(lite: Server) -> None
     assert (row.first_name, row.email) == (None, None)
 
 
-def test_the_hook_of_one_login_is_told_instead_of_the_apps(lite: Server) -> None:
+def test_the_webhook_of_one_login_is_told_instead_of_the_apps(lite: Server) -> None:
     """Section 4: that login's notification goes to its own webhook."""
     site, browser = lite.add_site(), signed_in(lite)
     lite.log_in(site, browser, logout_hook="https://photos.example.com/mine?u=1")

@@ -65,19 +65,20 @@ def crowd(server: Server, person: Person, number: int, *, created_at: int = NOON
         return list(connection.execute(own.order_by(sessions.c.id)).scalars())
 
 
-def logins(server: Server, person: Person, site: Site, hooks: list[str | None]) -> None:
-    """Add an active login at ``site`` for each of ``hooks``, in sessions of their own while there are enough."""
+def logins(server: Server, person: Person, site: Site, webhooks: list[str | None]) -> None:
+    """Add an active login at ``site`` for each of ``webhooks``, in sessions of their own while there are enough."""
     row = {"person_id": person.id, "app_id": site.app_id, "created_at": NOON}
     own = select(sessions.c.id).where(sessions.c.person_id == person.id, sessions.c.ended_at.is_(None))
     with server.database.writing() as connection:
         found = list(connection.execute(own.order_by(sessions.c.id)).scalars())
         rows = [
-            {**row, "session_id": found[number % len(found)], "webhook_url": hook} for number, hook in enumerate(hooks)
+            {**row, "session_id": found[number % len(found)], "webhook_url": webhook}
+            for number, webhook in enumerate(webhooks)
         ]
         connection.execute(insert(site_logins), rows)
 
 
-def hooks(number: int) -> list[str | None]:
+def webhooks(number: int) -> list[str | None]:
     return [f"https://photos.example.com/hook?{each}" for each in range(number)]
 
 
@@ -163,7 +164,7 @@ def test_an_exchange_that_began_before_the_mark(server: Server, ann: Person) -> 
 def test_the_receipt_lists_what_is_not_written_yet(server: Server, ann: Person) -> None:
     """Nothing is said to be confirmed while a row is missing; nor does the account page forget it, nor the figures."""
     browser = server.browser(signed_in=ann)
-    photos, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=())
+    photos, wiki = server.add_site("Photos"), server.add_site("Wiki", webhooks=())
     for site in (photos, wiki):
         server.log_in(site, browser)
     press(browser)
@@ -261,7 +262,7 @@ def test_other_logouts_leave_it_to_the_mark(server: Server, ann: Person) -> None
 @pytest.mark.usefixtures("only_the_mark")
 def test_two_marks(server: Server, ann: Person) -> None:
     """Each receipt has the sites that its logout found, those left by the first included; none is notified twice."""
-    photos, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
+    photos, wiki = server.add_site("Photos"), server.add_site("Wiki", webhooks=["https://wiki.example.com/hook"])
     first, second = server.browser(signed_in=ann), None
     server.log_in(photos, first)
     press(first)
@@ -305,12 +306,12 @@ def test_little_is_done_at_once(server: Server, ann: Person) -> None:
 
 
 @pytest.mark.slow
-def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) -> None:
+def test_steps_are_small_and_tell_each_webhook_once(server: Server, ann: Person) -> None:
     """120 logins with webhooks of their own, and 1,200 with one: it is notified with the last of its logins."""
-    site, wiki = server.add_site("Photos"), server.add_site("Wiki", hooks=["https://wiki.example.com/hook"])
+    site, wiki = server.add_site("Photos"), server.add_site("Wiki", webhooks=["https://wiki.example.com/hook"])
     browser = server.browser(signed_in=ann)
     crowd(server, ann, 1_200)
-    logins(server, ann, site, hooks(120))
+    logins(server, ann, site, webhooks(120))
     logins(server, ann, wiki, [None] * 1_200)
     press(browser)
     assert (server.count(deliveries), untold(server)) == (0, 1_320)
@@ -329,14 +330,14 @@ def test_steps_are_small_and_tell_each_hook_once(server: Server, ann: Person) ->
     assert server.count(sessions, sessions.c.ended_at.is_(None)) == 0
 
 
-def test_a_site_with_many_hooks_holds_up_no_other(server: Server, ann: Person) -> None:
+def test_a_site_with_many_webhooks_holds_up_no_other(server: Server, ann: Person) -> None:
     """Sites take turns: one that has 600 webhooks of its own does not hold up the others."""
     greedy, browser = server.add_site("A"), server.browser(signed_in=ann)
     crowd(server, ann, 50)
     others = [server.add_site(f"Site {number}") for number in range(9)]
     for site in others:
         logins(server, ann, site, ["https://photos.example.com/hook?own"])
-    logins(server, ann, greedy, hooks(600))
+    logins(server, ann, greedy, webhooks(600))
     press(browser)
     assert global_logout.next_step(server.database, now=server.clock())
     assert {row.app_id for row in server.rows(deliveries)} >= {site.app_id for site in others}
@@ -347,7 +348,7 @@ def test_a_second_worker(server: Server, ann: Person) -> None:
     """Several workers on one mark, with plans that others have overtaken: each webhook has one notification."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     crowd(server, ann, 700)
-    logins(server, ann, site, [*hooks(400), *[None] * 600])
+    logins(server, ann, site, [*webhooks(400), *[None] * 600])
     press(browser)
     failures: list[BaseException] = []
 
@@ -373,7 +374,7 @@ def test_a_step_that_fails_leaves_nothing_half_done(
     """A failed step leaves no ended login without its notification, and no notification without its receipt."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     crowd(server, ann, 600)
-    logins(server, ann, site, hooks(600))
+    logins(server, ann, site, webhooks(600))
     press(browser)
     tell, calls = outbox.notify, iter(range(1_000))
 
@@ -416,7 +417,7 @@ def test_the_worker_is_killed_between_the_steps(where: str) -> None:
         site, ann = server.add_site("Photos"), server.add_person("Ann")
         browser = server.browser(signed_in=ann)
         crowd(server, ann, 600)
-        logins(server, ann, site, [*hooks(200), *[None] * 600])
+        logins(server, ann, site, [*webhooks(200), *[None] * 600])
         press(browser)
         nursery.start()
         while seen := untold(server):
@@ -435,7 +436,7 @@ def test_row_93_everywhere_with_40_001_sessions(server: Server, ann: Person) -> 
     """Rows 92 and 93: with 5,000 logins at sites and 20,000 dead codes, whoever else writes waits for a short step."""
     site, browser = server.add_site("Photos"), server.browser(signed_in=ann)
     first = crowd(server, ann, 40_000)[0]
-    logins(server, ann, site, [*hooks(500), *[None] * 4_500])
+    logins(server, ann, site, [*webhooks(500), *[None] * 4_500])
     code = {"app_id": site.app_id, "person_id": ann.id, "session_id": first, "created_at": NOON, "expires_at": NOON}
     with server.database.writing() as connection:
         connection.execute(insert(codes), [{**code, "code_hash": tokens.digest(str(n))} for n in range(20_000)])

@@ -38,7 +38,7 @@ Environ = dict[str, Any]
 class Sample:
     """Users by their Clef id, sessions with the moment of their login, and the moment of each user's logout.
 
-    ``hook`` handles a notification: it returns a status line and headers, and calls ``ask`` when it likes.
+    ``webhook`` handles a notification: it returns a status line and headers, and calls ``ask`` when it likes.
     """
 
     def __init__(self, server: Server) -> None:
@@ -46,16 +46,16 @@ class Sample:
         self._moments = iter(range(1, 1_000))
         self.sessions: dict[str, tuple[int, int]] = {}
         self.logged_out_at: dict[int, int] = {}
-        self.secret_at_hook = ""
-        self.notices: list[str] = []
-        self.hook: Callable[[Sample, str], str] = asks_and_answers
+        self.secret_at_webhook = ""
+        self.notifications: list[str] = []
+        self.webhook: Callable[[Sample, str], str] = asks_and_answers
 
     def make(self, url: str) -> Any:
         self.url = url
         self.site: Site = self._server.add_site(
-            "Sample", callback=f"{url}/login", hooks=[f"{url}/logout"], allow_private=True
+            "Sample", callback=f"{url}/login", webhooks=[f"{url}/logout"], allow_private=True
         )
-        self.secret_at_hook = self.site.secret
+        self.secret_at_webhook = self.site.secret
         return self
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -81,8 +81,8 @@ class Sample:
 
     def _logout(self, environ: Environ) -> tuple[str, list[tuple[str, str]], str]:
         form = parse_qs(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode())
-        self.notices.append(form["logout_token"][0])
-        status = self.hook(self, form["logout_token"][0])
+        self.notifications.append(form["logout_token"][0])
+        status = self.webhook(self, form["logout_token"][0])
         return status, [("Location", f"{self.url}/")] if status.startswith("302") else [], "bye"
 
     def _me(self, environ: Environ) -> tuple[str, list[tuple[str, str]], str]:
@@ -93,7 +93,7 @@ class Sample:
 
     def ask(self, token: str) -> None:
         """Whom to log out; nothing happens if that fails, as in the sample."""
-        fields = {"logout_token": token, "app_id": self.site.app_id, "app_secret": self.secret_at_hook}
+        fields = {"logout_token": token, "app_id": self.site.app_id, "app_secret": self.secret_at_webhook}
         answer = self._call("logout", fields)
         if answer["success"]:
             self.logged_out_at[answer["clef_id"]] = next(self._moments)
@@ -168,50 +168,50 @@ def sampled(server: Server) -> Iterator[Sample]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
-def test_it_hears(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
+@pytest.mark.parametrize("webhook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
+def test_it_hears(place: tuple[Server, Sample], webhook: Callable[[Sample, str], str]) -> None:
     """One notification ends the login at the site and is confirmed on the receipt; a new login lives on."""
     server, sample = place
-    sample.hook = hook
+    sample.webhook = webhook
     ann = Visit(server, sample)
     ann.log_in()
     assert ann.who().startswith("user ")
     log_out(ann.at_server)
     eventually(lambda: ann.receipt()[1] == "Every site has confirmed it.")
     eventually(lambda: ann.who() == "nobody")
-    assert len(sample.notices) == 1
+    assert len(sample.notifications) == 1
     again = Visit(server, sample)
     again.log_in()
     assert again.who().startswith("user ")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
-def test_its_question_fails(place: tuple[Server, Sample], hook: Callable[[Sample, str], str]) -> None:
+@pytest.mark.parametrize("webhook", [asks_and_answers, asks_and_redirects, answers_and_asks_later])
+def test_its_question_fails(place: tuple[Server, Sample], webhook: Callable[[Sample, str], str]) -> None:
     """It answers, but logs nobody out: never confirmed, sent again, and confirmed once the secret is mended."""
     server, sample = place
-    sample.hook, sample.secret_at_hook = hook, "of another app"
+    sample.webhook, sample.secret_at_webhook = webhook, "of another app"
     ann = Visit(server, sample)
     ann.log_in()
     log_out(ann.at_server)
     eventually(lambda: [row.failure for row in server.rows(deliveries)] == ["not_asked"])
     assert ann.who().startswith("user ")
     assert ann.receipt()[1] == "0 of 1 confirmed"
-    sample.secret_at_hook = sample.site.secret
+    sample.secret_at_webhook = sample.site.secret
     eventually(lambda: ann.receipt()[1] == "Every site has confirmed it.")
     eventually(lambda: ann.who() == "nobody")
-    assert len(sample.notices) > 1
-    assert len(set(sample.notices)) == 1, "each try carries the same token"
+    assert len(sample.notifications) > 1
+    assert len(set(sample.notifications)) == 1, "each try carries the same token"
 
 
 @pytest.mark.slow
 def test_it_never_asks(place: tuple[Server, Sample]) -> None:
     """A page that answers 200 to everything is no webhook: the receipt does not count it as confirmed."""
     server, sample = place
-    sample.hook = answers_alone
+    sample.webhook = answers_alone
     ann = Visit(server, sample)
     ann.log_in()
     log_out(ann.at_server)
-    eventually(lambda: len(sample.notices) > 1)
+    eventually(lambda: len(sample.notifications) > 1)
     assert ann.receipt()[1] == "0 of 1 confirmed"
     assert ann.who().startswith("user ")

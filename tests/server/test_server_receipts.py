@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import webtest
 from sqlalchemy import Engine, event, update
-from support.login_server import HOOK, NOON, SAME_ORIGIN, Browser, Server, Site, make_server
+from support.login_server import NOON, SAME_ORIGIN, WEBHOOK, Browser, Server, Site, make_server
 from support.on_both import ON_BOTH, empty_database
 
 from clef_wsgi.server.clock import SECOND
@@ -226,9 +226,9 @@ def test_two_presses_at_once(server: Server, browser: Browser, ann: Person) -> N
     assert server.count(receipt_sites) == 1
 
 
-def test_a_site_without_a_hook(server: Server, browser: Browser) -> None:
+def test_a_site_without_a_webhook(server: Server, browser: Browser) -> None:
     """A site without a webhook can't be notified, and the page does not claim that it was."""
-    server.log_in(server.add_site("Old", hooks=()), browser)
+    server.log_in(server.add_site("Old", webhooks=()), browser)
     press(browser)
     assert said(browser) == {"Old": ("can't be told: log out there yourself", "")}
     assert browser.get("/receipts").html.h1.text == "Not every site has heard it"
@@ -245,7 +245,7 @@ def test_a_second_logout_names_its_own_sites_alone(server: Server, browser: Brow
     assert list(said(browser)) == ["Wiki"]
 
 
-def test_a_notice_of_before_that_is_still_tried(server: Server, browser: Browser) -> None:
+def test_a_notification_of_before_that_is_still_tried(server: Server, browser: Browser) -> None:
     """A second logout of a site with an unconfirmed one has a notification of its own, and shows that."""
     photos = server.add_site("Photos")
     server.log_in(photos, browser)
@@ -257,7 +257,7 @@ def test_a_notice_of_before_that_is_still_tried(server: Server, browser: Browser
     assert said(browser) == {"Photos": ("is being told", "")}
 
 
-def test_a_notice_that_joins_an_earlier_one(server: Server, browser: Browser) -> None:
+def test_a_notification_that_joins_an_earlier_one(server: Server, browser: Browser) -> None:
     """Two logouts before any attempt share one notification, which is on both receipts."""
     photos = server.add_site("Photos")
     server.log_in(photos, browser)
@@ -338,9 +338,9 @@ def test_the_first_try_and_a_retry_of_the_administrator_s(server: Server, browse
     assert said(browser) == {"Photos": ("trying again now", "")}
 
 
-def test_a_site_with_two_hooks_is_as_far_as_the_slower(server: Server, browser: Browser) -> None:
+def test_a_site_with_two_webhooks_is_as_far_as_the_slower(server: Server, browser: Browser) -> None:
     """One line for a site; it is confirmed when both are, in the time of the later."""
-    site = server.add_site("Photos", hooks=(HOOK, f"{HOOK}/2"))
+    site = server.add_site("Photos", webhooks=(WEBHOOK, f"{WEBHOOK}/2"))
     server.log_in(site, browser)
     press(browser)
     first, second = server.rows(deliveries)

@@ -107,7 +107,7 @@ def test_a_receipt_of_before_is_read(server: Server) -> None:
     assert [line["name"] for line in bo.get("/receipts/states").json["lines"]] == ["Photos"]
 
 
-def test_notices_of_before_go_on(server: Server) -> None:
+def test_notifications_of_before_go_on(server: Server) -> None:
     """With the token and the time of before; what was confirmed stays so; a redirect is an answer from here on."""
     rows = {row.id: row for row in server.rows(deliveries)}
     assert [(row.state, row.attempts, row.calls, row.failure) for row in rows.values()] == [
@@ -127,8 +127,10 @@ def test_notices_of_before_go_on(server: Server) -> None:
         claimed = outbox.claim(
             connection, app_id=PHOTOS.app_id, worker="w", now=server.clock(), lease_us=MINUTE, limit=9
         )
-        assert [(notice.id, notice.token) for notice in claimed] == [(each, old_token(each)) for each in (1, 5, 6)]
-        for notice in claimed:  # asked before this call: that proves nothing of it
-            assert confirmations.record_answer(connection, notice, status=200, now=server.clock()) == "pending"
-    assert [exchange(server, PHOTOS, notice.token) for notice in claimed] == [200] * 3
+        assert [(notification.id, notification.token) for notification in claimed] == [
+            (each, old_token(each)) for each in (1, 5, 6)
+        ]
+        for notification in claimed:  # asked before this call: that proves nothing of it
+            assert confirmations.record_answer(connection, notification, status=200, now=server.clock()) == "pending"
+    assert [exchange(server, PHOTOS, notification.token) for notification in claimed] == [200] * 3
     assert [row.state for row in server.rows(deliveries)] == [*["confirmed"] * 2, "given_up", *["confirmed"] * 3]

@@ -21,7 +21,7 @@ from support.wires import PROFILE, Answer, Wire, form_of, local_wire, server_wir
 INVALID_APP = "Invalid App ID."
 INVALID_SECRET = "Invalid App Secret."
 INVALID_CODE = "Invalid OAuth Code."
-INVALID_HOOK = "Invalid logout hook URL."
+INVALID_WEBHOOK = "Invalid logout hook URL."
 INVALID_TOKEN = "Invalid token."
 INVALID_LOGOUT = "Invalid Logout Token."
 CALLS = {"authorize": "POST", "info": "GET", "logout": "POST"}
@@ -383,12 +383,12 @@ class WireContract:
         form = {"grant_type": "authorization_code", "code": code}
         assert api(wire, "authorize", form, basic(site.app_id, site.secret)).status == 200
 
-    def test_a_hook_for_one_login_must_be_on_the_apps_domain(self, wire: Wire) -> None:
+    def test_a_webhook_for_one_login_must_be_on_the_apps_domain(self, wire: Wire) -> None:
         """The table: logout_hook off the app's scheme, host or port is 400, and the code is not consumed."""
         good = urlsplit(wire.site.callback)
         other_scheme = {"http": "https", "https": "http"}[good.scheme]
         code = new_code(wire)
-        for hook in (
+        for webhook in (
             "https://evil.example/hook",
             f"{other_scheme}://{good.netloc}/hook",
             f"{other_scheme}://{good.hostname}:{good.port or 443}/hook",
@@ -402,7 +402,7 @@ class WireContract:
             "/hook",
             "",
         ):
-            refused(authorize(wire, code, logout_hook=hook), 400, INVALID_HOOK)
+            refused(authorize(wire, code, logout_hook=webhook), 400, INVALID_WEBHOOK)
         assert authorize(wire, code, logout_hook=f"{good.scheme}://{good.netloc}/my/hook?user=1").status == 200
 
     # --- info (section 3)

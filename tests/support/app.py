@@ -59,7 +59,7 @@ class FakeClock:
 class FakeProvider:
     """A provider that a test scripts. A login's ``code`` is the person's name; ``people`` changes who that is.
 
-    ``starts``, ``finishes`` and ``notices`` hold the arguments of every call. ``raises`` is raised by each
+    ``starts``, ``finishes`` and ``notifications`` hold the arguments of every call. ``raises`` is raised by each
     method that may raise; ``during_finish`` runs, once, while the network would be asked; ``identity`` is the
     answer whatever the code, ``logout`` whatever the notification.
     """
@@ -73,7 +73,7 @@ class FakeProvider:
         self.provider_state: Mapping[str, Any] = {"nonce": "n"}
         self.starts: list[tuple[str, str]] = []
         self.finishes: list[tuple[dict[str, str], dict[str, Any], str]] = []
-        self.notices: list[dict[str, str]] = []
+        self.notifications: list[dict[str, str]] = []
         self.raises: Exception | None = None
         self.during_finish: Callable[[], object] | None = None
         self.identity: Identity | None = None
@@ -98,7 +98,7 @@ class FakeProvider:
         return self.identity or Identity(self.people.get(code, {"id": code, "email": f"{code}@example.org"}))
 
     def read_logout(self, form: Mapping[str, str]) -> Logout:
-        self.notices.append(dict(form))
+        self.notifications.append(dict(form))
         self._raise()
         token = form["logout_token"]
         user_id, mark, _serial = token.rpartition(".")

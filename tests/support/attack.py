@@ -361,7 +361,7 @@ class Troubles:
     @contextmanager
     def _lost_records(self) -> Iterator[None]:
         """Logins that a store forgot are ended, and their notifications count again."""
-        self._crowd.lost_notices += 1
+        self._crowd.lost_notifications += 1
         began = time.monotonic()
         yield
         self._crowd.history.logouts.append(Logout(began, time.monotonic(), everyone=True))

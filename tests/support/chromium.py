@@ -188,7 +188,7 @@ def site(
 
     with served(set_up, tls) as url, served(lambda _: places[0]) as plain_url:
         known = server.add_site(
-            name, callback=f"{url}/clef/callback", hooks=[f"{plain_url}/clef/webhook"], allow_private=True
+            name, callback=f"{url}/clef/callback", webhooks=[f"{plain_url}/clef/webhook"], allow_private=True
         )
         places[0].app = wrap(
             app,

@@ -17,7 +17,7 @@ from support.processes import PATIENCE_SECONDS, Answer, Browser, Wire
 
 LEAVING = [f"Leaving{number}" for number in range(10)]
 STAYING = [f"Staying{number}" for number in range(4)]
-EXPECTED = ("logins", "logouts", "requests signed in", "requests signed out", "notices repeated")
+EXPECTED = ("logins", "logouts", "requests signed in", "requests signed out", "notifications repeated")
 ATTEMPTS = 10
 REPEATED = 0.3
 SLOW = 0.15
@@ -36,8 +36,8 @@ class Party(Protocol):
 class Crowd:
     """Logins, logouts and requests that many threads make at the site, recorded in a history.
 
-    ``lost_notices`` counts the times that the site lost its idempotency keys: a notification repeated across such a
-    moment may count again. Increment it before each loss.
+    ``lost_notifications`` counts the times that the site lost its idempotency keys: a notification repeated across such
+    a moment may count again. Increment it before each loss.
 
     :param open_wire: makes a thread's own way to the processes.
     :param places: how many processes there are.
@@ -57,7 +57,7 @@ class Crowd:
         self.history = History(max_staleness=max_staleness)
         self.counts: Counter[str] = Counter()
         self.odd: list[str] = []
-        self.lost_notices = 0
+        self.lost_notifications = 0
         self._expected = expected
         self._party, self._open_wire, self._places, self._seed = party, open_wire, places, seed
         self._numbers = count()
@@ -83,7 +83,7 @@ class Crowd:
         """The number of requests that were answered and judged."""
         seen = self.history
         requests = len(seen.logins) + len(seen.logouts) + len(seen.checks) + len(seen.refusals)
-        return requests + self.counts["notices repeated"]
+        return requests + self.counts["notifications repeated"]
 
     @property
     def missing(self) -> list[str]:
@@ -155,14 +155,14 @@ class Crowd:
 
     def _log_out(self, luck: random.Random, wire: Wire) -> None:
         """Send the provider's notification. If it was not acknowledged, send it again, as the provider would."""
-        person, before = luck.choice(LEAVING), self.lost_notices
+        person, before = luck.choice(LEAVING), self.lost_notifications
         token, place = self._party.logout_token(person), self._somewhere(luck)
         began = time.monotonic()
         for attempt in range(ATTEMPTS):
             answer = Browser(wire).post((place + attempt) % self._places, "/clef/webhook", logout_token=token)
             if answer.status == 200:
                 break
-            self.tell(f"notices answered {answer.status}")
+            self.tell(f"notifications answered {answer.status}")
         self._write_down(began, answer, 200, user=person)
         if answer.status == 200 and luck.random() < REPEATED:
             self._repeat(wire, person, token, self._another(place), before)
@@ -171,8 +171,8 @@ class Crowd:
         """Repeat the same notification: it must not end a newer login."""
         began = time.monotonic()
         answer = Browser(wire).post(place, "/clef/webhook", logout_token=token)
-        self.tell("notices repeated" if answer.status == 200 else f"repetitions answered {answer.status}")
-        if self.lost_notices != lost_before:
+        self.tell("notifications repeated" if answer.status == 200 else f"repetitions answered {answer.status}")
+        if self.lost_notifications != lost_before:
             self.history.logouts.append(Logout(began, NEVER, user=person))
 
     def _sign_out(self, luck: random.Random, wire: Wire) -> None:

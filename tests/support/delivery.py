@@ -116,7 +116,7 @@ class RealSite:
 
     def _make(self, url: str) -> Any:
         self.site: Site = self._server.add_site(
-            self._name, callback=f"{url}/clef/callback", hooks=[f"{url}/clef/webhook"], allow_private=True
+            self._name, callback=f"{url}/clef/callback", webhooks=[f"{url}/clef/webhook"], allow_private=True
         )
         self._app = clef_wsgi.wrap(
             whoami,

@@ -44,7 +44,7 @@ ORIGIN = "https://login.example.com"
 NOON = 1_800_000_000_000_000
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 CALLBACK = "https://photos.example.com/clef/callback"
-HOOK = "https://photos.example.com/clef/webhook"
+WEBHOOK = "https://photos.example.com/clef/webhook"
 
 
 class FakeClock:
@@ -156,13 +156,15 @@ class Server:
         with self.database.writing() as connection:
             return people.add(connection, now=self.clock(), first_name=first_name, **values)
 
-    def add_site(self, name: str | None = None, *, callback: str = CALLBACK, hooks: Any = (HOOK,), **more: Any) -> Site:
+    def add_site(
+        self, name: str | None = None, *, callback: str = CALLBACK, webhooks: Any = (WEBHOOK,), **more: Any
+    ) -> Site:
         with self.database.writing() as connection:
             app, secret = apps.add(
                 connection,
                 name=name or secrets.token_hex(4),
                 redirect_urls=[callback],
-                webhooks=hooks,
+                webhooks=webhooks,
                 now=self.clock(),
                 **more,
             )

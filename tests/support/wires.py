@@ -21,7 +21,7 @@ from clef_wsgi.server import Limits
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.testing import LocalClef
 from clef_wsgi.testing.local_clef import Person
-from support.login_server import CALLBACK, HOOK, SAME_ORIGIN, FakeClock, Site, make_server
+from support.login_server import CALLBACK, SAME_ORIGIN, WEBHOOK, FakeClock, Site, make_server
 
 FORM = "application/x-www-form-urlencoded"
 LOCAL_CALLBACK = "http://localhost:8499/clef/callback"
@@ -89,7 +89,7 @@ class ServerWire:
         limits = Limits(sign_in=10_000, refused_calls=10_000, refused_calls_of_an_app=10_000)
         self._server = make_server(database, limits=limits)
         self._webhook = webhook
-        self.site = self._server.add_site("Photos", callback=callback, hooks=[webhook])
+        self.site = self._server.add_site("Photos", callback=callback, webhooks=[webhook])
         self.other = self._server.add_site("Wiki")
         self._people = {"Ann": self._server.add_person(**PROFILE), "Cleo": self._server.add_person("Cleo")}
         self._browsers = {name: self._server.browser(signed_in=person) for name, person in self._people.items()}
@@ -163,7 +163,7 @@ class LocalWire:
 
 
 @contextmanager
-def server_wire(database: str | Path, callback: str = CALLBACK, webhook: str = HOOK) -> Iterator[Wire]:
+def server_wire(database: str | Path, callback: str = CALLBACK, webhook: str = WEBHOOK) -> Iterator[Wire]:
     """The server on a database of one's own; ``callback`` and ``webhook`` are those of its first site."""
     wire = ServerWire(database, callback, webhook)
     try:

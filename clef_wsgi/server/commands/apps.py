@@ -86,7 +86,7 @@ def _add_addresses(parser: argparse.ArgumentParser) -> None:
     more: dict[str, Any] = {"action": "append", "default": [], "metavar": "URL"}
     parser.add_argument("--redirect", type=redirect_url, help="where browsers go back to; may be repeated", **more)
     parser.add_argument("--hook", type=webhook_url, help="where a logout is reported; may be repeated", **more)
-    parser.add_argument("--allow-private", action="store_true", help="a hook may be in a private network")
+    parser.add_argument("--allow-private", action="store_true", help="a webhook may be in a private network")
 
 
 def _add_ids(parser: argparse.ArgumentParser) -> None:
@@ -96,12 +96,12 @@ def _add_ids(parser: argparse.ArgumentParser) -> None:
 
 
 def add(arguments: argparse.Namespace) -> None:
-    redirects, hooks = arguments.redirect, arguments.hook
+    redirects, webhooks = arguments.redirect, arguments.hook
     if arguments.site:
-        redirects, hooks = [arguments.site + CALLBACK_PATH, *redirects], [arguments.site + WEBHOOK_PATH, *hooks]
+        redirects, webhooks = [arguments.site + CALLBACK_PATH, *redirects], [arguments.site + WEBHOOK_PATH, *webhooks]
     if not redirects:
         raise ConfigurationError("Where is the site? Say it with --site, or with --redirect.")
-    check_public(hooks, allow_private=arguments.allow_private)
+    check_public(webhooks, allow_private=arguments.allow_private)
     old_secret = _old_secret(arguments.secret_file)
     with opened(arguments) as database, database.writing() as connection:
         server_url = origin(connection, arguments)
@@ -110,7 +110,7 @@ def add(arguments: argparse.Namespace) -> None:
             connection,
             name=arguments.name,
             redirect_urls=redirects,
-            webhooks=hooks,
+            webhooks=webhooks,
             now=system_clock(),
             allow_private=arguments.allow_private,
             open_to_all=not arguments.members_only,
@@ -118,7 +118,7 @@ def add(arguments: argparse.Namespace) -> None:
             app_id=arguments.app_id,
             secret=old_secret,
         )
-        note(connection, "app.add", f"app:{app.id}", name=app.name, redirects=redirects, hooks=hooks)
+        note(connection, "app.add", f"app:{app.id}", name=app.name, redirects=redirects, hooks=webhooks)
     say(snippets.for_new_app(app, None if old_secret else secret, server_url))
 
 
@@ -230,12 +230,12 @@ def _described(row: dict[str, Any]) -> str:
         f"{printable(row['name'])}  {row['id']}",
         f"  for       {'everybody' if row['open_to_all'] else members}",
         *(f"  back to   {url}" for url in row["redirects"]),
-        *(f"  hook      {url}" for url in row["hooks"]),
+        *(f"  webhook   {url}" for url in row["hooks"]),
     ]
     if row["ids"] == TEXT:
         lines.append("  gets ids as text")
     if row["allow_private"]:
-        lines.append("  hooks may be in a private network")
+        lines.append("  webhooks may be in a private network")
     if row["secrets"] > 1:
         lines.append("  two secrets work: a rotation is under way")
     return "\n".join(lines)

@@ -104,7 +104,7 @@ def redirect_url(text: str) -> str:
 def webhook_url(text: str) -> str:
     """Parse a webhook."""
     if not is_web_url(text):
-        raise argparse.ArgumentTypeError("a logout hook looks like https://www.example.com/clef/webhook")
+        raise argparse.ArgumentTypeError("a webhook looks like https://www.example.com/clef/webhook")
     return text
 
 

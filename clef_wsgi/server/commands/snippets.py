@@ -67,7 +67,7 @@ When every process of the site has the new one:
 
     clef-wsgi server app rotate-secret {app_id} --end
 
-With signed_tokens the site keeps the old one in its list for three days more: notices that are
+With signed_tokens the site keeps the old one in its list for three days more: notifications that are
 still under way bear its signature."""
 
 

@@ -58,7 +58,7 @@ def test(arguments: argparse.Namespace) -> None:
             server_url = origin(connection, arguments)
             note(connection, "app.test", f"app:{app.id}", hooks=list(app.webhooks))
         if not app.webhooks:
-            raise Refused(f'{printable(app.name)} has no hook, so it hears of no logout: see "app set --hook".')
+            raise Refused(f'{printable(app.name)} has no webhook, so it gets no notifications: see "app set --hook".')
         results = [
             _report(app, webhook, try_webhook(database, app, webhook, server_url), server_url)
             for webhook in app.webhooks
@@ -124,7 +124,7 @@ def _advice(attempt: TrialResult, server_url: str) -> list[str]:
     if attempt.outcome.is_answered:
         return [
             failure_text("en", failures.NOT_ASKED),
-            f"It has to ask {server_url}. Or the hook is another page: one that answers everything, a redirect",
+            f"It has to ask {server_url}. Or the webhook is another page: one that answers everything, a redirect",
             "(to https, to another host, to a slash at the end), or a page of what stands in front of the site.",
         ]
     sentence = failure_text("en", attempt.outcome.failure or failures.ANSWER)
