@@ -768,6 +768,32 @@ def test_error_of_the_clock_leaves_nothing_half_done(path: Path) -> None:
         assert store.record_logout(["ann"], idempotency_key="digest") is True
 
 
+# Look-ups that are kept
+
+
+def test_a_look_up_of_other_keys_hides_no_write(store: SQLiteLogoutStore, path: Path) -> None:
+    """What is kept of a look-up is outdated by a write of another connection, whatever was looked up in between."""
+    started = store.tick()
+    assert store.newest_logout(["ann"]) < started
+    with closing(SQLiteLogoutStore(path)) as other:
+        other.record_logout(["ann"])
+        assert store.newest_logout(["bob"]) < started
+        assert store.newest_logout(["ann"]) > started
+        other.record_logout(["bob"])
+    assert store.newest_logout(["carol"]) < started
+    assert store.newest_logout(["bob"]) > store.newest_logout(["ann"]) > started
+
+
+def test_a_look_up_after_close_reads_anew(store: SQLiteLogoutStore, path: Path) -> None:
+    """What is kept of a look-up counts no longer when its connection was closed, and the file written to."""
+    started = store.tick()
+    assert store.newest_logout(["ann"]) < started
+    store.close()
+    with closing(SQLiteLogoutStore(path)) as other:
+        other.record_logout(["ann"])
+    assert store.newest_logout(["ann"]) > started
+
+
 # Connections
 
 

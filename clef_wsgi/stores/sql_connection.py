@@ -123,16 +123,13 @@ class Connections:
     @contextmanager
     def transaction(self, connection: Connection) -> Iterator[None]:
         """Begin a write transaction, and commit it. An exception goes through: the connection is closed then."""
-        self._begin(connection)
-        yield
-        connection.exec_driver_sql("COMMIT")
-
-    def _begin(self, connection: Connection) -> None:
         file = connection.connection.driver_connection
         if isinstance(file, sqlite3.Connection):
             begin_immediate(file, time.monotonic() + self._read_seconds)
         else:
             connection.exec_driver_sql("BEGIN")
+        yield
+        connection.exec_driver_sql("COMMIT")
 
 
 def _may_go_better(error: Exception, seconds: float) -> bool:

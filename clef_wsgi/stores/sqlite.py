@@ -20,7 +20,7 @@ from clef_wsgi.base.writer_queue import WriterQueue
 from clef_wsgi.interfaces import EVERYONE
 
 from .keys import age, digest, digests, listed
-from .sqlite_connection import GuardedConnection
+from .sqlite_connection import VERSION, GuardedConnection
 from .sqlite_schema import prepare
 
 _MEMO_SIZE = 4096
@@ -29,6 +29,7 @@ _MARK = "SELECT stamp FROM mark"
 _STAMP = "SELECT stamp FROM logout WHERE key = ?"
 _NEWEST = "SELECT coalesce(max(stamp), 0) FROM logout"
 _EVERYONE = digest(EVERYONE)
+_EVERYONES = f"SELECT stamp FROM logout WHERE key = x'{_EVERYONE.hex()}'"  # noqa: S608
 _KNOWN = "SELECT stamp FROM idempotency_key WHERE digest = ?"
 _RECORD = "INSERT OR REPLACE INTO logout VALUES (?, ?)"
 
@@ -113,13 +114,15 @@ class SQLiteLogoutStore:
         try:
             reader = self._idle_readers.pop()
         except IndexError:
-            reader = self._add_reader()
+            reader = self._new_reader()
+            self._connections.append(reader)
         try:
+            newest = reader.known.get(wanted)
+            if newest is not None and reader.version() == reader.known_at:
+                return newest
             with reader as connection:
-                known = reader.known(connection)
-                newest = known.get(wanted)
-                if newest is None:
-                    newest = known[wanted] = self._look_up(reader, connection, wanted)
+                reader.keep_what_counts(connection, is_outdated=newest is not None)
+                newest = reader.known[wanted] = self._look_up(reader, connection, wanted)
                 return newest
         finally:
             self._idle_readers.append(reader)
@@ -161,11 +164,6 @@ class SQLiteLogoutStore:
             # none of them forks an open connection, the first call opens it.
             self._writer.close()
 
-    def _add_reader(self) -> _Connection:
-        reader = self._new_reader()
-        self._connections.append(reader)
-        return reader
-
     @contextmanager
     def _transaction(self, guarded: _Connection, connection: sqlite3.Connection) -> Iterator[None]:
         """Run one write transaction. An exception goes through: it closes the connection, which rolls back."""
@@ -202,13 +200,14 @@ class SQLiteLogoutStore:
     def _look_up(self, reader: _Connection, connection: sqlite3.Connection, wanted: tuple[str, ...]) -> int:
         # Read before the snapshot is taken: so the snapshot's mark is lower only when records were lost.
         seen = self._seen()
-        row = connection.execute(_look_up_sql(len(wanted)), (_EVERYONE, *map(digest, wanted))).fetchone()
+        # sqlite3 looks for an adapter of each parameter, but for a bytearray: that takes longer than the search for it.
+        row = connection.execute(_look_up_sql(len(wanted)), [bytearray(digest(key)) for key in wanted]).fetchone()
         if row is None or row[1] is None or row[0] < seen:
             with self._transaction(reader, connection):
-                pass  # Born again.
+                reader.known.clear()  # Born again: a write of its own moves no version.
             return self._look_up(reader, connection, wanted)
-        reader.seen, everyone, newest = row
-        return int(max(everyone, newest or 0))
+        reader.seen, newest = row
+        return int(newest)
 
 
 class _Connection(GuardedConnection):
@@ -218,35 +217,34 @@ class _Connection(GuardedConnection):
 
     def __init__(self, path: str, **options: Any) -> None:
         super().__init__(path, **options)
-        self._known: dict[tuple[str, ...], int] = {}
+        self.known: dict[tuple[str, ...], int] = {}
+        self.known_at: tuple[int] | None = None
         self._known_by: sqlite3.Connection | None = None
-        self._known_at = 0
 
-    def known(self, connection: sqlite3.Connection) -> dict[tuple[str, ...], int]:
-        """Return the results of look-ups since the file was last written to."""
-        # The version moves when another connection, of any thread or process, has committed
-        # (https://www.sqlite.org/pragma.html#pragma_data_version). A result may be newer than the version it
-        # is kept under: then the next reading of the version has moved.
-        if connection is not self._known_by:
-            # One cursor for all readings of the version: to make one costs as much as Python's part of a reading.
-            self._cursor, self._known_by, self._known_at = connection.cursor(), connection, -1
-        version = self._cursor.execute("PRAGMA data_version").fetchone()[0]
-        if version != self._known_at or len(self._known) >= _MEMO_SIZE:
-            self._known, self._known_at = {}, version
-        return self._known
+    def keep_what_counts(self, connection: sqlite3.Connection, *, is_outdated: bool) -> None:
+        """Forget the results of look-ups that are outdated, too many, or another connection's.
+
+        A result may be newer than the version it is kept under: then the next reading of the version has moved.
+        """
+        if is_outdated or connection is not self._known_by or len(self.known) >= _MEMO_SIZE:
+            self.known, self._known_by = {}, connection
+            self.known_at = connection.execute(VERSION).fetchone()
 
 
 @lru_cache
 def _look_up_sql(count: int) -> str:
-    """Return one statement, hence one snapshot: the mark, everyone's stamp, and the newest of ``count`` keys.
+    """Return one statement, hence one snapshot: the mark, and the newest stamp of everyone and of ``count`` keys.
+
+    The newest one is NULL where everyone has none.
 
     Each key is looked for by itself: for ``IN`` SQLite first sorts the keys into a table of its own. Many are too many
     for one expression.
     """
-    newest = f"SELECT max(stamp) FROM logout WHERE key IN ({', '.join('?' * count)})"  # noqa: S608
-    if count <= _MAX_EACH:
-        newest = f"SELECT max(0, 0, {', '.join([f'ifnull(({_STAMP}), 0)'] * count or '0')})"
-    return f"SELECT stamp, ({_STAMP}), ({newest}) FROM mark"  # noqa: S608 - nothing but constants and question marks
+    looks = [_STAMP] * count
+    if count > _MAX_EACH:
+        looks = [f"SELECT max(stamp) FROM logout WHERE key IN ({', '.join('?' * count)})"]  # noqa: S608
+    newest = ", ".join(["0", f"({_EVERYONES})", *(f"ifnull(({look}), 0)" for look in looks)])
+    return f"SELECT stamp, max({newest}) FROM mark"  # noqa: S608 - nothing but constants and question marks
 
 
 def _number(connection: sqlite3.Connection, statement: str, *parameters: bytes) -> int | None:

@@ -10,11 +10,16 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from os import getpid, stat
 from types import TracebackType
 from urllib.parse import quote
 
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.base.writer_queue import WriterQueue, begin_immediate, repeat_while_busy, wait_for
+
+VERSION = "PRAGMA data_version"
+"""Its result moves when another connection has committed (https://www.sqlite.org/pragma.html#pragma_data_version)."""
 
 FileIdentity = tuple[int, ...]
 """Inode and device."""
@@ -62,7 +67,7 @@ class GuardedConnection:
         try:
             self._deadline = deadline
             connection = self._connection
-            if connection is None or self._pid != os.getpid() or _identity(self._path) != self._file:
+            if connection is None or self._pid != getpid() or _identity(self._path) != self._file:
                 return self._open()
             if self._is_in_haste:
                 connection.execute(f"PRAGMA busy_timeout = {self._limit_seconds * 1000:.0f}")
@@ -79,6 +84,24 @@ class GuardedConnection:
             self._lock.release()
         else:
             self._fail(error)
+
+    def version(self) -> tuple[int] | None:
+        """Return the version of the file, or None where the connection is in use, or the next use opens or adjusts one.
+
+        Flat: every look-up passes here.
+        """
+        version = None
+        if self._lock.acquire(False):
+            try:
+                if self._pid == getpid() and not self._is_in_haste and stat(self._path)[1:3] == self._file:
+                    version = self._read_version(VERSION).fetchone()
+            except FileNotFoundError:
+                pass
+            except BaseException as error:
+                self._fail(error)
+                raise
+            self._lock.release()
+        return version
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Begin a write transaction on the lent connection, waiting for other writers up to the limit."""
@@ -106,18 +129,19 @@ class GuardedConnection:
             raise StoreUnavailable() from error
 
     def _open(self) -> sqlite3.Connection:
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             self._abandon()
         # SQLite names -wal and -shm after the file that a symbolic link leads to.
         self._real_path = os.path.realpath(self._path)
         with _directory_lock(os.path.dirname(self._real_path), self._deadline):
             self._clear_the_way()
             self._drop()
-            self._file = _identity(self._path)
+            self._file, self._pid = _identity(self._path), getpid()
             # What is left of this use's limit; the next one has all of it.
             self._connection = _connect(self._real_path, max(0.0, self._deadline - time.monotonic()))
+            # One cursor for all readings: to make one costs as much as Python's part of a reading.
+            self._read_version = self._connection.cursor().execute
             self._is_in_haste = True
-            self._pid = os.getpid()
             self._prepare(self._connection)
             self.check_in_place()
             self._wal = _identity(self._real_path + "-wal")
@@ -139,9 +163,9 @@ class GuardedConnection:
                     os.unlink(self._real_path + suffix)
 
     def _drop(self) -> None:
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             self._abandon()
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._pid = self._connection, None, 0
         if connection is not None:
             connection.close()
 
@@ -160,16 +184,10 @@ class GuardedConnection:
         self._drop()
         return True
 
-    def _resume(self) -> None:
-        self._lock.release()
-
-    def _renew_lock(self) -> None:
-        self._lock = self._new_lock()
-
 
 def _identity(path: str) -> FileIdentity | None:
     try:
-        return os.stat(path)[1:3]  # the fields st_ino and st_dev, in one step: this runs at each look-up
+        return stat(path)[1:3]  # the fields st_ino and st_dev, in one step: this runs at each look-up
     except FileNotFoundError:
         return None
 
@@ -187,13 +205,8 @@ def _create(path: str) -> bool:
 
 def _connect(path: str, busy_seconds: float) -> sqlite3.Connection:
     # mode=rw: SQLite itself would make a missing file with the umask's mode.
-    return sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=rw",
-        uri=True,
-        timeout=busy_seconds,
-        isolation_level=None,
-        check_same_thread=False,
-    )
+    uri = f"file:{quote(os.fsencode(path))}?mode=rw"
+    return sqlite3.connect(uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
 
 
 @contextmanager
@@ -205,14 +218,11 @@ def _directory_lock(directory: str, deadline: float) -> Iterator[None]:
     handle = os.open(directory, os.O_RDONLY)
     try:
         # flock can wait, but not up to a deadline.
-        repeat_while_busy(lambda: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB), _is_held, deadline)
+        lock = partial(fcntl.flock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        repeat_while_busy(lock, lambda error: isinstance(error, BlockingIOError), deadline)
         yield
     finally:
         os.close(handle)
-
-
-def _is_held(error: Exception) -> bool:
-    return isinstance(error, BlockingIOError)
 
 
 # SQLite counts the locks of a file once for each process, in memory. A child that inherits the count believes
@@ -230,12 +240,12 @@ def _before_fork() -> None:
 
 def _after_fork_in_parent() -> None:
     for guarded in _forking.paused:
-        guarded._resume()
+        guarded._lock.release()
 
 
 def _after_fork_in_child() -> None:
     for guarded in list(_guarded):
-        guarded._renew_lock()
+        guarded._lock = guarded._new_lock()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
