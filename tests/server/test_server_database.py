@@ -31,6 +31,7 @@ from support.login_server import NOON, SAME_ORIGIN, FakeClock, Server, postgresq
 from clef_wsgi.server import ConfigurationError
 from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.database import connecting, engine, schema, settings, steps
+from clef_wsgi.server.database.append_only import AUDIT_KEPT_FROM
 from clef_wsgi.server.database.backup import copy_sqlite
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import migrate, open_database
@@ -413,7 +414,7 @@ def test_the_audit_only_grows(url: str) -> None:
 def change_audit(server: Server, statement: Any, kept_from: int) -> None:
     """While lines of before that moment may go."""
     with server.database.writing() as connection:
-        settings.write(connection, schema.AUDIT_KEPT_FROM, str(kept_from))
+        settings.write(connection, AUDIT_KEPT_FROM, str(kept_from))
         connection.execute(statement)
 
 

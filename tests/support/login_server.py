@@ -31,9 +31,10 @@ from markupsafe import escape
 from sqlalchemy import Table, delete, func, select, text
 
 from clef_wsgi.server import create_app
+from clef_wsgi.server.database.append_only import APPEND_ONLY
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import open_database
-from clef_wsgi.server.database.schema import APPEND_ONLY, deliveries, metadata
+from clef_wsgi.server.database.schema import deliveries, metadata
 from clef_wsgi.server.records import apps, people, sessions
 from clef_wsgi.server.records.people import Person
 from clef_wsgi.server.web.support.context import KEY

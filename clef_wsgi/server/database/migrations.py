@@ -14,6 +14,7 @@ import sqlalchemy
 from sqlalchemy import Connection, insert, select, text, update
 
 from clef_wsgi.server.database import schema
+from clef_wsgi.server.database.append_only import APPEND_ONLY
 from clef_wsgi.server.database.backup import copy_beside
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.steps import STEPS, Step
@@ -80,7 +81,7 @@ def _version(connection: Connection) -> int | None:
 
 def _create(connection: Connection, version: int) -> None:
     schema.metadata.create_all(connection)
-    for statement in schema.APPEND_ONLY[connection.dialect.name]:
+    for statement in APPEND_ONLY[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     connection.execute(insert(schema.schema_version).values(version=version))
     _log.info("The database is new, of version %d.", version)

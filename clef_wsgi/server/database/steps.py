@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection
 
-from clef_wsgi.server.database import schema
+from clef_wsgi.server.database.append_only import APPEND_ONLY
 
 Step = Callable[[Connection], object]
 
@@ -48,7 +48,7 @@ def _mark_people(connection: Connection) -> None:
     ):
         connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {column}")
     connection.exec_driver_sql("CREATE INDEX people_by_telling ON people (telling_since)")
-    statements = schema.APPEND_ONLY[connection.dialect.name]
+    statements = APPEND_ONLY[connection.dialect.name]
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(statements[0])
     else:
@@ -56,24 +56,19 @@ def _mark_people(connection: Connection) -> None:
         connection.exec_driver_sql(statements[1])
 
 
+_MADE = (
+    *("people", "apps", "app_secrets", "passkeys", "challenges", "enrolments"),
+    *("sessions", "site_logins", "codes", "access_tokens", "deliveries", "receipts"),
+)
+"""Tables that say when a row was made."""
+
 _RENAMED = (
-    ("people", "made_at", "created_at"),
     ("people", "stay_us", "session_lifetime_us"),
     ("people", "telling_since", "notifying_since"),
-    ("apps", "made_at", "created_at"),
-    ("app_secrets", "made_at", "created_at"),
-    ("passkeys", "made_at", "created_at"),
-    ("challenges", "made_at", "created_at"),
-    ("enrolments", "made_at", "created_at"),
-    ("sessions", "made_at", "created_at"),
-    ("site_logins", "made_at", "created_at"),
     ("site_logins", "logout_hook", "webhook_url"),
-    ("codes", "made_at", "created_at"),
-    ("access_tokens", "made_at", "created_at"),
-    ("deliveries", "made_at", "created_at"),
     ("deliveries", "hook_url", "webhook_url"),
     ("deliveries", "hurried_at", "expedited_at"),
-    ("receipts", "made_at", "created_at"),
+    *((table, "made_at", "created_at") for table in _MADE),
 )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select
 
 from clef_wsgi.server.database import settings
+from clef_wsgi.server.database.append_only import AUDIT_KEPT_FROM
 from clef_wsgi.server.database.engine import Database
-from clef_wsgi.server.database.schema import AUDIT_KEPT_FROM, audit
+from clef_wsgi.server.database.schema import audit
 
 AT_ONCE = 500
 """Largest number of entries that :func:`prune` drops at once."""
