@@ -30,18 +30,8 @@ from clef_wsgi.server.web.support.rate_limit import Limiter
 PRUNED_AT_START = 10
 """Steps of pruning before the first request; the rest is left to the worker."""
 
-BLUEPRINTS = (
-    site_api.blueprint,
-    authorization.blueprint,
-    account.blueprint,
-    logout.blueprint,
-    receipts.blueprint,
-    sign_in.blueprint,
-    enrolment.blueprint,
-    passkeys.blueprint,
-    button.blueprint,
-    monitoring.blueprint,
-)
+_ROOMS = (site_api, authorization, account, logout, receipts, sign_in, enrolment, passkeys, button, monitoring)
+"""Modules with views, each of which has its ``blueprint``."""
 
 
 def create_app(
@@ -119,10 +109,14 @@ def create_app(
     guard.install(app)
     pages.install(app, options)
     app.register_error_handler(HTTPException, _http_error)
-    for blueprint in BLUEPRINTS:
-        app.register_blueprint(blueprint)
+    for room in _ROOMS:
+        app.register_blueprint(room.blueprint)
     return app
 
 
 def _http_error(problem: HTTPException) -> Response:
-    return site_api.http_error(problem) if request.path.startswith(guard.API) else pages.http_error(problem)
+    """Answer what the framework refused: to the API's clients in its own words, to people as a page."""
+    answer = site_api.error if request.path.startswith(guard.API) else pages.status_page
+    response = answer(problem.code or 500)
+    response.headers.extend([header for header in problem.get_headers() if header[0] == "Allow"])
+    return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 Clock = Callable[[], int]
 
@@ -17,6 +18,16 @@ DAY = 24 * HOUR
 def system_clock() -> int:
     """Return now, in microseconds."""
     return time.time_ns() // 1000
+
+
+def moment(at: int) -> datetime:
+    """Return microseconds as a date and time, UTC, to the second."""
+    return datetime.fromtimestamp(at // SECOND, timezone.utc)
+
+
+def rfc3339(at: int) -> str:
+    """Format microseconds for programs (RFC 3339)."""
+    return moment(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def days(text: str) -> int:

@@ -6,16 +6,22 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class NewCredential:
-    """A credential that was just registered. ``public_key`` is a COSE key."""
+class Credential:
+    """A credential record, as a registration makes it and an assertion is verified by. ``public_key`` is a COSE key."""
 
     credential_id: bytes = field(repr=False)
     public_key: bytes = field(repr=False)
     sign_count: int
     backup_eligible: bool
     backed_up: bool
-    transports: tuple[str, ...]
     aaguid: str
+
+
+@dataclass(frozen=True)
+class NewCredential(Credential):
+    """A credential that was just registered."""
+
+    transports: tuple[str, ...]
 
 
 @dataclass(frozen=True)

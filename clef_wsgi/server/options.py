@@ -54,9 +54,9 @@ class Options:
     logo: str | Path | None
     templates: str | Path | None
     trusted_proxy: str | Iterable[str]
+    metrics_from: str | Iterable[str]
+    keep_audit: str | None
     limits: Limits
-    metrics_from: str | Iterable[str] = ()
-    keep_audit: str | None = None
 
     proxies: tuple[Network | str, ...] = field(init=False, default=())
     metrics_networks: tuple[Network | str, ...] = field(init=False, default=())

@@ -598,8 +598,9 @@ def test_forwarded_for_is_believed_of_trusted_proxies_alone(
     trusted: str, peer: str, forwarded: str, expected: str
 ) -> None:
     """Row 97: the address that counts is the last one that no trusted proxy has, without its port."""
-    rest = {"rp_id": None, "name": "Clef", "logo": None, "templates": None, "limits": Limits()}
-    options = Options(origin=ORIGIN, database="clef.db", trusted_proxy=trusted, **rest)  # type: ignore[arg-type]
+    rest: dict[str, Any] = dict.fromkeys(("rp_id", "logo", "templates", "keep_audit"))
+    rest |= {"name": "Clef", "metrics_from": (), "limits": Limits()}
+    options = Options(origin=ORIGIN, database="clef.db", trusted_proxy=trusted, **rest)
     environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
     assert client_address(environ, options.proxies) == expected
 

@@ -8,14 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import webauthn
+from webauthn.helpers import structs
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
-from webauthn.helpers.structs import (
-    AttestationConveyancePreference,
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 TIMEOUT_MS = 300_000
 """Time limit for the person at the browser's passkey dialog (WebAuthn's ``timeout``)."""
@@ -58,12 +52,12 @@ def registration_options(
             user_display_name=display_name,
             challenge=challenge,
             timeout=TIMEOUT_MS,
-            attestation=AttestationConveyancePreference.NONE,
-            authenticator_selection=AuthenticatorSelectionCriteria(
-                resident_key=ResidentKeyRequirement.REQUIRED,
-                user_verification=UserVerificationRequirement.REQUIRED,
+            attestation=structs.AttestationConveyancePreference.NONE,
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.REQUIRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
             ),
-            exclude_credentials=[PublicKeyCredentialDescriptor(id=each) for each in known],
+            exclude_credentials=[structs.PublicKeyCredentialDescriptor(id=each) for each in known],
             supported_pub_key_algs=ALGORITHMS,
         )
     )
@@ -79,8 +73,8 @@ def assertion_options(rp: RelyingParty, *, challenge: bytes, allowed: Iterable[b
             rp_id=rp.id,
             challenge=challenge,
             timeout=TIMEOUT_MS,
-            allow_credentials=[PublicKeyCredentialDescriptor(id=each) for each in allowed],
-            user_verification=UserVerificationRequirement.REQUIRED,
+            allow_credentials=[structs.PublicKeyCredentialDescriptor(id=each) for each in allowed],
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
     )
 

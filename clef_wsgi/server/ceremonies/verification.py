@@ -18,17 +18,12 @@ import webauthn
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from webauthn.helpers import (
-    base64url_to_bytes,
-    decode_credential_public_key,
-    decoded_public_key_to_cryptography,
-    parse_attestation_object,
-)
+from webauthn import helpers
 from webauthn.helpers.cose import COSEAlgorithmIdentifier
 from webauthn.helpers.structs import AuthenticatorTransport
 
 from clef_wsgi.server.ceremonies.options import ALGORITHMS, RelyingParty
-from clef_wsgi.server.credentials import AssertionResult, NewCredential
+from clef_wsgi.server.credentials import AssertionResult, Credential, NewCredential
 from clef_wsgi.server.errors import Refused
 
 MAX_ID_LENGTH = 1023
@@ -120,13 +115,7 @@ def verify_registration(answer: CredentialResponse, rp: RelyingParty, *, challen
 
 
 def verify_assertion(
-    answer: CredentialResponse,
-    rp: RelyingParty,
-    *,
-    challenge: bytes,
-    public_key: bytes,
-    sign_count: int,
-    backup_eligible: bool,
+    answer: CredentialResponse, rp: RelyingParty, known: Credential, *, challenge: bytes
 ) -> AssertionResult:
     """Verify an assertion against a credential record (WebAuthn 3, section 7.2).
 
@@ -141,15 +130,15 @@ def verify_assertion(
             expected_challenge=challenge,
             expected_rp_id=rp.id,
             expected_origin=rp.origin,
-            credential_public_key=public_key,
+            credential_public_key=known.public_key,
             # compared below instead: py_webauthn does it before it looks at the signature, so that
             # anybody who knows the id of a passkey could bring it under suspicion
             credential_current_sign_count=0,
             require_user_verification=True,
         )
-    if (used.credential_device_type == "multi_device") != backup_eligible:
+    if (used.credential_device_type == "multi_device") != known.backup_eligible:
         raise PasskeyRefused("backup_eligibility")
-    if max(used.new_sign_count, sign_count) > 0 and used.new_sign_count <= sign_count:
+    if max(used.new_sign_count, known.sign_count) > 0 and used.new_sign_count <= known.sign_count:
         raise SignCountFell
     return AssertionResult(used.new_sign_count, used.credential_backed_up)
 
@@ -165,7 +154,7 @@ def _check_attestation(answer: CredentialResponse) -> None:
 
     Browsers may leave a self attestation under the preference "none" (WebAuthn 3, section 5.1.3).
     """
-    attestation = parse_attestation_object(_decoded(answer.credential["response"]["attestationObject"]))
+    attestation = helpers.parse_attestation_object(_decoded(answer.credential["response"]["attestationObject"]))
     is_self_signed = attestation.fmt == "packed" and attestation.att_stmt.x5c is None
     if attestation.fmt != "none" and not is_self_signed:
         raise ValueError
@@ -173,8 +162,8 @@ def _check_attestation(answer: CredentialResponse) -> None:
 
 def _check_public_key(public_key: bytes) -> None:
     """Refuse a key that can't verify anything, or takes long to, at registration and not at its first use."""
-    decoded = decode_credential_public_key(public_key)
-    key = decoded_public_key_to_cryptography(decoded)  # raises for a point that is off the curve
+    decoded = helpers.decode_credential_public_key(public_key)
+    key = helpers.decoded_public_key_to_cryptography(decoded)  # raises for a point that is off the curve
     if isinstance(key, RSAPublicKey):
         is_usable = key.key_size in _RSA_BITS and key.public_numbers().e == _USUAL_EXPONENT
         expected = COSEAlgorithmIdentifier.RSASSA_PKCS1_v1_5_SHA_256
@@ -188,11 +177,9 @@ def _check_public_key(public_key: bytes) -> None:
 
 def _transports(answer: CredentialResponse) -> tuple[str, ...]:
     given = answer.credential["response"].get("transports")
-    return (
-        tuple(sorted(_TRANSPORTS & {each for each in given if isinstance(each, str)}))
-        if isinstance(given, list)
-        else ()
-    )
+    if not isinstance(given, list):
+        return ()
+    return tuple(sorted(_TRANSPORTS & {each for each in given if isinstance(each, str)}))
 
 
 @contextmanager
@@ -209,4 +196,4 @@ def _refusing(reason: str) -> Iterator[None]:
 def _decoded(text: object) -> bytes:
     if not isinstance(text, str) or not _BASE64URL.fullmatch(text):
         raise ValueError
-    return base64url_to_bytes(text)
+    return helpers.base64url_to_bytes(text)

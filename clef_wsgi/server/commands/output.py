@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from typing import Any
 
-from clef_wsgi.server.clock import SECOND
+from clef_wsgi.server.clock import moment, rfc3339
 
 
 def say(text: str = "") -> None:
@@ -41,13 +40,9 @@ def printable(text: str) -> str:
 
 def when(at: int | None) -> str:
     """Format microseconds for people."""
-    return f"{_moment(at):%Y-%m-%d %H:%M UTC}" if at is not None else "-"
+    return f"{moment(at):%Y-%m-%d %H:%M UTC}" if at is not None else "-"
 
 
 def iso(at: int | None) -> str | None:
     """Format microseconds for programs (RFC 3339)."""
-    return _moment(at).isoformat(timespec="seconds").replace("+00:00", "Z") if at is not None else None
-
-
-def _moment(at: int) -> datetime:
-    return datetime.fromtimestamp(at / SECOND, timezone.utc)
+    return rfc3339(at) if at is not None else None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from clef_wsgi.server.credentials import AssertionResult, NewCredential
+from clef_wsgi.server.credentials import AssertionResult, Credential, NewCredential
 from clef_wsgi.server.database.schema import passkeys, sessions
 from clef_wsgi.server.errors import Refused, Unknown
 from clef_wsgi.server.records import logouts, people
@@ -28,21 +28,15 @@ class LastPasskey(Refused):
 
 
 @dataclass(frozen=True)
-class Passkey:
-    """A credential record. Times are in microseconds; ``public_key`` is a COSE key.
+class Passkey(Credential):
+    """A credential record with its owner and name. Times are in microseconds; ``transports`` is a JSON list.
 
     ``count_fell_at`` is when its sign count last did not grow: perhaps there is a copy (WebAuthn 3, section 6.1.1).
     """
 
     id: int
     person_id: int
-    credential_id: bytes = field(repr=False)
-    public_key: bytes = field(repr=False)
-    sign_count: int
-    backup_eligible: bool
-    backed_up: bool
     transports: str
-    aaguid: str
     name: str
     created_at: int
     last_used_at: int | None

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
+from clef_wsgi.server.errors import SessionEnded
 from clef_wsgi.server.records import global_logout, logouts, receipts, sessions, site_logins
 from clef_wsgi.server.records.sessions import Session
 from clef_wsgi.server.records.site_logins import SiteLogin
 from clef_wsgi.server.web.support import cookies, self_service
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
-from clef_wsgi.server.web.support.pages import PageError, see_other
+from clef_wsgi.server.web.support.pages import see_other
 
 blueprint = Blueprint("log_out", __name__)
 
@@ -59,7 +60,7 @@ def _log_out(step: Step) -> Response:
     try:
         with self_service.changing() as (connection, session):
             ended = step(connection, session, server().clock())
-    except PageError:  # signed out meanwhile, perhaps by the first of two presses
+    except SessionEnded:  # signed out meanwhile, perhaps by the first of two presses
         ended = Ended(None, is_here=True)
     if ended.is_here:
         cookies.sign_out()

@@ -73,7 +73,7 @@ def approve(session: Session, *, even_late: bool = False) -> tuple[CheckedReques
     :raises PageError: the request is wrong, they may not use that site, or were logged out meanwhile.
     """
     login, url = _approve(session, even_late)
-    if url is None and not _is_late(session, login):
+    if url is None and server().expediter.wait_until_confirmed(session.person.id, login.app.id):
         login, url = _approve(session, even_late)
     return login, late_url(login) if url is None else url
 
@@ -120,11 +120,6 @@ def not_allowed(session: Session, login: CheckedRequest) -> PageError:
     """Return the refusal of somebody who may not use the site, which names both and offers another passkey."""
     way, person = f"/iframes/switch?{login.query}", session.person.display_name
     return PageError("not_allowed", 403, way=way, site=login.app.name, person=person)
-
-
-def _is_late(session: Session, login: CheckedRequest) -> bool:
-    """Return whether a logout of this person is unconfirmed at the site, even after it was sent once more."""
-    return not server().expediter.wait_until_confirmed(session.person.id, login.app.id)
 
 
 def is_logout_confirmed(session: Session, login: CheckedRequest) -> bool:

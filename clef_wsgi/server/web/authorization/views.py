@@ -9,14 +9,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from clef_wsgi.server.records import apps
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web.authorization.flow import (
-    CheckedRequest,
-    approve,
-    is_logout_confirmed,
-    late_url,
-    not_allowed,
-    read_request,
-)
+from clef_wsgi.server.web.authorization import flow
+from clef_wsgi.server.web.authorization.flow import CheckedRequest
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
@@ -30,10 +24,10 @@ blueprint = Blueprint("authorization", __name__, url_prefix="/iframes")
 def ask() -> Response:
     """Show the sign-in page, or one button to somebody who is signed in already."""
     with server().database.reading() as connection:
-        login = read_request(connection)
+        login = flow.read_request(connection)
         session = cookies.current_session(connection)
         if session is not None and not apps.may_use(connection, login.app, session.person.id):
-            raise not_allowed(session, login)
+            raise flow.not_allowed(session, login)
     if session is None:
         return render("sign_in.html", login=login)
     return render("continue.html", login=login, person=session.person)
@@ -43,7 +37,7 @@ def ask() -> Response:
 def switch() -> Response:
     """Show the sign-in page to somebody else than who is signed in."""
     with server().database.reading() as connection:
-        return render("sign_in.html", login=read_request(connection))
+        return render("sign_in.html", login=flow.read_request(connection))
 
 
 @blueprint.post("/approve")
@@ -52,16 +46,16 @@ def approve_here() -> Response:
     limit("sign_in")
     session = server().database.look(cookies.current_session)
     if session is None:
-        return see_other(f"/iframes/qr?{server().database.look(read_request).query}")
-    login, url = approve(session, even_late="late" in request.form)
-    return see_other(url) if url == late_url(login) else send_back(login, url)
+        return see_other(f"/iframes/qr?{server().database.look(flow.read_request).query}")
+    login, url = flow.approve(session, even_late="late" in request.form)
+    return see_other(url) if url == flow.late_url(login) else send_back(login, url)
 
 
 @blueprint.get("/late")
 def warn() -> Response:
     """Warn that the site has not confirmed an older logout, which may end the login that is about to begin."""
     login, session = _current()
-    if session is None or is_logout_confirmed(session, login):
+    if session is None or flow.is_logout_confirmed(session, login):
         return see_other(f"/iframes/qr?{login.query}")
     return render("late.html", login=login)
 
@@ -71,7 +65,7 @@ def ask_again() -> Response:
     """Answer the script of the warning whether the site has confirmed meanwhile. Approves nothing."""
     limit("account")
     login, session = _current()
-    return jsonify(heard=session is None or is_logout_confirmed(session, login))
+    return jsonify(heard=session is None or flow.is_logout_confirmed(session, login))
 
 
 def send_back(login: CheckedRequest, url: str) -> Response:
@@ -87,4 +81,4 @@ def send_back(login: CheckedRequest, url: str) -> Response:
 
 def _current() -> tuple[CheckedRequest, Session | None]:
     with server().database.reading() as connection:
-        return read_request(connection), cookies.current_session(connection)
+        return flow.read_request(connection), cookies.current_session(connection)

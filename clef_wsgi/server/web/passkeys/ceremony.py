@@ -83,7 +83,7 @@ def consume_challenge(credential: object, purpose: str) -> tuple[CredentialRespo
 
 
 @contextmanager
-def ceremony_transaction() -> Iterator[Connection]:
+def transaction() -> Iterator[Connection]:
     """Open the transaction that finishes a ceremony. A fallen sign count is recorded though the rest is undone.
 
     :raises PageError: the sign count fell.
@@ -124,14 +124,8 @@ def finish_authentication(
         raise PasskeyRefused("unknown_credential") from None
     _check_owner(response, owner, expected)
     try:
-        result = verification.verify_assertion(
-            response,
-            _relying_party(),
-            challenge=challenge.challenge,
-            public_key=passkey.public_key,
-            sign_count=passkey.sign_count,
-            backup_eligible=passkey.backup_eligible,
-        )
+        rp = _relying_party()
+        result = verification.verify_assertion(response, rp, passkey, challenge=challenge.challenge)
     except SignCountFell:
         raise _CopySuspected(passkey) from None
     passkeys.note_use(connection, passkey.id, result, now=server().clock())

@@ -6,8 +6,6 @@ here. Looking at a link does not consume it, so that no preview does: registerin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -19,17 +17,11 @@ from clef_wsgi.server.credentials import NewCredential
 from clef_wsgi.server.errors import LinkInvalid
 from clef_wsgi.server.records import deactivation, enrolments, passkeys, people
 from clef_wsgi.server.records.enrolments import Enrolment
-from clef_wsgi.server.web.passkeys.ceremony import (
-    begin_registration,
-    ceremony_transaction,
-    consume_challenge,
-    finish_registration,
-    read_json,
-)
+from clef_wsgi.server.web.passkeys import ceremony
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
-from clef_wsgi.server.web.support.pages import PageError, render, wants_json
+from clef_wsgi.server.web.support.pages import PageError, error_page, render, wants_json
 from clef_wsgi.server.web.support.self_service import note, read_names
 from clef_wsgi.server.web.support.user_agents import device_name
 
@@ -47,8 +39,8 @@ def page() -> Response:
 def look() -> Response:
     """Answer whom a link is for."""
     limit("enrolment")
-    with _known_links(), server().database.reading() as connection:
-        found = enrolments.find(connection, _secret(read_json()), now=server().clock())
+    with server().database.reading() as connection:
+        found = enrolments.find(connection, _secret(ceremony.read_json()), now=server().clock())
     person = found.person
     return jsonify(
         first_name=person.first_name or "",
@@ -62,12 +54,12 @@ def look() -> Response:
 def options() -> Response:
     """Begin the registration. The passkey will carry the names as they are on the page now."""
     limit("enrolment")
-    body = read_json()
-    with _known_links(), server().database.writing() as connection:
+    body = ceremony.read_json()
+    with server().database.writing() as connection:
         found = enrolments.find(connection, _secret(body), now=server().clock())
         first, last = read_names(body)
         person = replace(found.person, first_name=first, last_name=last)
-        return jsonify(begin_registration(connection, PURPOSE, person, enrolment_id=found.id))
+        return jsonify(ceremony.begin_registration(connection, PURPOSE, person, enrolment_id=found.id))
 
 
 @blueprint.post("")
@@ -76,14 +68,14 @@ def enrol() -> Response:
     limit("enrolment")
     if not wants_json():
         raise PageError("no_script")
-    body = read_json()
+    body = ceremony.read_json()
     first, last = read_names(body)
-    response, challenge = consume_challenge(body.get("credential"), PURPOSE)
-    with _known_links(), ceremony_transaction() as connection:
+    response, challenge = ceremony.consume_challenge(body.get("credential"), PURPOSE)
+    with ceremony.transaction() as connection:
         found = enrolments.consume(connection, _secret(body), now=server().clock())
         if found.id != challenge.enrolment_id:
             raise PasskeyRefused("other_link")
-        credential = finish_registration(response, challenge)
+        credential = ceremony.finish_registration(response, challenge)
         people.change(connection, found.person.id, first_name=first, last_name=last)
         _take_in(connection, found, credential)
     server().deliver_soon()  # a recovery logs out everywhere
@@ -100,12 +92,9 @@ def _take_in(connection: Connection, found: Enrolment, credential: NewCredential
     note(connection, session, "enrol", f"passkey:{passkey_id}", purpose=found.purpose)
 
 
-@contextmanager
-def _known_links() -> Iterator[None]:
-    try:
-        yield
-    except LinkInvalid:
-        raise PageError("link_invalid", 403) from None
+@blueprint.errorhandler(LinkInvalid)
+def _invalid(_error: LinkInvalid) -> Response:
+    return error_page(PageError("link_invalid", 403))
 
 
 def _secret(body: dict[str, Any]) -> str:

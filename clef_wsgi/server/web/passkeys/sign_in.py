@@ -6,15 +6,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from clef_wsgi.server.ceremonies.verification import PasskeyRefused
 from clef_wsgi.server.errors import Refused
-from clef_wsgi.server.web.authorization.flow import next_url, read_request
-from clef_wsgi.server.web.passkeys.ceremony import (
-    begin_authentication,
-    ceremony_transaction,
-    consume_challenge,
-    finish_authentication,
-    log_refusal,
-    read_json,
-)
+from clef_wsgi.server.web.authorization import flow
+from clef_wsgi.server.web.passkeys import ceremony
 from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
@@ -29,7 +22,7 @@ PURPOSE = "sign_in"
 def options() -> Response:
     """Begin an authentication of nobody in particular."""
     limit("sign_in")
-    return jsonify(begin_authentication(PURPOSE))
+    return jsonify(ceremony.begin_authentication(PURPOSE))
 
 
 @blueprint.post("")
@@ -38,19 +31,19 @@ def sign_in() -> Response:
     limit("sign_in")
     if not wants_json():  # the form itself was sent, by a browser that ran no script
         raise PageError("no_script")
-    response, challenge = consume_challenge(read_json().get("credential"), PURPOSE)
-    with ceremony_transaction() as connection:
-        login = read_request(connection) if request.query_string else None
-        passkey = finish_authentication(connection, response, challenge)
+    response, challenge = ceremony.consume_challenge(ceremony.read_json().get("credential"), PURPOSE)
+    with ceremony.transaction() as connection:
+        login = flow.read_request(connection) if request.query_string else None
+        passkey = ceremony.finish_authentication(connection, response, challenge)
         try:
             session = cookies.sign_in(connection, person_id=passkey.person_id, passkey_id=passkey.id)
         except Refused:
             raise PageError("disabled", 403) from None
         note(connection, session, "sign_in", f"passkey:{passkey.id}")
     server().deliver_soon()  # whoever was signed in here before is logged out
-    return jsonify(location=next_url(session) if login else "/")
+    return jsonify(location=flow.next_url(session) if login else "/")
 
 
 @blueprint.app_errorhandler(PasskeyRefused)
 def _refused(refused: PasskeyRefused) -> Response:
-    return error_page(log_refusal(refused))
+    return error_page(ceremony.log_refusal(refused))

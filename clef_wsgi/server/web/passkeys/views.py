@@ -17,19 +17,11 @@ from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.records import passkeys
 from clef_wsgi.server.records.passkeys import MAX_NAME_LENGTH, LastPasskey
 from clef_wsgi.server.records.sessions import Session
-from clef_wsgi.server.web.passkeys.ceremony import (
-    begin_authentication,
-    begin_registration,
-    ceremony_transaction,
-    consume_challenge,
-    finish_authentication,
-    finish_registration,
-    read_json,
-)
+from clef_wsgi.server.web.passkeys import ceremony
 from clef_wsgi.server.web.support import cookies, self_service
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
-from clef_wsgi.server.web.support.pages import PageError, render, see_other
+from clef_wsgi.server.web.support.pages import PageError, error_page, render, see_other
 from clef_wsgi.server.web.support.user_agents import device_name
 
 blueprint = Blueprint("passkeys", __name__, url_prefix="/passkeys")
@@ -52,7 +44,7 @@ def overview() -> Response:
 def ask_whether_to_add() -> Response:
     """Begin the authentication that adding needs: step one of three."""
     limit("sign_in")
-    return jsonify(begin_authentication(MAY_ADD, self_service.current().person))
+    return jsonify(ceremony.begin_authentication(MAY_ADD, self_service.current().person))
 
 
 @blueprint.post("/add/options")
@@ -60,19 +52,19 @@ def begin_to_add() -> Response:
     """Finish it and begin the registration: step two."""
     limit("sign_in")
     with _confirmed(MAY_ADD) as (connection, session):
-        return jsonify(begin_registration(connection, ADD, session.person))
+        return jsonify(ceremony.begin_registration(connection, ADD, session.person))
 
 
 @blueprint.post("/add")
 def add() -> Response:
     """Finish the registration: step three."""
     limit("sign_in")
-    response, challenge = consume_challenge(read_json().get("credential"), ADD)
-    with ceremony_transaction() as connection:
+    response, challenge = ceremony.consume_challenge(ceremony.read_json().get("credential"), ADD)
+    with ceremony.transaction() as connection:
         session = self_service.locked(connection)
         if session.person.id != challenge.person_id:
             raise PasskeyRefused("other_person")
-        credential = finish_registration(response, challenge)
+        credential = ceremony.finish_registration(response, challenge)
         name, now = device_name(request.user_agent.string), server().clock()
         passkey_id = passkeys.add(connection, session.person.id, credential, name=name, now=now)
         self_service.note(connection, session, "passkey.add", f"passkey:{passkey_id}")
@@ -83,7 +75,7 @@ def add() -> Response:
 def ask_whether_to_remove(passkey_id: int) -> Response:
     """Begin the authentication that removing needs: step one of two."""
     limit("sign_in")
-    return jsonify(begin_authentication(_may_remove(passkey_id), self_service.current().person))
+    return jsonify(ceremony.begin_authentication(_may_remove(passkey_id), self_service.current().person))
 
 
 @blueprint.post(f"{_ONE}/remove")
@@ -91,13 +83,7 @@ def remove(passkey_id: int) -> Response:
     """Finish it and remove the passkey. Sessions that began with it end, this one aside."""
     limit("sign_in")
     with _confirmed(_may_remove(passkey_id)) as (connection, session):
-        try:
-            now, person_id = server().clock(), session.person.id
-            passkeys.remove(connection, person_id, passkey_id, now=now, stays=session.id)
-        except Unknown:
-            raise PageError("not_found", 404) from None
-        except LastPasskey:
-            raise PageError("last_passkey") from None
+        passkeys.remove(connection, session.person.id, passkey_id, now=server().clock(), stays=session.id)
         self_service.note(connection, session, "passkey.remove", f"passkey:{passkey_id}")
     server().deliver_soon()
     return jsonify(location="/passkeys")
@@ -111,12 +97,19 @@ def rename(passkey_id: int) -> Response:
     if not names.is_name(name, MAX_NAME_LENGTH):
         raise PageError("bad_name")
     with self_service.changing() as (connection, session):
-        try:
-            passkeys.rename(connection, session.person.id, passkey_id, name)
-        except Unknown:
-            raise PageError("not_found", 404) from None
+        passkeys.rename(connection, session.person.id, passkey_id, name)
         self_service.note(connection, session, "passkey.rename", f"passkey:{passkey_id}")
     return see_other(f"/passkeys?saved={passkey_id}#saved")
+
+
+@blueprint.errorhandler(Unknown)
+def _unknown(_error: Unknown) -> Response:
+    return error_page(PageError("not_found", 404))
+
+
+@blueprint.errorhandler(LastPasskey)
+def _last(_error: LastPasskey) -> Response:
+    return error_page(PageError("last_passkey"))
 
 
 def _may_remove(passkey_id: int) -> str:
@@ -127,8 +120,8 @@ def _may_remove(passkey_id: int) -> str:
 @contextmanager
 def _confirmed(purpose: str) -> Iterator[tuple[Connection, Session]]:
     """Open a transaction for the session at hand, whose person has just signed an assertion for this purpose."""
-    response, challenge = consume_challenge(read_json().get("credential"), purpose)
-    with ceremony_transaction() as connection:
+    response, challenge = ceremony.consume_challenge(ceremony.read_json().get("credential"), purpose)
+    with ceremony.transaction() as connection:
         session = self_service.locked(connection)
-        finish_authentication(connection, response, challenge, expected=session.person)
+        ceremony.finish_authentication(connection, response, challenge, expected=session.person)
         yield connection, session

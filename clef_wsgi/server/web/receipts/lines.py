@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clef_wsgi.base import redirect_rules
-from clef_wsgi.server.clock import SECOND
+from clef_wsgi.server.clock import SECOND, rfc3339
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP
 from clef_wsgi.server.records.receipts import NotificationStatus
@@ -46,7 +46,7 @@ class ReceiptLine:
 
     def as_json(self) -> dict[str, Any]:
         """Return the line for the page's script, with ``since`` in RFC 3339."""
-        found = {**asdict(self), "since": None if self.since is None else time_format.iso(self.since)}
+        found = {**asdict(self), "since": None if self.since is None else rfc3339(self.since)}
         del found["front_page"]  # a link of the page, which stays
         return found
 

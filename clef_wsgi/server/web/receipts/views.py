@@ -18,7 +18,6 @@ from clef_wsgi.server.web.support import cookies
 from clef_wsgi.server.web.support.context import server
 from clef_wsgi.server.web.support.guard import limit
 from clef_wsgi.server.web.support.pages import PageError, render, texts
-from clef_wsgi.server.web.support.time_format import Texts
 
 blueprint = Blueprint("receipts", __name__, url_prefix="/receipts")
 
@@ -26,11 +25,11 @@ blueprint = Blueprint("receipts", __name__, url_prefix="/receipts")
 @blueprint.get("")
 def page() -> Response:
     """Show the receipt of the last logout. Without one the page says so, and is no error: an hour passes."""
-    found, now = _own(), server().clock()
+    found = _own()
     if found is None:
         return render("receipts.html", lines=None, scope=None)
-    lines, t = _lines(found, now), texts()
-    return render("receipts.html", lines=lines, scope=found.scope, done=_is_done(lines), **_headings(found, lines, t))
+    lines = _lines(found)
+    return render("receipts.html", lines=lines, scope=found.scope, **_summary(found, lines))
 
 
 @blueprint.get("/states")
@@ -40,12 +39,11 @@ def states() -> Response:
     :raises PageError: there is no receipt, or it expired.
     """
     limit("account")
-    found, now = _own(), server().clock()
+    found = _own()
     if found is None:
         raise PageError("not_found", 404)
-    lines, t = _lines(found, now), texts()
-    answer = {**_headings(found, lines, t), "done": _is_done(lines)}
-    return jsonify(**answer, lines=[line.as_json() for line in lines])
+    lines = _lines(found)
+    return jsonify(**_summary(found, lines), lines=[line.as_json() for line in lines])
 
 
 def _own() -> Receipt | None:
@@ -62,21 +60,18 @@ def _own() -> Receipt | None:
     return found if session is None or session.person.id == found.person_id else None
 
 
-def _lines(receipt: Receipt, now: int) -> list[ReceiptLine]:
-    t = texts()
+def _lines(receipt: Receipt) -> list[ReceiptLine]:
+    now, t = server().clock(), texts()
     return [ReceiptLine.of(status, tapped_at=receipt.created_at, now=now, t=t) for status in receipt.statuses]
 
 
-def _is_done(lines: list[ReceiptLine]) -> bool:
-    return all(line.mark != "busy" for line in lines)
-
-
-def _headings(receipt: Receipt, lines: list[ReceiptLine], t: Texts) -> dict[str, Any]:
-    """Return title and summary. Neither says more than the sites have confirmed."""
-    heard = sum(line.mark == "done" for line in lines)
-    if not _is_done(lines):
-        return {"title": t("receipts.title_busy"), "summary": t("receipts.heard", heard=heard, all=len(lines))}
+def _summary(receipt: Receipt, lines: list[ReceiptLine]) -> dict[str, Any]:
+    """Return title, summary, and whether nothing changes any more. None says more than the sites have confirmed."""
+    t, heard = texts(), sum(line.mark == "done" for line in lines)
+    is_done = all(line.mark != "busy" for line in lines)
     if heard < len(lines):
-        return {"title": t("receipts.title_bad"), "summary": t("receipts.heard", heard=heard, all=len(lines))}
+        title = t("receipts.title_bad") if is_done else t("receipts.title_busy")
+        return {"title": title, "summary": t("receipts.heard", heard=heard, all=len(lines)), "done": is_done}
     title = t("receipts.title_everywhere") if receipt.scope == receipts.EVERYWHERE else t("receipts.title_done")
-    return {"title": title, "summary": t("receipts.all_heard") if lines else t("receipts.no_sites")}
+    summary = t("receipts.all_heard") if lines else t("receipts.no_sites")
+    return {"title": title, "summary": summary, "done": is_done}

@@ -11,20 +11,11 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 from sqlalchemy import Connection
-from werkzeug.exceptions import HTTPException
 
+from clef_wsgi.server import errors
 from clef_wsgi.server.clock import SECOND
 from clef_wsgi.server.delivery.outcomes import log_recovery
-from clef_wsgi.server.errors import (
-    DatabaseUnavailable,
-    InvalidApp,
-    InvalidCode,
-    InvalidHook,
-    InvalidLogoutToken,
-    InvalidSecret,
-    InvalidToken,
-    Refused,
-)
+from clef_wsgi.server.errors import DatabaseUnavailable, InvalidApp, InvalidToken, Refused
 from clef_wsgi.server.records import apps, codes, confirmations, outbox
 from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.people import Person
@@ -34,12 +25,8 @@ from clef_wsgi.server.web.support.rate_limit import TooManyRequests
 blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 _STATUS: dict[type[Refused], int] = {
-    InvalidApp: 403,
-    InvalidSecret: 403,
-    InvalidCode: 403,
-    InvalidToken: 403,
-    InvalidHook: 400,
-    InvalidLogoutToken: 400,
+    **dict.fromkeys((InvalidApp, errors.InvalidSecret, errors.InvalidCode, InvalidToken), 403),
+    **dict.fromkeys((errors.InvalidHook, errors.InvalidLogoutToken), 400),
 }
 
 _WORDS = {
@@ -105,15 +92,6 @@ def error(status: int, retry_after: int | None = None) -> Response:
     response = _refusal(text, status)
     if retry_after is not None:
         response.headers["Retry-After"] = str(retry_after)
-    return response
-
-
-def http_error(problem: HTTPException) -> Response:
-    """Answer what the framework refused, for a path of the API."""
-    response = error(problem.code or 500)
-    for name, value in problem.get_headers():
-        if name == "Allow":
-            response.headers[name] = value
     return response
 
 

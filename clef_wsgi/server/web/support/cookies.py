@@ -38,9 +38,9 @@ def form_token() -> str:
 
 def is_form_token(given: str) -> bool:
     """Return whether ``given`` is the CSRF token of a page of this browser's."""
-    known = request.cookies.get(cookie_name("browser"), "")
-    expected = tokens.derived(known, "form") if _TOKEN.fullmatch(known) else ""
-    return bool(expected) and hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
+    known = _read("browser")
+    expected = tokens.derived(known, "form")
+    return bool(known) and hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
 
 
 def current_session(connection: Connection) -> Session | None:
@@ -54,8 +54,7 @@ def current_session(connection: Connection) -> Session | None:
 
 def session_token() -> str:
     """Return the token in this browser's session cookie, be there such a session or not; empty where there is none."""
-    token = request.cookies.get(cookie_name("session"), "")
-    return token if _TOKEN.fullmatch(token) else ""
+    return _read("session")
 
 
 def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -> Session:
@@ -78,24 +77,23 @@ def sign_in(connection: Connection, *, person_id: int, passkey_id: int | None) -
         session_expiry.trim(connection, person_id, now=now)
     session = sessions.find(connection, token, now=now)
     lifetime = _LONGEST if session.expires_at is None else min(session.expires_at - now, _LONGEST)
-    g.session_cookie = (token, lifetime // SECOND)
+    _keep("session", token, lifetime // SECOND)
     return session
 
 
 def sign_out() -> None:
     """Drop the session's cookie with the answer. The session itself is ended by ``records.logouts``."""
-    g.session_cookie = ("", 0)
+    _keep("session", "", 0)
 
 
 def receipt_token() -> str:
     """Return the secret of this browser's last receipt; empty where there is none."""
-    token = request.cookies.get(cookie_name("receipt"), "")
-    return token if _TOKEN.fullmatch(token) else ""
+    return _read("receipt")
 
 
 def keep_receipt(token: str) -> None:
     """Set the cookie of a receipt with the answer."""
-    g.receipt_cookie = (token, receipts.LIFETIME // SECOND)
+    _keep("receipt", token, receipts.LIFETIME // SECOND)
 
 
 def cookie_name(purpose: str) -> str:
@@ -108,22 +106,33 @@ def cookie_name(purpose: str) -> str:
 
 def write_cookies(response: Response) -> Response:
     """Set the cookies that the views of this request asked for."""
-    if "new_browser_token" in g:
-        _set(response, "browser", g.new_browser_token, None)
-    if "session_cookie" in g:
-        _set(response, "session", *g.session_cookie)
-    if "receipt_cookie" in g:
-        _set(response, "receipt", *g.receipt_cookie)
+    for purpose, (value, lifetime) in _kept().items():
+        _set(response, purpose, value, lifetime)
     return response
 
 
+def _read(purpose: str) -> str:
+    """Return the token in a cookie of this browser; empty where there is none."""
+    token = request.cookies.get(cookie_name(purpose), "")
+    return token if _TOKEN.fullmatch(token) else ""
+
+
 def _browser_token() -> str:
-    known = request.cookies.get(cookie_name("browser"), "")
-    if _TOKEN.fullmatch(known):
+    if known := _read("browser"):
         return known
-    if "new_browser_token" not in g:
-        g.new_browser_token = tokens.new_token()
-    return str(g.new_browser_token)
+    if "browser" not in _kept():
+        _keep("browser", tokens.new_token(), None)
+    return _kept()["browser"][0]
+
+
+def _keep(purpose: str, value: str, lifetime: int | None) -> None:
+    _kept()[purpose] = (value, lifetime)
+
+
+def _kept() -> dict[str, tuple[str, int | None]]:
+    """Return the cookies that the answer will set: value and seconds, by their purpose."""
+    found: dict[str, tuple[str, int | None]] = g.setdefault("cookies", {})
+    return found
 
 
 def _set(response: Response, purpose: str, value: str, lifetime: int | None) -> None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from jinja2 import ChoiceLoader, FileSystemLoader
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
 
 from clef_wsgi.base import redirect_rules
-from clef_wsgi.server.errors import DatabaseUnavailable, ServerError
+from clef_wsgi.server.clock import rfc3339
+from clef_wsgi.server.errors import DatabaseUnavailable, ServerError, SessionEnded
 from clef_wsgi.server.options import Options
 from clef_wsgi.server.texts import LANGUAGES, text
 from clef_wsgi.server.web.support import cookies, time_format
@@ -64,6 +64,7 @@ def install(app: Flask, options: Options) -> None:
         app.jinja_loader = ChoiceLoader([FileSystemLoader(options.templates), app.jinja_loader])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.register_error_handler(PageError, error_page)
+    app.register_error_handler(SessionEnded, _signed_out)
     app.register_error_handler(TooManyRequests, _too_many)
     app.register_error_handler(DatabaseUnavailable, _unavailable)
 
@@ -77,7 +78,7 @@ def render(template: str, *, status: int = 200, **values: Any) -> Response:
     options, lang = server().options, language()
     t = texts()
     values |= {"lang": lang, "t": t, "server_name": options.name, "has_logo": options.logo is not None}
-    values |= {"iso": time_format.iso, "utc": partial(time_format.utc, t=t)}
+    values |= {"iso": rfc3339, "utc": partial(time_format.utc, t=t)}
     return make_response(render_template(template, form_token=_form_token, **values), status)
 
 
@@ -137,6 +138,10 @@ def error_page(error: PageError, *, reference: str | None = None) -> Response:
     return response
 
 
+def _signed_out(_ended: SessionEnded) -> Response:
+    return error_page(PageError("signed_out", 403))
+
+
 def _too_many(error: TooManyRequests) -> Response:
     return error_page(PageError("too_many", 429, retry_after=error.retry_after))
 
@@ -147,14 +152,9 @@ def _unavailable(error: DatabaseUnavailable) -> Response:
     return error_page(PageError("unavailable", 503, retry_after=error.retry_after), reference=reference)
 
 
-def http_error(error: HTTPException) -> Response:
+def status_page(status: int) -> Response:
     """Answer what the framework refused, with a reference where it is this server's fault."""
-    status = error.code or 500
     reference = secrets.token_hex(4) if status >= 500 else None
     if reference:
         _log.error("%s: an unexpected error, see the traceback before this line", reference)
-    response = error_page(PageError(_KNOWN_STATUS.get(status, "unexpected"), status), reference=reference)
-    for name, value in error.get_headers():
-        if name == "Allow":
-            response.headers[name] = value
-    return response
+    return error_page(PageError(_KNOWN_STATUS.get(status, "unexpected"), status), reference=reference)

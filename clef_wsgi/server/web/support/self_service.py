@@ -22,30 +22,27 @@ MAX_NAME = 64
 def current() -> Session:
     """Return the current session.
 
-    :raises PageError: nobody is signed in.
+    :raises SessionEnded: nobody is signed in.
     """
     session = server().database.look(cookies.current_session)
     if session is None:
-        raise PageError("signed_out", 403)
+        raise SessionEnded
     return session
 
 
 def locked(connection: Connection) -> Session:
     """Return the current session, its person locked, sure to be active until this transaction ends.
 
-    :raises PageError: nobody is signed in.
+    :raises SessionEnded: nobody is signed in.
     """
-    try:
-        return sessions.lock(connection, cookies.session_token(), now=server().clock())
-    except SessionEnded:
-        raise PageError("signed_out", 403) from None
+    return sessions.lock(connection, cookies.session_token(), now=server().clock())
 
 
 @contextmanager
 def changing() -> Iterator[tuple[Connection, Session]]:
     """Open a writing transaction for a change of the current session's person, who is locked; not for strangers.
 
-    :raises PageError: nobody is signed in.
+    :raises SessionEnded: nobody is signed in.
     """
     current()
     with server().database.writing() as connection:

@@ -6,23 +6,16 @@ The server can't know a visitor's time zone: it says UTC, and static/moments.js 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
 
-from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND
+from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, moment
 
 Texts = Callable[..., str]
-
-
-def iso(at: int) -> str:
-    """Format microseconds for the ``datetime`` of a ``<time>``."""
-    return _datetime(at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def utc(at: int, t: Texts) -> str:
     """Format microseconds for people, to the minute."""
     parts = {"year": "%Y", "month": "%m", "day": "%d", "time": "%H:%M"}
-    moment = _datetime(at)
-    return t("time.utc", **{name: moment.strftime(form) for name, form in parts.items()})
+    return t("time.utc", **{name: moment(at).strftime(form) for name, form in parts.items()})
 
 
 def span(length: int, t: Texts) -> str:
@@ -37,7 +30,3 @@ def span(length: int, t: Texts) -> str:
     if length < 2 * DAY:
         return t("time.hours", number=round(length / HOUR))
     return t("time.days", number=round(length / DAY))
-
-
-def _datetime(at: int) -> datetime:
-    return datetime.fromtimestamp(at // SECOND, timezone.utc)
