@@ -7,7 +7,8 @@ outcomes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,10 +17,9 @@ from prometheus_client.registry import Collector
 from clef_wsgi.server.clock import Clock
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.errors import DatabaseUnavailable, Refused
-from clef_wsgi.server.records import backlog
+from clef_wsgi.server.records import backlog, outbox
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 72 * 3600)
-CONFIRMED = "confirmed"
 
 
 class Metrics:
@@ -52,22 +52,22 @@ class Metrics:
     def delivered(self, outcome: str, seconds_since_tap: float) -> None:
         """Count an attempt, by the outbox's word for how it went."""
         self._deliveries.labels(outcome).inc()
-        if outcome == CONFIRMED:
+        if outcome == outbox.CONFIRMED:
             self._seconds.observe(seconds_since_tap)
 
-    def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the metrics over HTTP from threads of their own, and return the function that ends it.
+    @contextmanager
+    def served(self, host: str, port: int) -> Iterator[None]:
+        """Serve the metrics over HTTP meanwhile, from threads of their own.
 
         :raises OSError: the address can't be listened on.
         """
         server, thread = start_http_server(port, host, registry=self._registry)
-
-        def stop() -> None:
+        try:
+            yield
+        finally:
             server.shutdown()
             server.server_close()
             thread.join()
-
-        return stop
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -15,6 +15,12 @@ def is_name(text: str, longest: int) -> bool:
     return 0 < len(text) <= longest and text.isprintable() and not _UNSEEN.fullmatch(text)
 
 
+def split(text: str) -> tuple[str | None, str | None]:
+    """Split a name into first and last: the first word is the first name."""
+    first, _, last = text.partition(" ")
+    return first or None, last or None
+
+
 def tidied(text: str) -> str:
     """Strip white space around a text, and leave single spaces within."""
     return " ".join(text.split())

@@ -20,7 +20,7 @@ from clef_wsgi.server.clock import DAY, HOUR
 from clef_wsgi.server.commands.webhook_trial import TrialResult, try_webhook
 from clef_wsgi.server.database.schema import audit, clef_ids, deliveries, people
 from clef_wsgi.server.delivery.call import AttemptResult, call
-from clef_wsgi.server.records import apps, backlog, outbox, trials, undelivered
+from clef_wsgi.server.records import apps, backlog, outbox, trials
 from clef_wsgi.server.records.pruning import drop
 
 
@@ -44,7 +44,7 @@ def asking(desk: Desk, status: str, seen: list[int]) -> tuple[list[Site], list[P
     def script(talk: Talk) -> None:
         assert desk.server.count(deliveries, deliveries.c.state == "test") == 1
         with desk.server.database.reading() as connection:
-            assert undelivered.read(connection) == []
+            assert backlog.rows(connection) == []
             assert backlog.read(connection, now=desk.server.clock()).pending == 0
         seen.append(asks(desk, sites[0], peers[0]))
         talk.send(answer(b"", status))

@@ -152,7 +152,7 @@ def test_a_database_of_the_first_version_makes_room(dialect: str, place: str) ->
     assert (info["first_name"], type(info["id"])) == ("Ann", int)
     with server.database.writing() as connection:
         for app in apps.all_apps(connection):
-            apps.give_ids_as_text(connection, app.id, True)
+            apps.change(connection, app.id, ids_as_text=True)
         clef_ids.import_id(connection, PHOTOS.app_id, people.add(connection, now=server.clock()).id, LARGEST)
     assert browser.get(f"/api/v1/info?access_token={token}").json["info"]["id"] == str(info["id"])
     new = max(row.id for row in server.rows(schema.people))

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands.arguments import add_command
+from clef_wsgi.server.commands.arguments import Commands, add_for_app
 from clef_wsgi.server.commands.output import printable, say
 from clef_wsgi.server.commands.support import find_app, find_person, note, opened
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.records import apps, logouts, people
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
-    from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.apps import App
 
 
 def add_to(group: Commands) -> None:
-    parser = add_command(group, "allow", allow, "Says who may use a site.")
-    parser.add_argument("app", metavar="APP", help="its name or id")
+    parser = add_for_app(group, "allow", allow, "Says who may use a site.")
     parser.add_argument("people", nargs="*", metavar="PERSON", help="a number or an e-mail address")
     parser.add_argument("--take-back", action="store_true", help="these people may use it no longer")
     doors = parser.add_mutually_exclusive_group()
@@ -40,7 +35,7 @@ def allow(arguments: argparse.Namespace) -> None:
         for number in numbers:
             (apps.disallow if arguments.take_back else apps.allow)(connection, app.id, number)
         if arguments.everybody or arguments.members_only:
-            apps.open_to_all(connection, app.id, arguments.everybody)
+            apps.change(connection, app.id, open_to_all=arguments.everybody)
         app = apps.get(connection, app.id)
         _log_out_strangers(connection, app)
         note(connection, "app.allow", f"app:{app.id}", people=numbers, **_doors(arguments))

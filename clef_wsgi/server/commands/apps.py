@@ -5,33 +5,21 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from clef_wsgi.base.redirect_rules import CALLBACK_PATH
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands import access, snippets, webhook_trial
-from clef_wsgi.server.commands.arguments import (
-    add_command,
-    add_group,
-    add_json,
-    add_origin,
-    name,
-    redirect_url,
-    site_url,
-    webhook_url,
-)
+from clef_wsgi.server.commands import access, snippets, webhook_trial, words
+from clef_wsgi.server.commands.arguments import Commands, add_command, add_for_app, add_group, add_json, add_origin
 from clef_wsgi.server.commands.output import iso, printable, say, say_json
 from clef_wsgi.server.commands.support import find_app, note, opened, origin
 from clef_wsgi.server.commands.webhooks import check_public
-from clef_wsgi.server.database import schema
+from clef_wsgi.server.database.schema import app_members, clef_ids
 from clef_wsgi.server.errors import ConfigurationError, Refused
 from clef_wsgi.server.records import apps
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
-    from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.apps import App
 
 WEBHOOK_PATH = "/clef/webhook"
 """Default path of the middleware's webhook."""
@@ -47,25 +35,22 @@ def add_to(commands: Commands) -> None:
     _add_set(group)
     access.add_to(group)
     webhook_trial.add_to(group)
-    parser = add_command(group, "rotate-secret", rotate_secret, "Gives a site a new secret; the one before goes on.")
-    parser.add_argument("app", metavar="APP", help="its name or id")
+    parser = add_for_app(group, "rotate-secret", rotate_secret, "Gives a site a new secret; the one before goes on.")
     parser.add_argument("--end", action="store_true", help="end a rotation: only the new one works from now on")
-    parser = add_command(group, "remove", remove, "Forgets a site, and the numbers by which it knows its people.")
-    parser.add_argument("app", metavar="APP", help="its name or id")
+    parser = add_for_app(group, "remove", remove, "Forgets a site, and the numbers by which it knows its people.")
     parser.add_argument("--yes", action="store_true", help="that is meant")
 
 
 def _add_add(group: Commands) -> None:
     parser = add_command(group, "add", add, "Adds a site, and prints its settings with the secret, this once.")
-    parser.add_argument("name", type=name, metavar="NAME", help="what people call it")
+    parser.add_argument("name", type=words.name, metavar="NAME", help="what people call it")
     parser.add_argument(
         "--site",
-        type=site_url,
+        type=words.site_url,
         metavar="URL",
         help=f"where clef_wsgi's middleware runs: short for --redirect URL{CALLBACK_PATH} --hook URL{WEBHOOK_PATH}",
     )
-    _add_addresses(parser)
-    _add_ids(parser)
+    _add_addresses_and_ids(parser)
     parser.add_argument("--members-only", action="store_true", help='only for whom "app allow" names')
     parser.add_argument("--app-id", metavar="ID", help="keep an old id, of 32 hex digits")
     parser.add_argument("--secret-file", type=Path, metavar="FILE", help="keep an old secret, which this file holds")
@@ -73,23 +58,20 @@ def _add_add(group: Commands) -> None:
 
 
 def _add_set(group: Commands) -> None:
-    parser = add_command(group, "set", change, "Changes the addresses of a site, or how it gets ids.")
-    parser.add_argument("app", metavar="APP", help="its name or id")
-    _add_addresses(parser)
-    _add_ids(parser)
+    parser = add_for_app(group, "set", change, "Changes the addresses of a site, or how it gets ids.")
+    _add_addresses_and_ids(parser)
     parser.add_argument(
         "--drop", action="append", default=[], metavar="URL", help="an address of either kind to forget"
     )
 
 
-def _add_addresses(parser: argparse.ArgumentParser) -> None:
+def _add_addresses_and_ids(parser: argparse.ArgumentParser) -> None:
     more: dict[str, Any] = {"action": "append", "default": [], "metavar": "URL"}
-    parser.add_argument("--redirect", type=redirect_url, help="where browsers go back to; may be repeated", **more)
-    parser.add_argument("--hook", type=webhook_url, help="where a logout is reported; may be repeated", **more)
+    parser.add_argument(
+        "--redirect", type=words.redirect_url, help="where browsers go back to; may be repeated", **more
+    )
+    parser.add_argument("--hook", type=words.webhook_url, help="where a logout is reported; may be repeated", **more)
     parser.add_argument("--allow-private", action="store_true", help="a webhook may be in a private network")
-
-
-def _add_ids(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ids", choices=(NUMBER, TEXT), help="how it gets people's ids; text for a site that keeps them as text"
     )
@@ -161,9 +143,9 @@ def _change(connection: Connection, app: App, arguments: argparse.Namespace) -> 
             raise Refused(f"{printable(app.name)} has no address {printable(url)}.")
         apps.remove_address(connection, app.id, url)
     if arguments.ids:
-        apps.give_ids_as_text(connection, app.id, arguments.ids == TEXT)
+        apps.change(connection, app.id, ids_as_text=arguments.ids == TEXT)
     if arguments.allow_private:
-        apps.allow_private(connection, app.id)
+        apps.change(connection, app.id, allow_private=True)
     if not apps.get(connection, app.id).redirects:
         raise Refused("That is the last address to go back to: add another with --redirect.")
     changes = {"redirects": arguments.redirect, "hooks": arguments.hook, "dropped": arguments.drop}
@@ -176,7 +158,7 @@ def rotate_secret(arguments: argparse.Namespace) -> None:
         app = find_app(connection, arguments.app)
         if arguments.end:
             apps.end_rotation(connection, app.id)
-        elif _count(connection, schema.app_secrets, app) >= apps.LIVE_SECRETS:
+        elif len(apps.secret_hashes(connection, app.id)) >= apps.LIVE_SECRETS:
             raise Refused("Two secrets work already: end that rotation with --end first.")
         secret = None if arguments.end else apps.rotate_secret(connection, app.id, now=system_clock())
         note(connection, "app.end_rotation" if arguments.end else "app.rotate_secret", f"app:{app.id}")
@@ -190,7 +172,7 @@ def remove(arguments: argparse.Namespace) -> None:
     with opened(arguments) as database, database.writing() as connection:
         app = find_app(connection, arguments.app)
         if not arguments.yes:
-            known = _count(connection, schema.clef_ids, app)
+            known = connection.execute(select(func.count()).where(clef_ids.c.app_id == app.id)).scalar_one()
             raise ConfigurationError(
                 f"{printable(app.name)} knows {known} people by numbers that would be lost for good: add --yes."
             )
@@ -209,7 +191,7 @@ def _old_secret(path: Path | None) -> str | None:
 
 
 def _row(connection: Connection, app: App) -> dict[str, Any]:
-    members = select(schema.app_members.c.person_id).where(schema.app_members.c.app_id == app.id)
+    members = select(app_members.c.person_id).where(app_members.c.app_id == app.id)
     return {
         "id": app.id,
         "name": app.name,
@@ -220,7 +202,7 @@ def _row(connection: Connection, app: App) -> dict[str, Any]:
         "open_to_all": app.open_to_all,
         "ids": TEXT if app.ids_as_text else NUMBER,
         "members": sorted(connection.execute(members).scalars()),
-        "secrets": _count(connection, schema.app_secrets, app),
+        "secrets": len(apps.secret_hashes(connection, app.id)),
     }
 
 
@@ -239,7 +221,3 @@ def _described(row: dict[str, Any]) -> str:
     if row["secrets"] > 1:
         lines.append("  two secrets work: a rotation is under way")
     return "\n".join(lines)
-
-
-def _count(connection: Connection, table: Any, app: App) -> int:
-    return connection.execute(select(func.count()).where(table.c.app_id == app.id)).scalar_one()

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING
 
-from clef_wsgi.server.commands.arguments import add_command, add_json, count
+from clef_wsgi.server.commands import words
+from clef_wsgi.server.commands.arguments import Commands, add_command, add_json
 from clef_wsgi.server.commands.output import iso, say_json, say_table, when
 from clef_wsgi.server.commands.support import opened
 from clef_wsgi.server.records import audit
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
 
 _HEADINGS = ("WHEN", "WHO", "WHAT", "WHOM", "FROM", "DETAILS")
 
 
 def add_to(commands: Commands) -> None:
     parser = add_command(commands, "audit", show, "Shows who did what, the newest last.")
-    parser.add_argument("--limit", type=count, default=100, metavar="N", help="how many lines (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=words.count, default=100, metavar="N", help="how many lines (default: %(default)s)"
+    )
     add_json(parser)
 
 

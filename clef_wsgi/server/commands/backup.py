@@ -6,19 +6,17 @@ import argparse
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import restoring
-from clef_wsgi.server.commands.arguments import add_command
+from clef_wsgi.server.commands.arguments import Commands, add_command
 from clef_wsgi.server.commands.output import say
 from clef_wsgi.server.commands.support import note, opened, where
 from clef_wsgi.server.database.backup import copy_sqlite
+from clef_wsgi.server.database.connecting import sqlite_path
+from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.errors import ConfigurationError, Refused
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
 
 _USE_PG_DUMP = "This database is PostgreSQL's: back it up with pg_dump, and bring it back with pg_restore."
 _NOT_FOR_FILES = (
@@ -61,26 +59,25 @@ def restore(arguments: argparse.Namespace) -> None:
     if not arguments.yes:
         raise ConfigurationError("Everybody has to sign in again everywhere: add --yes.")
     if arguments.file is None:
-        _end_all(arguments)
+        with opened(arguments) as database:
+            _end_all(database)
     else:
         _bring_back(arguments.file, where(arguments))
     say(_RESTORED)
 
 
-def _end_all(arguments: argparse.Namespace) -> None:
-    with opened(arguments) as database, database.writing() as connection:
+def _end_all(database: Database) -> None:
+    with database.writing() as connection:
         restoring.end_all(connection, now=system_clock())
         note(connection, "restore", "database")
 
 
 def _bring_back(file: Path, place: str) -> None:
-    place = place.removeprefix("sqlite:///")
-    if "://" in place:
+    path = sqlite_path(place)
+    if path is None:
         raise ConfigurationError(_NOT_FOR_FILES)
-    path = Path(place.partition("?")[0]).absolute()
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
         draft = restoring.draft(file, Path(folder))
-        with closing(open_database(draft)) as database, database.writing() as connection:
-            restoring.end_all(connection, now=system_clock())
-            note(connection, "restore", "database")
+        with closing(open_database(draft)) as database:
+            _end_all(database)
         restoring.put_in_place(draft, path)

@@ -4,37 +4,32 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
-import sys
 import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import DAY, HOUR, MINUTE, SECOND, system_clock
-from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, count, host_and_port, in_days
-from clef_wsgi.server.commands.listening import written
+from clef_wsgi.server.commands import words
+from clef_wsgi.server.commands.arguments import Commands, add_command, add_group, add_json
 from clef_wsgi.server.commands.output import iso, say, say_json, say_table
+from clef_wsgi.server.commands.serving import handling, log_to_stderr, refusing_place, say_ready
 from clef_wsgi.server.commands.support import find_app, note, opened
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.schema import deliveries
 from clef_wsgi.server.delivery.worker import Worker, user_agent
-from clef_wsgi.server.errors import ServerError, Unknown
+from clef_wsgi.server.errors import Unknown
 from clef_wsgi.server.metrics import Metrics
-from clef_wsgi.server.records import backlog, outbox, undelivered
-from clef_wsgi.server.records.undelivered import Row
+from clef_wsgi.server.records import backlog, outbox
 from clef_wsgi.server.texts import failure_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from clef_wsgi.server.commands.arguments import Commands
 
 _log = logging.getLogger(__name__)
 _HEADINGS = ("#", "SITE", "PERSON", "STATE", "SINCE", "TRIES", "NEXT TRY", "REASON")
 _UNITS = ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"))
+_TIMES = ("created_at", "next_at", "first_tried_at", "tried_at", "waits_until", "done_at")
 _JSON_NAMES = {"created_at": "made_at"}
 
 
@@ -42,13 +37,13 @@ def add_to(commands: Commands) -> None:
     parser = add_command(commands, "deliver", deliver, 'Tells sites of logouts, for a "server run --no-deliver".')
     parser.add_argument(
         "--keep-audit",
-        type=in_days,
+        type=words.in_days,
         metavar="DAYS",
         help="how long a line of the audit is kept, such as 400d (default: for ever)",
     )
     parser.add_argument(
         "--metrics",
-        type=host_and_port,
+        type=words.host_and_port,
         metavar="HOST:PORT",
         help="serve metrics to Prometheus there, to whoever can reach it, such as 127.0.0.1:9100 (default: nowhere)",
     )
@@ -56,33 +51,36 @@ def add_to(commands: Commands) -> None:
     add_json(add_command(group, "list", list_unheard, "Shows what no site has confirmed, and why."))
     parser = add_command(group, "retry", retry, "Has sites told now, also of what was given up.")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", nargs="?", type=count, metavar="ID", help='a number of "deliveries list"')
+    which.add_argument("id", nargs="?", type=words.count, metavar="ID", help='a number of "deliveries list"')
     which.add_argument("--site", metavar="APP", help="everything for one site: its name or id")
     which.add_argument("--all", action="store_true", help="everything")
 
 
 def deliver(arguments: argparse.Namespace) -> None:
     """Deliver until SIGINT or SIGTERM. Calls in flight by then are finished."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    with opened(arguments) as database, _ended_by_signals() as over:
+    log_to_stderr()
+    over = threading.Event()
+    with opened(arguments) as database, handling(lambda *_: over.set(), signal.SIGTERM, signal.SIGINT):
         with database.reading() as connection:
             origin = settings.read(connection, settings.ORIGIN) or ""
         metrics = Metrics(database, system_clock)
         with _served(metrics, arguments.metrics):
             _log.info("start: telling the sites of %s", origin or "this server")
-            say("Telling sites of logouts.")
-            sys.stdout.flush()  # whoever started this may wait for it
-            keep_us: int | None = arguments.keep_audit
-            agent = user_agent(origin)
-            worker = Worker(database, system_clock, user_agent=agent, observe=metrics.delivered, keep_audit_us=keep_us)
-            worker.work(over)
+            say_ready("Telling sites of logouts.")
+            Worker(
+                database,
+                system_clock,
+                user_agent=user_agent(origin),
+                observe=metrics.delivered,
+                keep_audit_us=arguments.keep_audit,
+            ).work(over)
         _log.info("stop")
 
 
 def list_unheard(arguments: argparse.Namespace) -> None:
     now = system_clock()
     with opened(arguments) as database, database.reading() as connection:
-        figures, rows = backlog.read(connection, now=now), undelivered.read(connection)
+        figures, rows = backlog.read(connection, now=now), backlog.rows(connection)
     if arguments.json:
         say_json({**vars(figures), "deliveries": [_for_programs(row) for row in rows]})
         return
@@ -113,22 +111,20 @@ def _retry(connection: Connection, arguments: argparse.Namespace) -> int:
     return number
 
 
-def _for_programs(row: Row) -> dict[str, Any]:
-    names = ("created_at", "next_at", "first_tried_at", "tried_at", "waits_until", "done_at")
-    times = {name: iso(getattr(row, name)) for name in names}
-    times["next_at"] = None if row.state == outbox.GIVEN_UP else times["next_at"]
-    return {_JSON_NAMES.get(name, name): value for name, value in {**vars(row), **times}.items()}
+def _for_programs(row: dict[str, Any]) -> dict[str, Any]:
+    found = {_JSON_NAMES.get(name, name): iso(row[name]) if name in _TIMES else row[name] for name in row}
+    return found | ({"next_at": None} if row["state"] == outbox.GIVEN_UP else {})
 
 
-def _cells(row: Row, now: int) -> list[str]:
-    is_over = row.state == outbox.GIVEN_UP
+def _cells(row: dict[str, Any], now: int) -> list[str]:
+    is_over = row["state"] == outbox.GIVEN_UP
     state = "given up" if is_over else "pending"
-    waits = row.waits_until is not None
-    next_try = "-" if is_over or waits else f"in {_span(row.next_at - now)}" if row.next_at > now else "now"
-    reason = failure_text("en", row.failure) if row.failure else "-"
+    waits = row["waits_until"] is not None
+    next_try = "-" if is_over or waits else f"in {_span(row['next_at'] - now)}" if row["next_at"] > now else "now"
+    reason = failure_text("en", row["failure"]) if row["failure"] else "-"
     reason = "It answered; waiting for the site to ask." if waits else reason
-    since = f"{_span(now - row.created_at)} ago"
-    return [str(row.id), row.site, row.person, state, since, str(row.attempts), next_try, reason]
+    since = f"{_span(now - row['created_at'])} ago"
+    return [str(row["id"]), row["site"], row["person"], state, since, str(row["attempts"]), next_try, reason]
 
 
 def _summary(figures: backlog.Backlog) -> str:
@@ -148,29 +144,9 @@ def _span(length: int) -> str:
 
 @contextmanager
 def _served(metrics: Metrics, place: tuple[str, int] | None) -> Iterator[None]:
-    """Serve metrics meanwhile, if there is a place.
-
-    :raises ServerError: it can't be listened on.
-    """
-    if place is None:
+    """Serve metrics meanwhile, if there is a place."""
+    with ExitStack() as serving:
+        if place:
+            with refusing_place(place):
+                serving.enter_context(metrics.served(*place))
         yield
-        return
-    try:
-        stop = metrics.serve(*place)
-    except OSError as error:
-        raise ServerError(f"{written(place)} can't be listened on ({os.strerror(error.errno or 0)}).") from error
-    try:
-        yield
-    finally:
-        stop()
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[threading.Event]:
-    over = threading.Event()
-    previous = {each: signal.signal(each, lambda *_: over.set()) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield over
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)

@@ -5,21 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.commands import links
-from clef_wsgi.server.commands.arguments import add_command, add_json
+from clef_wsgi.server.commands.arguments import Commands, add_command, add_json
 from clef_wsgi.server.commands.invite import invite_many
+from clef_wsgi.server.commands.links import Link
 from clef_wsgi.server.commands.output import printable, say_json
 from clef_wsgi.server.commands.people_file import read_people
 from clef_wsgi.server.commands.support import find_app, note, opened
+from clef_wsgi.server.records.apps import App
 from clef_wsgi.server.records.imports import ImportResult, Skipped, import_people
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
-    from clef_wsgi.server.commands.links import Link
-    from clef_wsgi.server.records.apps import App
 
 
 def add_to(commands: Commands) -> None:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, exists, select
 
+from clef_wsgi.server import names
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands import links
-from clef_wsgi.server.commands.arguments import add_command, email, name, old_id, phone
+from clef_wsgi.server.commands import links, words
+from clef_wsgi.server.commands.arguments import Commands, add_command
 from clef_wsgi.server.commands.output import printable, say_json
 from clef_wsgi.server.commands.support import find_app, find_person, has_email, note, opened, origin
 from clef_wsgi.server.database.schema import passkeys
 from clef_wsgi.server.errors import ConfigurationError, Refused
 from clef_wsgi.server.records import clef_ids, enrolments, people
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
-    from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.records.people import Person
 
 
 def add_to(commands: Commands) -> None:
@@ -27,9 +24,9 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "person", nargs="?", metavar="PERSON", help="somebody who has no passkey yet: a number or an e-mail address"
     )
-    parser.add_argument("--name", type=name, help="of somebody new; the first word is the first name")
-    parser.add_argument("--email", type=email, help="an address that you vouch for: sites may trust it")
-    parser.add_argument("--phone", type=phone, help="a telephone number, likewise")
+    parser.add_argument("--name", type=words.name, help="of somebody new; the first word is the first name")
+    parser.add_argument("--email", type=words.email, help="an address that you vouch for: sites may trust it")
+    parser.add_argument("--phone", type=words.phone, help="a telephone number, likewise")
     add_ids(parser)
     parser.add_argument(
         "--all-without-passkey", action="store_true", help="everybody who has none yet: needs --csv or --json"
@@ -42,7 +39,7 @@ def add_ids(parser: argparse.ArgumentParser) -> None:
     """Add the option of commands that take old ids of a person."""
     parser.add_argument(
         "--id",
-        type=old_id,
+        type=words.old_id,
         action="append",
         default=[],
         metavar="APP=OLD_ID",
@@ -127,7 +124,7 @@ def _new(connection: Connection, arguments: argparse.Namespace) -> Person:
     if not (arguments.name or arguments.email):
         raise ConfigurationError("Who is invited? Say it with --name or --email, best with both.")
     check_email_is_free(connection, arguments.email)
-    first, last = split_name(arguments.name or "")
+    first, last = names.split(arguments.name or "")
     return people.add(
         connection,
         now=system_clock(),
@@ -136,12 +133,6 @@ def _new(connection: Connection, arguments: argparse.Namespace) -> Person:
         email=arguments.email,
         phone_number=arguments.phone,
     )
-
-
-def split_name(text: str) -> tuple[str | None, str | None]:
-    """Split a name into first and last."""
-    first, _, last = text.partition(" ")
-    return first or None, last or None
 
 
 def check_email_is_free(connection: Connection, email: str | None, *, but: int | None = None) -> None:

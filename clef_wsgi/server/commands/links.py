@@ -17,7 +17,8 @@ import segno
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import DAY, HOUR, system_clock
-from clef_wsgi.server.commands.arguments import add_json, add_origin, validity
+from clef_wsgi.server.commands import words
+from clef_wsgi.server.commands.arguments import add_json, add_origin
 from clef_wsgi.server.commands.output import iso, say, say_json
 from clef_wsgi.server.records import enrolments
 from clef_wsgi.server.records.people import Person
@@ -53,7 +54,11 @@ def add_validity(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that make links."""
     add_origin(parser)
     parser.add_argument(
-        "--valid", type=validity, default=enrolments.LIFETIME, metavar="TIME", help="how long: 36h, 14d (default: 1d)"
+        "--valid",
+        type=words.validity,
+        default=enrolments.LIFETIME,
+        metavar="TIME",
+        help="how long: 36h, 14d (default: 1d)",
     )
 
 

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from clef_wsgi.server import names
 from clef_wsgi.server.clock import system_clock
-from clef_wsgi.server.commands import links
-from clef_wsgi.server.commands.arguments import add_command, add_group, add_json, email, name, or_nothing, phone
-from clef_wsgi.server.commands.invite import add_ids, check_email_is_free, check_may_sign_in, import_ids, split_name
+from clef_wsgi.server.commands import links, words
+from clef_wsgi.server.commands.arguments import Commands, add_command, add_for_person, add_group, add_json
+from clef_wsgi.server.commands.invite import add_ids, check_email_is_free, check_may_sign_in, import_ids
 from clef_wsgi.server.commands.output import iso, printable, say, say_json, say_table, when
 from clef_wsgi.server.commands.support import find_person, note, opened, origin
 from clef_wsgi.server.database.schema import clef_ids, passkeys, sessions
 from clef_wsgi.server.errors import ConfigurationError
 from clef_wsgi.server.records import deactivation, enrolments, people
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands, Run
-    from clef_wsgi.server.records.people import Person
+from clef_wsgi.server.records.people import Person
 
 _HEADINGS = ("#", "NAME", "E-MAIL", "PHONE", "STATE", "PASSKEYS", "LAST SIGNED IN")
 
@@ -28,23 +26,21 @@ _HEADINGS = ("#", "NAME", "E-MAIL", "PHONE", "STATE", "PASSKEYS", "LAST SIGNED I
 def add_to(commands: Commands) -> None:
     group = add_group(commands, "user", "The people who sign in.")
     add_json(add_command(group, "list", list_people, "Shows everybody."))
-    parser = _add_for_person(group, "set", change, "Changes what is known of a person.")
-    parser.add_argument("--name", type=or_nothing(name), help='the first word is the first name; "" forgets it')
-    parser.add_argument("--email", type=or_nothing(email), help='an address that you vouch for; "" forgets it')
-    parser.add_argument("--phone", type=or_nothing(phone), help='a telephone number; "" forgets it')
+    parser = add_for_person(group, "set", change, "Changes what is known of a person.")
+    parser.add_argument(
+        "--name", type=words.or_nothing(words.name), help='the first word is the first name; "" forgets it'
+    )
+    parser.add_argument(
+        "--email", type=words.or_nothing(words.email), help='an address that you vouch for; "" forgets it'
+    )
+    parser.add_argument("--phone", type=words.or_nothing(words.phone), help='a telephone number; "" forgets it')
     add_ids(parser)
-    _add_for_person(group, "disable", disable, "Keeps a person out, and logs them out everywhere.")
-    _add_for_person(group, "enable", enable, "Lets a disabled person in again.")
-    parser = _add_for_person(group, "recover", recover, "After a loss: removes all passkeys, and prints a link.")
+    add_for_person(group, "disable", disable, "Keeps a person out, and logs them out everywhere.")
+    add_for_person(group, "enable", enable, "Lets a disabled person in again.")
+    parser = add_for_person(group, "recover", recover, "After a loss: removes all passkeys, and prints a link.")
     links.add_to(parser)
-    parser = _add_for_person(group, "remove", remove, "Forgets a person.")
+    parser = add_for_person(group, "remove", remove, "Forgets a person.")
     parser.add_argument("--yes", action="store_true", help="that is meant")
-
-
-def _add_for_person(group: Commands, name: str, run: Run, help: str) -> argparse.ArgumentParser:
-    parser = add_command(group, name, run, help)
-    parser.add_argument("person", metavar="PERSON", help="a number or an e-mail address")
-    return parser
 
 
 def list_people(arguments: argparse.Namespace) -> None:
@@ -62,7 +58,7 @@ def list_people(arguments: argparse.Namespace) -> None:
 def change(arguments: argparse.Namespace) -> None:
     values: dict[str, Any] = {}
     if arguments.name is not None:
-        values["first_name"], values["last_name"] = split_name(arguments.name)
+        values["first_name"], values["last_name"] = names.split(arguments.name)
     if arguments.email is not None:
         values["email"] = arguments.email or None
     if arguments.phone is not None:

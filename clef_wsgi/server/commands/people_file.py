@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from clef_wsgi.server.commands.arguments import is_email
+from clef_wsgi.server import names
+from clef_wsgi.server.commands import words
 from clef_wsgi.server.errors import ConfigurationError
-from clef_wsgi.server.names import is_name, tidied
 from clef_wsgi.server.records.clef_ids import MAX_ID
 from clef_wsgi.server.records.imports import ImportEntry, Skipped
 
@@ -47,39 +47,37 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise ConfigurationError(f"{path} is no CSV file ({error}).") from None
-    names = [name.strip().lower() for name in records[0]] if records else []
-    if missing := [name for name in REQUIRED if names.count(name) != 1]:
+    columns = [name.strip().lower() for name in records[0]] if records else []
+    if missing := [name for name in REQUIRED if columns.count(name) != 1]:
         raise ConfigurationError(f"{path}: its first row has to name one column {' and one '.join(missing)}.")
     for number, cells in enumerate(records[1:], 2):
         if any(cell.strip() for cell in cells):
-            yield number, {name: cell.strip() for name, cell in zip(names, cells, strict=False)}
+            yield number, {name: cell.strip() for name, cell in zip(columns, cells, strict=False)}
 
 
 def _entry(number: int, row: dict[str, str]) -> ImportEntry | Skipped:
     email, clef_id = row.get("email", ""), row.get("clef_id", "")
-    names = _names(row)
+    first, last = _names(row)
     if not email:
         why = "it has no e-mail address"
-    elif not is_email(email):
+    elif not words.is_email(email):
         why = "that is no e-mail address"
     elif not clef_id:
         why = "it has no clef_id"
     elif not (re.fullmatch("[0-9]{1,16}", clef_id) and 0 < int(clef_id) <= MAX_ID):
         why = f"its clef_id is no number from 1 to {MAX_ID}"
-    elif any(name and not is_name(name, MAX_NAME) for name in names):
+    elif any(name and not names.is_name(name, MAX_NAME) for name in (first, last)):
         why = f"a name has at most {MAX_NAME} characters, and none that can't be seen"
     else:
-        first, last = names
-        return ImportEntry(number, int(clef_id), email, first or None, last or None)
+        return ImportEntry(number, int(clef_id), email, first, last)
     return Skipped(number, email, why)
 
 
-def _names(row: dict[str, str]) -> tuple[str, str]:
+def _names(row: dict[str, str]) -> tuple[str | None, str | None]:
     """Return first and last name, from two columns, or from one, whose first word is the first name."""
     if "first_name" in row or "last_name" in row:
-        return tidied(row.get("first_name", "")), tidied(row.get("last_name", ""))
-    first, _, last = tidied(row.get("name", "")).partition(" ")
-    return first, last
+        return names.tidied(row.get("first_name", "")) or None, names.tidied(row.get("last_name", "")) or None
+    return names.split(names.tidied(row.get("name", "")))
 
 
 def _doubles(entries: Iterable[ImportEntry]) -> dict[int, str]:

@@ -10,13 +10,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from clef_wsgi.server.database import settings
 from clef_wsgi.server.database.backup import copy_beside, copy_sqlite
-from clef_wsgi.server.database.schema import app_webhooks, challenges, clef_ids, enrolments
+from clef_wsgi.server.database.schema import challenges, clef_ids
 from clef_wsgi.server.errors import Refused, ServerError
-from clef_wsgi.server.records import logouts, outbox, people
+from clef_wsgi.server.records import enrolments, logouts, outbox, people
 
 _RP_ID = "SELECT value FROM settings WHERE name = 'rp_id'"
 
@@ -31,8 +31,7 @@ def end_all(connection: Connection, *, now: int) -> None:
         logouts.log_out_everywhere(connection, person.id, now=now)
         _notify_all_sites(connection, person.id, now)
     connection.execute(delete(challenges))
-    unused = enrolments.c.used_at.is_(None) & enrolments.c.voided_at.is_(None)
-    connection.execute(update(enrolments).where(unused).values(voided_at=now))
+    enrolments.void(connection, now=now)
     settings.write(connection, "restored_at", str(now))
 
 
@@ -76,11 +75,9 @@ def put_in_place(draft: Path, path: Path) -> None:
 
 def _notify_all_sites(connection: Connection, person_id: int, now: int) -> None:
     """Write the notifications of one person, whom the caller has locked."""
-    webhooks = select(app_webhooks.c.app_id, app_webhooks.c.url).join(
-        clef_ids, clef_ids.c.app_id == app_webhooks.c.app_id
-    )
-    for app_id, url in connection.execute(webhooks.where(clef_ids.c.person_id == person_id)).all():
-        outbox.add(connection, person_id=person_id, app_id=app_id, webhook_url=url, now=now)
+    known = select(clef_ids.c.app_id).where(clef_ids.c.person_id == person_id).order_by(clef_ids.c.app_id)
+    for app_id in connection.execute(known).scalars().all():
+        outbox.notify(connection, person_id=person_id, app_id=app_id, webhook_url=None, now=now)
 
 
 def _rp_id(path: Path) -> str | None:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from clef_wsgi.server.commands.arguments import add_command, place
-from clef_wsgi.server.commands.listening import listener, written
-from clef_wsgi.server.commands.output import say
+from clef_wsgi.server.commands import words
+from clef_wsgi.server.commands.arguments import Commands, add_command
+from clef_wsgi.server.commands.serving import handling, listener, log_to_stderr, say_ready, written
 from clef_wsgi.server.commands.support import where
+from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.records import people
 
 if TYPE_CHECKING:
     from flask import Flask
-
-    from clef_wsgi.server.commands.arguments import Commands, Place
-    from clef_wsgi.server.database.engine import Database
 
 DEFAULT_PORT = 8400
 _log = logging.getLogger(__name__)
@@ -31,19 +26,16 @@ def add_to(commands: Commands) -> None:
     parser = add_command(commands, "run", run, "Runs the server until Ctrl-C or SIGTERM.")
     parser.add_argument("--origin", required=True, help="the public address, such as https://login.example.com")
     parser.add_argument("--rp-id", metavar="DOMAIN", help="what passkeys are made for; can't be changed later")
-    parser.add_argument("--listen", type=place, metavar="PLACE", help="127.0.0.1:8400, or unix:/run/clef/socket")
+    parser.add_argument("--listen", type=words.place, metavar="PLACE", help="127.0.0.1:8400, or unix:/run/clef/socket")
+    networks: dict[str, Any] = {"action": "append", "default": [], "metavar": "NETWORK"}
     parser.add_argument(
         "--trusted-proxy",
-        action="append",
-        default=[],
-        metavar="NETWORK",
+        **networks,
         help='whose X-Forwarded-For is believed: an address, a network, or "unix"; may be given several times',
     )
     parser.add_argument(
         "--metrics-from",
-        action="append",
-        default=[],
-        metavar="NETWORK",
+        **networks,
         help='who may read /metrics: an address, a network, or "unix"; may be given several times (default: nobody)',
     )
     parser.add_argument("--name", default="Clef", help="what the pages call this server (default: %(default)s)")
@@ -59,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM. Requests that have begun by then are answered."""
     from clef_wsgi.server.app import create_app  # here, since no other command needs Flask
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    log_to_stderr()
     app = create_app(
         origin=arguments.origin,
         database=where(arguments),
@@ -73,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         deliver="elsewhere" if arguments.no_deliver else True,
     )
     database: Database = app.extensions["clef"].database
-    with _ended_by_sigterm():
+    with handling(_end, signal.SIGTERM):
         try:
             origin = app.extensions["clef"].options.origin
             app.extensions["clef"].deliver_soon()
@@ -92,15 +84,14 @@ def _greeting(database: Database, origin: str) -> str:
     return f"This is {origin}. {hint}".strip()
 
 
-def _serve(app: Flask, place: Place, greeting: str) -> None:
+def _serve(app: Flask, place: words.Place, greeting: str) -> None:
     from waitress import create_server  # type: ignore[import-untyped,unused-ignore]
 
     channels: dict[int, Any] = {}
     with listener(place) as listens:
         server = create_server(app, map=channels, sockets=[listens], **_limits(app))
         try:
-            say(f"{greeting}\nListening on {written(place)}.")
-            sys.stdout.flush()  # whoever started this may wait for it
+            say_ready(f"{greeting}\nListening on {written(place)}.")
             server.run()  # ends at SystemExit and KeyboardInterrupt, after the requests that have begun
         finally:
             for channel in list(channels.values()):
@@ -121,19 +112,11 @@ def _limits(app: Flask) -> dict[str, Any]:
     }
 
 
-def _own_place(origin: str) -> Place:
+def _own_place(origin: str) -> words.Place:
     """Return the default place: with no proxy in front, the port is that of the origin itself."""
     parts = urlsplit(origin)
     return "127.0.0.1", (parts.port or 80) if parts.scheme == "http" else DEFAULT_PORT
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    def end(*_: Any) -> None:
-        raise SystemExit(0)
-
-    previous = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _end(*_: Any) -> None:
+    raise SystemExit(0)

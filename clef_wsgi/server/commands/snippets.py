@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.apps import App
 
 SECRET_FILE = "/run/secrets/clef"
 

@@ -8,13 +8,13 @@ import platform
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection
 
 from clef_wsgi.server.clock import system_clock
 from clef_wsgi.server.database import settings
+from clef_wsgi.server.database.connecting import sqlite_path
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.migrations import open_database
 from clef_wsgi.server.errors import ConfigurationError, InvalidApp, Unknown
@@ -41,7 +41,8 @@ def opened(arguments: Namespace) -> Iterator[Database]:
     :raises ConfigurationError: no server was started on it yet, or it can't be used.
     """
     place = where(arguments)
-    if is_missing(place):
+    file = sqlite_path(place)
+    if file and not file.is_file():
         raise ConfigurationError(_NOT_STARTED)
     database = open_database(place)
     try:
@@ -52,12 +53,6 @@ def opened(arguments: Namespace) -> Iterator[Database]:
         database.checkpoint()  # whoever copies the file has at least what was done here
     finally:
         database.close()
-
-
-def is_missing(place: str) -> bool:
-    """Return whether ``place`` is a file that is not there."""
-    path = place.removeprefix("sqlite:///").partition("?")[0]
-    return "://" not in path and not Path(path).is_file()
 
 
 def origin(connection: Connection, arguments: Namespace) -> str:

@@ -6,24 +6,20 @@ import argparse
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from clef_wsgi.server.clock import SECOND, system_clock
-from clef_wsgi.server.commands.arguments import add_command, add_origin
+from clef_wsgi.server.commands.arguments import Commands, add_for_app, add_origin
 from clef_wsgi.server.commands.output import printable, say
 from clef_wsgi.server.commands.support import find_app, note, opened, origin
+from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.delivery import failures
 from clef_wsgi.server.delivery.call import AttemptResult, Call, call
 from clef_wsgi.server.delivery.worker import user_agent
 from clef_wsgi.server.errors import Refused
 from clef_wsgi.server.records import confirmations, trials
+from clef_wsgi.server.records.apps import App
+from clef_wsgi.server.records.trials import Trial
 from clef_wsgi.server.texts import failure_text
-
-if TYPE_CHECKING:
-    from clef_wsgi.server.commands.arguments import Commands
-    from clef_wsgi.server.database.engine import Database
-    from clef_wsgi.server.records.apps import App
-    from clef_wsgi.server.records.trials import Trial
 
 _LOOK_SECONDS = 0.05
 
@@ -42,8 +38,7 @@ class TrialResult:
 
 
 def add_to(group: Commands) -> None:
-    parser = add_command(group, "test", test, "Sends a site a true notification, of nobody, and says what came back.")
-    parser.add_argument("app", metavar="APP", help="its name or id")
+    parser = add_for_app(group, "test", test, "Sends a site a true notification, of nobody, and says what came back.")
     add_origin(parser)
 
 
@@ -112,8 +107,8 @@ def _report(app: App, webhook: str, attempt: TrialResult, server_url: str) -> bo
         f"{printable(app.name)}  {webhook}",
         f"  reached    {'yes' if reached else 'no'}",
         f"  answered   {answered}",
+        f"  exchanged  {'yes' if attempt.exchanged else 'no'}",
     ]
-    lines.append(f"  exchanged  {'yes' if attempt.exchanged else 'no'}")
     if not attempt.understood:
         lines += ["", *_advice(attempt, server_url)]
     say("\n".join(lines) + "\n")

@@ -8,31 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    LargeBinary,
-    Row,
-    ScalarSelect,
-    Select,
-    Table,
-    Text,
-    bindparam,
-    cast,
-    delete,
-    exists,
-    insert,
-    literal,
-    null,
-    select,
-    true,
-    union_all,
-    update,
-)
+from sqlalchemy import Connection, Row, Select, Table, bindparam, delete, exists, insert, select, update
 
 from clef_wsgi.base import redirect_rules
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import app_members, app_redirects, app_secrets, app_webhooks, apps
 from clef_wsgi.server.errors import InvalidApp, InvalidHook, InvalidRedirect, InvalidSecret, Refused
+from clef_wsgi.server.records import app_rows
 
 _APP_ID = re.compile(r"[0-9a-f]{32}")
 LIVE_SECRETS = 2
@@ -111,7 +93,7 @@ def get(connection: Connection, app_id: str) -> App:
 
     :raises InvalidApp: there is no such app.
     """
-    return _app(_rows(connection, _FOUND, app_id))
+    return _app(_rows(connection, app_rows.FOUND, app_id))
 
 
 def proven(connection: Connection, app_id: str, secret: str) -> App:
@@ -120,9 +102,9 @@ def proven(connection: Connection, app_id: str, secret: str) -> App:
     :raises InvalidApp: there is no such app.
     :raises InvalidSecret: the secret is not one of its own.
     """
-    rows = _rows(connection, _FOUND_WITH_SECRETS, app_id)
+    rows = _rows(connection, app_rows.FOUND_WITH_SECRETS, app_id)
     app, given = _app(rows), tokens.digest(secret)
-    if not any([hmac.compare_digest(given, row.secret_hash) for row in rows if row.kind == _SECRET]):
+    if not any([hmac.compare_digest(given, row.secret_hash) for row in rows if row.kind == app_rows.SECRET]):
         raise InvalidSecret
     return app
 
@@ -182,19 +164,12 @@ def end_rotation(connection: Connection, app_id: str) -> None:
     _keep_newest_secrets(connection, app_id, 1)
 
 
-def open_to_all(connection: Connection, app_id: str, everybody: bool) -> None:
-    """Set whether everybody may use an app, or its members alone."""
-    _set(connection, app_id, open_to_all=everybody)
+def change(connection: Connection, app_id: str, **values: bool) -> None:
+    """Set columns: ``open_to_all``, ``ids_as_text``, ``allow_private``.
 
-
-def give_ids_as_text(connection: Connection, app_id: str, as_text: bool) -> None:
-    """Set whether an app gets pairwise ids as text, or as numbers."""
-    _set(connection, app_id, ids_as_text=as_text)
-
-
-def allow_private(connection: Connection, app_id: str) -> None:
-    """Let an app's webhooks be in a private network."""
-    _set(connection, app_id, allow_private=True)
+    :raises InvalidApp: there is no such app.
+    """
+    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(**values))
 
 
 def allow(connection: Connection, app_id: str, person_id: int) -> None:
@@ -214,12 +189,6 @@ def may_use(connection: Connection, app: App, person_id: int) -> bool:
     return app.open_to_all or _is_member(connection, app.id, person_id)
 
 
-def home_url() -> ScalarSelect[str]:
-    """Return the first redirect URL as a column beside those of ``apps``; NULL where there is none."""
-    own = select(app_redirects.c.url).where(app_redirects.c.app_id == apps.c.id)
-    return own.order_by(app_redirects.c.id).limit(1).correlate(apps).scalar_subquery()
-
-
 def _add_secret(connection: Connection, app_id: str, secret: str, now: int) -> str:
     connection.execute(insert(app_secrets).values(app_id=app_id, hash=tokens.digest(secret), created_at=now))
     return secret
@@ -229,10 +198,6 @@ def _keep_newest_secrets(connection: Connection, app_id: str, number: int) -> No
     own = app_secrets.c.app_id == get(connection, app_id).id
     newest = select(app_secrets.c.id).where(own).order_by(app_secrets.c.id.desc()).limit(number)
     connection.execute(delete(app_secrets).where(own, app_secrets.c.id.not_in(newest)))
-
-
-def _set(connection: Connection, app_id: str, **values: bool) -> None:
-    connection.execute(update(apps).where(apps.c.id == get(connection, app_id).id).values(**values))
 
 
 def _rows(connection: Connection, query: Select[Any], app_id: str) -> Sequence[Row[Any]]:
@@ -248,7 +213,9 @@ def _rows(connection: Connection, query: Select[Any], app_id: str) -> Sequence[R
 
 def _app(rows: Sequence[Row[Any]]) -> App:
     own = {column.name: getattr(rows[0], column.name) for column in apps.c}
-    redirects, webhooks = (tuple(row.url for row in rows if row.kind == kind) for kind in (_REDIRECT, _WEBHOOK))
+    redirects, webhooks = (
+        tuple(row.url for row in rows if row.kind == kind) for kind in (app_rows.REDIRECT, app_rows.WEBHOOK)
+    )
     return App(**own, redirects=redirects, webhooks=webhooks)
 
 
@@ -256,36 +223,12 @@ def _is_member(connection: Connection, app_id: str, person_id: int) -> bool:
     return connection.execute(_MEMBER, {"app_id": app_id, "person_id": person_id}).first() is not None
 
 
-def _urls(connection: Connection, table: Table, app_id: str) -> tuple[str, ...]:
-    return tuple(connection.execute(select(table.c.url).where(table.c.app_id == app_id).order_by(table.c.id)).scalars())
-
-
 def _add_url(connection: Connection, table: Table, app_id: str, url: str) -> None:
-    if url not in _urls(connection, table, app_id):
+    known = select(table.c.id).where(table.c.app_id == app_id, table.c.url == url)
+    if connection.execute(known).first() is None:
         connection.execute(insert(table).values(app_id=app_id, url=url))
 
 
-_REDIRECT, _WEBHOOK, _SECRET = range(3)
-
-
-def _part(kind: int, table: Table) -> Select[Any]:
-    of_url, of_secret = (
-        table.c.get(name, cast(null(), type_)) for name, type_ in (("url", Text), ("hash", LargeBinary))
-    )
-    columns = (literal(kind).label("kind"), table.c.id, of_url.label("url"), of_secret.label("secret_hash"))
-    return select(*columns).where(table.c.app_id == bindparam("app_id"))
-
-
-def _with(*parts: Select[Any]) -> Select[Any]:
-    """Return a query for an app with a row for each row of ``parts``, or one row where there are none."""
-    found = union_all(*parts).subquery()
-    query = select(apps, found.c.kind, found.c.url, found.c.secret_hash).select_from(apps.outerjoin(found, true()))
-    return query.where(apps.c.id == bindparam("app_id")).order_by(found.c.kind, found.c.id)
-
-
-_ADDRESSES = (_part(_REDIRECT, app_redirects), _part(_WEBHOOK, app_webhooks))
-_FOUND = _with(*_ADDRESSES)
-_FOUND_WITH_SECRETS = _with(*_ADDRESSES, _part(_SECRET, app_secrets))
 _MEMBER = select(app_members.c.app_id).where(
     app_members.c.app_id == bindparam("app_id"), app_members.c.person_id == bindparam("person_id")
 )

@@ -1,14 +1,20 @@
-"""Count what is left of the outbox: the figures of ``/healthz``, ``/metrics`` and ``deliveries list``."""
+"""Show what is left of the outbox: the figures of ``/healthz`` and ``/metrics``, and ``deliveries list`` row by row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, or_, select
 
-from clef_wsgi.server.database.schema import deliveries, people, site_logins
+from clef_wsgi.server.database.schema import apps, deliveries, people, site_logins
 from clef_wsgi.server.records.outbox import GIVEN_UP, PENDING
 from clef_wsgi.server.records.site_logins import awaits_notification
+
+_SHOWN = (
+    *("id", "state", "app_id", "site", "person_id", "person", "attempts", "created_at", "next_at"),
+    *("first_tried_at", "tried_at", "waits_until", "status", "failure", "done_at"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,25 @@ def read(connection: Connection, *, now: int) -> Backlog:
         oldest_seconds=_seconds_since(_first(since, connection.execute(oldest).scalar()), now),
         overdue_seconds=_seconds_since(_first(since, connection.execute(due).scalar()), now),
     )
+
+
+def rows(connection: Connection) -> list[dict[str, Any]]:
+    """Return all notifications that no site has confirmed, oldest first, each with the names of site and person.
+
+    Times are in microseconds; ``failure`` is a code of ``delivery.failures``, ``status`` HTTP.
+    """
+    own = [deliveries.c[name] for name in _SHOWN if name in deliveries.c]
+    names = (people.c.first_name, people.c.last_name, people.c.email)
+    query = select(*own, apps.c.name.label("site"), *names).select_from(deliveries).join(apps).join(people)
+    unheard = deliveries.c.state.in_((PENDING, GIVEN_UP))
+    found = connection.execute(query.where(unheard).order_by(deliveries.c.id))
+    return [_shown(dict(row._mapping)) for row in found]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    name = " ".join(filter(None, (row["first_name"], row["last_name"])))
+    row["person"] = name or row["email"] or f"#{row['person_id']}"  # removed: a number is left
+    return {name: row[name] for name in _SHOWN}
 
 
 def _awaiting(connection: Connection) -> tuple[int | None, int]:

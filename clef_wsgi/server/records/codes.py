@@ -13,12 +13,10 @@ from sqlalchemy import BigInteger, Connection, Row, Text, and_, bindparam, delet
 from clef_wsgi.base.authorization_request import is_proven
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import MINUTE, SECOND
+from clef_wsgi.server.database import schema
 from clef_wsgi.server.database.engine import Database
 from clef_wsgi.server.database.schema import access_tokens, codes, sessions, site_logins
-from clef_wsgi.server.database.schema import apps as apps_table
-from clef_wsgi.server.database.schema import clef_ids as clef_ids_table
-from clef_wsgi.server.database.schema import people as people_table
-from clef_wsgi.server.errors import InvalidCode, InvalidToken, NotAllowed, SessionEnded, Unknown
+from clef_wsgi.server.errors import InvalidCode, InvalidToken, NotAllowed, Unknown
 from clef_wsgi.server.records import apps, clef_ids, people
 from clef_wsgi.server.records import sessions as session_records
 from clef_wsgi.server.records.apps import App
@@ -117,31 +115,15 @@ def _consume(connection: Connection, app_id: str, code: str, now: int) -> Row[An
     if row is None:  # revoked while the lock was waited for, or used before
         connection.execute(_REVOKED, known)
         return None
-    return row if row.expires_at > now and _lives(connection, row.session_id, now) else None
-
-
-def _lives(connection: Connection, session_id: int, now: int) -> bool:
-    try:
-        session_records.check_active(connection, session_id, now=now)
-    except SessionEnded:
-        return False
-    return True
+    return row if row.expires_at > now and session_records.lives(connection, row.session_id, now=now) else None
 
 
 def _log_in(connection: Connection, row: Row[Any], webhook_url: str | None, now: int) -> str:
     clef_ids.clef_id(connection, row.app_id, row.person_id)
     token = tokens.new_token()
-    grant = {
-        "token_hash": tokens.digest(token),
-        "code_id": row.id,
-        "site_login_id": _site_login(connection, row, webhook_url, now),
-        "app_id": row.app_id,
-        "person_id": row.person_id,
-        "session_id": row.session_id,
-        "created_at": now,
-        "expires_at": now + TOKEN_LIFETIME,
-    }
-    connection.execute(_NEW_TOKEN, grant)
+    grant = {"token_hash": tokens.digest(token), "created_at": now, "expires_at": now + TOKEN_LIFETIME}
+    origin = {"code_id": row.id, "site_login_id": _site_login(connection, row, webhook_url, now)}
+    connection.execute(_NEW_TOKEN, {**grant, **origin, **_owner(row)})
     return token
 
 
@@ -150,8 +132,12 @@ def _site_login(connection: Connection, row: Row[Any], webhook_url: str | None, 
     same = {"of_session": row.session_id, "of_person": row.person_id, "of_app": row.app_id, "webhook": webhook_url}
     for login_id in connection.execute(_SAME_LOGIN, {**same, "now": now}).scalars().all():
         return int(login_id)
-    login = {"session_id": row.session_id, "person_id": row.person_id, "app_id": row.app_id}
-    return int(connection.execute(_NEW_LOGIN, {**login, "webhook_url": webhook_url, "created_at": now}).scalar_one())
+    login = {**_owner(row), "webhook_url": webhook_url, "created_at": now}
+    return int(connection.execute(_NEW_LOGIN, login).scalar_one())
+
+
+def _owner(row: Row[Any]) -> dict[str, Any]:
+    return {"app_id": row.app_id, "person_id": row.person_id, "session_id": row.session_id}
 
 
 _NOW = bindparam("now", type_=BigInteger)
@@ -179,21 +165,21 @@ _NEW_LOGIN = insert(site_logins).returning(site_logins.c.id)
 _NEW_TOKEN = insert(access_tokens)
 
 _INFO = (
-    select(people_table, clef_ids_table.c.clef_id, apps_table.c.ids_as_text)
+    select(schema.people, schema.clef_ids.c.clef_id, schema.apps.c.ids_as_text)
     .select_from(access_tokens)
     .join(sessions, sessions.c.id == access_tokens.c.session_id)
-    .join(people_table, people_table.c.id == access_tokens.c.person_id)
-    .join(apps_table, apps_table.c.id == access_tokens.c.app_id)
+    .join(schema.people, schema.people.c.id == access_tokens.c.person_id)
+    .join(schema.apps, schema.apps.c.id == access_tokens.c.app_id)
     .join(
-        clef_ids_table,
+        schema.clef_ids,
         and_(
-            clef_ids_table.c.app_id == access_tokens.c.app_id, clef_ids_table.c.person_id == access_tokens.c.person_id
+            schema.clef_ids.c.app_id == access_tokens.c.app_id, schema.clef_ids.c.person_id == access_tokens.c.person_id
         ),
     )
     .where(
         access_tokens.c.token_hash == bindparam("token_hash"),
         access_tokens.c.expires_at > _NOW,
-        people_table.c.removed_at.is_(None),
+        schema.people.c.removed_at.is_(None),
         session_records.is_active(_NOW),
     )
 )

@@ -74,16 +74,12 @@ def record_answer(
     row = connection.execute(select(deliveries).where(_is(notification)).with_for_update()).one_or_none()
     if row is None or row.state == CONFIRMED:
         return None
-    this_row = update(deliveries).where(deliveries.c.id == row.id)
     if (row.asked_call or 0) >= notification.calls:
-        connection.execute(this_row.values(answered_call=notification.calls, status=status))
-        _confirm(connection, row.id, now)
+        _confirm(connection, row.id, now, answered_call=notification.calls, status=status)
         return CONFIRMED
-    if not _is_held(row, notification):
-        return None
     waits = {"answered_call": notification.calls, "status": status, "waits_until": now + wait_us}
-    connection.execute(this_row.values(**waits, **_UNCLAIMED))
-    return PENDING
+    held = update(deliveries).where(*_held(notification)).values(**waits, **_UNCLAIMED)
+    return PENDING if connection.execute(held).rowcount else None
 
 
 def record_failure(
@@ -141,10 +137,10 @@ def _readable(connection: Connection, app_id: str, token: str, now: int, *, lock
     return row
 
 
-def _confirm(connection: Connection, row_id: int, now: int) -> None:
+def _confirm(connection: Connection, row_id: int, now: int, **answer: int) -> None:
     """Confirm a row. Its token is deleted; the digest still finds the row."""
     done = {"state": CONFIRMED, "token": None, "failure": None, "done_at": now, "waits_until": None}
-    connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(**done, **_UNCLAIMED))
+    connection.execute(update(deliveries).where(deliveries.c.id == row_id).values(**done, **answer, **_UNCLAIMED))
 
 
 def _later(next_at: int | None, now: int) -> dict[str, Any]:
@@ -163,7 +159,3 @@ def _is(notification: Notification) -> ColumnElement[bool]:
 def _held(notification: Notification) -> tuple[ColumnElement[bool], ...]:
     ours = (deliveries.c.claimed_by == notification.claimed_by, deliveries.c.calls == notification.calls)
     return _is(notification), deliveries.c.state == PENDING, *ours
-
-
-def _is_held(row: Row[Any], notification: Notification) -> bool:
-    return bool(row.state == PENDING and row.claimed_by == notification.claimed_by and row.calls == notification.calls)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, update
+from sqlalchemy import Connection, delete
 
-from clef_wsgi.server.database.schema import app_members, challenges, enrolments, passkeys
-from clef_wsgi.server.records import logouts, people
+from clef_wsgi.server.database import schema
+from clef_wsgi.server.database.schema import app_members, challenges, passkeys
+from clef_wsgi.server.records import enrolments, logouts, people
 
 
 def disable(connection: Connection, person_id: int, *, now: int) -> None:
@@ -33,8 +34,7 @@ def revoke_credentials(connection: Connection, person_id: int, *, now: int) -> N
     logouts.log_out_everywhere(connection, person_id, now=now)
     connection.execute(delete(passkeys).where(passkeys.c.person_id == person_id))
     connection.execute(delete(challenges).where(challenges.c.person_id == person_id))
-    unused = (enrolments.c.person_id == person_id, enrolments.c.used_at.is_(None), enrolments.c.voided_at.is_(None))
-    connection.execute(update(enrolments).where(*unused).values(voided_at=now))
+    enrolments.void(connection, schema.enrolments.c.person_id == person_id, now=now)
 
 
 def remove(connection: Connection, person_id: int, *, now: int) -> None:

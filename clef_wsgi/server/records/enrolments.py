@@ -28,7 +28,6 @@ class Enrolment:
     id: int
     person: Person
     purpose: str
-    expires_at: int
 
 
 def issue(connection: Connection, person_id: int, *, purpose: str, now: int, lifetime: int = LIFETIME) -> str:
@@ -57,6 +56,11 @@ def issue_many(
     return secrets
 
 
+def void(connection: Connection, *which: ColumnElement[bool], now: int) -> None:
+    """Void the links that are neither used nor replaced: all, or those for which the conditions hold."""
+    connection.execute(update(enrolments).where(_is_unspent(), *which).values(voided_at=now))
+
+
 def find(connection: Connection, token: str, *, now: int) -> Enrolment:
     """Look up a link without consuming it.
 
@@ -73,7 +77,7 @@ def find(connection: Connection, token: str, *, now: int) -> Enrolment:
         raise LinkInvalid from None
     if not person.may_sign_in:
         raise LinkInvalid
-    return Enrolment(row.id, person, row.purpose, row.expires_at)
+    return Enrolment(row.id, person, row.purpose)
 
 
 def consume(connection: Connection, token: str, *, now: int) -> Enrolment:
@@ -87,6 +91,9 @@ def consume(connection: Connection, token: str, *, now: int) -> Enrolment:
     return enrolment
 
 
+def _is_unspent() -> ColumnElement[bool]:
+    return enrolments.c.used_at.is_(None) & enrolments.c.voided_at.is_(None)
+
+
 def _open(now: int) -> ColumnElement[bool]:
-    unspent = enrolments.c.used_at.is_(None) & enrolments.c.voided_at.is_(None)
-    return unspent & (enrolments.c.expires_at > now)
+    return _is_unspent() & (enrolments.c.expires_at > now)

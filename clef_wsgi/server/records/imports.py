@@ -90,5 +90,5 @@ def _obstacle(found: list[Person], owner: int | None, there: set[int]) -> str | 
 
 
 def _add(connection: Connection, entry: ImportEntry, now: int) -> int:
-    names = {"first_name": entry.first_name, "last_name": entry.last_name}
-    return people.add(connection, now=now, email=entry.email, **names).id
+    first, last = entry.first_name, entry.last_name
+    return people.add(connection, now=now, email=entry.email, first_name=first, last_name=last).id

@@ -11,21 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    BindParameter,
-    ColumnElement,
-    Connection,
-    String,
-    bindparam,
-    case,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func, insert, select, update
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import app_webhooks, apps, deliveries, site_logins
@@ -88,7 +74,7 @@ def add(
         return int(row_id)
     number = clef_ids.clef_id(connection, app_id, person_id)
     row = {"person_id": person_id, "app_id": app_id, "clef_id": number, "webhook_url": webhook_url, "state": PENDING}
-    untried = {**_untried(now), "created_at": now if since is None else since}
+    untried = {"attempts": 0, "calls": 0, "created_at": now if since is None else since, "next_at": now}
     return int(connection.execute(_NEW, {**row, **new_token(connection, app_id), **untried}).scalar_one())
 
 
@@ -193,10 +179,6 @@ def has_unconfirmed(connection: Connection, person_id: int, app_id: str) -> bool
     return bool(found.scalar())
 
 
-def _untried(now: int) -> dict[str, int]:
-    return {"attempts": 0, "calls": 0, "created_at": now, "next_at": now}
-
-
 def _is_free(now: int) -> ColumnElement[bool]:
     unclaimed = deliveries.c.claimed_until.is_(None) | (deliveries.c.claimed_until <= now)
     return unclaimed & deliveries.c.waits_until.is_(None)
@@ -213,18 +195,16 @@ def _can_expedite(person_id: int, app_id: str, now: int, tried_before: int | Non
     return *_unconfirmed(person_id, app_id), *idle, rested
 
 
-def _unconfirmed(
-    person_id: int | BindParameter[Any], app_id: str | BindParameter[Any]
-) -> tuple[ColumnElement[bool], ...]:
+def _unconfirmed(person_id: Any, app_id: Any) -> tuple[ColumnElement[bool], ...]:
     return deliveries.c.person_id == person_id, deliveries.c.app_id == app_id, deliveries.c.state == PENDING
 
 
-_PERSON: BindParameter[Any] = bindparam("person_id", type_=BigInteger)
-_APP: BindParameter[Any] = bindparam("app_id", type_=String)
+_PERSON: Any = bindparam("person_id")
+_APP: Any = bindparam("app_id")
 _awaiting = select(site_logins.c.id).where(
     site_logins.c.person_id == _PERSON, site_logins.c.app_id == _APP, awaits_notification()
 )
-_IS_UNCONFIRMED = select(or_(exists(_awaiting), exists(select(deliveries.c.id).where(*_unconfirmed(_PERSON, _APP)))))
+_IS_UNCONFIRMED = select(exists(_awaiting) | exists(select(deliveries.c.id).where(*_unconfirmed(_PERSON, _APP))))
 """One statement, so that no step between two of them hides a notification: it ends a login as it writes the row."""
 
 _WEBHOOKS = select(app_webhooks.c.url).where(app_webhooks.c.app_id == _APP)

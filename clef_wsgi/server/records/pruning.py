@@ -9,17 +9,8 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, Connection, Table, delete, exists, select
 
 from clef_wsgi.server.clock import DAY, HOUR
+from clef_wsgi.server.database import schema
 from clef_wsgi.server.database.engine import Database
-from clef_wsgi.server.database.schema import (
-    access_tokens,
-    challenges,
-    codes,
-    deliveries,
-    enrolments,
-    receipts,
-    sessions,
-    site_logins,
-)
 from clef_wsgi.server.records.outbox import CONFIRMED, TEST
 
 SEEN_AFTERWARDS = 30 * DAY
@@ -62,15 +53,17 @@ def _step(database: Database, now: int) -> bool:
 
 def _over(now: int) -> list[tuple[Table, tuple[ColumnElement[bool], ...]]]:
     past = now - SEEN_AFTERWARDS
-    awaiting = exists().where(site_logins.c.session_id == sessions.c.id, site_logins.c.ended_at.is_(None))
+    awaiting = exists().where(
+        schema.site_logins.c.session_id == schema.sessions.c.id, schema.site_logins.c.ended_at.is_(None)
+    )
     return [
-        (challenges, (challenges.c.expires_at < now,)),
-        (access_tokens, (access_tokens.c.expires_at < now,)),
-        (codes, (codes.c.expires_at < now - HOUR,)),
-        (receipts, (receipts.c.expires_at < now,)),
-        (enrolments, (enrolments.c.expires_at < past,)),
-        (deliveries, (deliveries.c.state == CONFIRMED, deliveries.c.done_at < past)),
-        (deliveries, (deliveries.c.state == TEST, deliveries.c.created_at < now - HOUR)),
-        (site_logins, (site_logins.c.ended_at < past,)),
-        (sessions, (sessions.c.ended_at < past, ~awaiting)),
+        (schema.challenges, (schema.challenges.c.expires_at < now,)),
+        (schema.access_tokens, (schema.access_tokens.c.expires_at < now,)),
+        (schema.codes, (schema.codes.c.expires_at < now - HOUR,)),
+        (schema.receipts, (schema.receipts.c.expires_at < now,)),
+        (schema.enrolments, (schema.enrolments.c.expires_at < past,)),
+        (schema.deliveries, (schema.deliveries.c.state == CONFIRMED, schema.deliveries.c.done_at < past)),
+        (schema.deliveries, (schema.deliveries.c.state == TEST, schema.deliveries.c.created_at < now - HOUR)),
+        (schema.site_logins, (schema.site_logins.c.ended_at < past,)),
+        (schema.sessions, (schema.sessions.c.ended_at < past, ~awaiting)),
     ]

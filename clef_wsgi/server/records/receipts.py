@@ -12,12 +12,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, exists, insert, select
 
-from clef_wsgi.base import redirect_rules
 from clef_wsgi.server import tokens
 from clef_wsgi.server.clock import HOUR
 from clef_wsgi.server.database.schema import apps, deliveries, receipt_sites, receipts, sessions, site_logins
 from clef_wsgi.server.errors import Unknown
-from clef_wsgi.server.records.apps import home_url
+from clef_wsgi.server.records.app_rows import NAMED, NamedApp
 from clef_wsgi.server.records.outbox import CONFIRMED, GIVEN_UP, PENDING
 from clef_wsgi.server.records.site_logins import awaits_notification
 
@@ -29,12 +28,9 @@ _OPEN_FIRST = (PENDING, GIVEN_UP, None, CONFIRMED)
 
 
 @dataclass(frozen=True)
-class NotificationStatus:
+class NotificationStatus(NamedApp):
     """The least advanced notification of one site. Without a ``state`` the site has no webhook."""
 
-    app_id: str
-    name: str
-    url: str | None
     state: str | None
     next_at: int | None
     claimed_until: int | None
@@ -42,11 +38,6 @@ class NotificationStatus:
     first_tried_at: int | None
     failure: str | None
     done_at: int | None
-
-    @property
-    def host(self) -> str:
-        """Return what people know the site by, beside its name."""
-        return redirect_rules.host_of(self.url) if self.url else ""
 
 
 @dataclass(frozen=True)
@@ -127,8 +118,7 @@ def _awaiting(connection: Connection, person_id: int, *which: ColumnElement[bool
 
     Asked before the outbox is: a site may be found in both, and is in one of them at any moment.
     """
-    about = (apps.c.id.label("app_id"), apps.c.name, home_url().label("url"))
-    query = select(*about).select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
+    query = select(*NAMED).select_from(site_logins).join(apps, apps.c.id == site_logins.c.app_id)
     query = query.join(sessions, sessions.c.id == site_logins.c.session_id)
     query = query.where(site_logins.c.person_id == person_id, awaits_notification(), *which)
     found = query.group_by(apps.c.id, apps.c.name)
@@ -144,8 +134,7 @@ def _add(connection: Connection, receipt_id: int, app_id: str, delivery_ids: lis
 
 
 def _statuses() -> Select[Any]:
-    about: list[ColumnElement[Any]] = [apps.c.id.label("app_id"), apps.c.name, home_url().label("url")]
-    return select(*about, *(deliveries.c[name] for name in _OF_DELIVERY))
+    return select(*NAMED, *(deliveries.c[name] for name in _OF_DELIVERY))
 
 
 def _due(connection: Connection, person_id: int, app_id: str, now: int) -> list[int]:

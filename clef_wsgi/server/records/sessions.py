@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    BindParameter,
-    ColumnElement,
-    Connection,
-    Table,
-    bindparam,
-    exists,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import BigInteger, ColumnElement, Connection, Row, Table, bindparam, exists, insert, select, update
 
 from clef_wsgi.server import tokens
 from clef_wsgi.server.database.schema import people as people_table
@@ -39,20 +29,7 @@ class Session:
     id: int
     person: Person
     passkey_id: int | None
-    created_at: int
     expires_at: int | None
-
-
-@dataclass(frozen=True)
-class ActiveSession:
-    """An active session as a person is shown it. ``user_agent`` is whatever the browser sent."""
-
-    id: int
-    created_at: int
-    seen_at: int
-    expires_at: int | None
-    address: str
-    user_agent: str
 
 
 def start(
@@ -131,13 +108,9 @@ def renew(connection: Connection, session_id: int, *, passkey_id: int | None, no
     return token
 
 
-def check_active(connection: Connection, session_id: int, *, now: int) -> None:
-    """Check that a session is active: sure only after ``people.lock``.
-
-    :raises SessionEnded: it ended meanwhile.
-    """
-    if connection.execute(_CHECKED, {"session_id": session_id, "now": now}).first() is None:
-        raise SessionEnded
+def lives(connection: Connection, session_id: int, *, now: int) -> bool:
+    """Return whether a session is active: sure only after ``people.lock``."""
+    return connection.execute(_CHECKED, {"session_id": session_id, "now": now}).first() is not None
 
 
 def touch(connection: Connection, session_id: int, *, now: int) -> None:
@@ -149,13 +122,14 @@ def touch(connection: Connection, session_id: int, *, now: int) -> None:
         raise SessionEnded
 
 
-def of_person(connection: Connection, person_id: int, *, now: int) -> list[ActiveSession]:
-    """Return a person's active sessions, the newest first; no more than ``MOST``."""
+def of_person(connection: Connection, person_id: int, *, now: int) -> Sequence[Row[Any]]:
+    """Return a person's active sessions as they are shown, the newest first; no more than ``MOST``.
+
+    ``user_agent`` is whatever the browser sent.
+    """
     columns = [sessions.c[name] for name in ("id", "created_at", "seen_at", "expires_at", "address", "user_agent")]
     query = select(*columns).where(sessions.c.person_id == person_id, is_active(now))
-    return [
-        ActiveSession(**row._mapping) for row in connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST))
-    ]
+    return connection.execute(query.order_by(sessions.c.id.desc()).limit(MOST)).all()
 
 
 def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
@@ -165,7 +139,7 @@ def end_by(connection: Connection, person_id: int, *, latest: int) -> None:
     connection.execute(update(sessions).where(*which).values(expires_at=latest))
 
 
-def is_active(now: int | BindParameter[Any]) -> ColumnElement[bool]:
+def is_active(now: int | ColumnElement[int]) -> ColumnElement[bool]:
     """Return the condition for a session that counts."""
     unlimited = sessions.c.expires_at.is_(None)
     return is_not_ended() & (unlimited | (sessions.c.expires_at > now))
@@ -190,7 +164,7 @@ def began_before_the_mark(table: Table) -> ColumnElement[bool]:
 
 _NOW = bindparam("now", type_=BigInteger)
 _ACTIVE = (sessions.c.id == bindparam("session_id"), is_active(_NOW))
-_OF_SESSION = ("id", "passkey_id", "created_at", "expires_at")
+_OF_SESSION = ("id", "passkey_id", "expires_at")
 _FOUND = (
     select(people_table, *(sessions.c[name].label(f"session_{name}") for name in _OF_SESSION))
     .select_from(sessions)
