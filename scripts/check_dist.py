@@ -4,9 +4,9 @@
 
 ``build`` makes both, checks their metadata, builds the wheel once more from the checkout (it must be the same to the
 byte) and lists its components (SBOM). ``demo`` walks the demo from the wheel alone. ``tests`` runs the quick tests on
-every other Python of the classifiers; on the oldest one those that need services too, at the lowest versions of
-setup.cfg; and the contracts and fixtures of ``clef_wsgi.testing`` at the lowest pytest. ``newest`` runs the quick
-tests with the newest version of everything, and only warns. Each virtual environment goes to .venvs/.
+every other Python of the classifiers; on the oldest one at the lowest versions of setup.cfg too, with those that ask a
+service through a library; and the contracts and fixtures of ``clef_wsgi.testing`` at the lowest pytest. ``newest``
+runs the quick tests with the newest version of everything, and only warns. Each virtual environment goes to .venvs/.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import steady
@@ -28,7 +29,25 @@ from project import CONSTRAINTS, ROOT, find_interpreter, lines, python_versions,
 DIST = ROOT / "dist"
 VENVS = ROOT / ".venvs"
 QUICK = "not browser and not services and not process and not slow"
-WITH_SERVICES = "not browser and not process"
+SERVICES = "services and not browser and not process and not slow"
+
+# At the lowest versions, services are asked where the answer is a library's doing: redis-py, SQLAlchemy and psycopg in
+# the stores and in the server's database, Beaker's sessions in Redis. Requests, WebOb and webauthn need no service.
+ASK_SERVICES = [
+    "server/test_server_connections.py",
+    "server/test_server_database.py",
+    "server/test_server_delivery.py",
+    "server/test_server_statements.py",
+    "server/test_server_upgrade.py",
+    "server/test_server_wire.py",
+    "test_old_stores.py",
+    "test_races.py",
+    "test_sessions.py",
+    "test_shared_stores.py",
+    "test_started_logins.py",
+    "test_stock_beaker.py",
+    "test_store_faults.py",
+]
 
 NO_ADDRESS = "AuthorEmail,Url"
 """The project has no address of its own to name yet: see RELEASING.md. Pyroma finds all else."""
@@ -127,16 +146,21 @@ def unpack_tests(folder: Path) -> Path:
     return tree
 
 
-def wheel_run(name: str, interpreter: object, constraints: str | None, which: str, folder: Path) -> steady.Run:
-    """Prepare a run of the sdist's tests against the wheel.
+def wheel_run(name: str, interpreter: object, constraints: str | None, folder: Path) -> steady.Run:
+    """Prepare a run of the sdist's quick tests against the wheel.
 
-    :param which: pytest's marker expression.
     :param folder: an empty one, for the tests and for what pytest writes.
     """
     python = fresh_venv(name, interpreter, constraints, f"{wheel()}[dev]")
-    command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", which]
+    command = [str(python), "-m", "pytest", "-q", "-n", "2", "--dist", "worksteal", "-m", QUICK]
     environ = {**os.environ, "CLEF_EXPECT_INSTALLED": "1"}
     return steady.Run(f"wheel, {name}", command, folder / "memory", unpack_tests(folder), environ)
+
+
+def services_run(quick: steady.Run) -> steady.Run:
+    """Prepare a run of the tests that ask services through libraries, where the quick ones of a run are."""
+    command = [*quick.command[:-1], SERVICES, *(f"tests/{file}" for file in ASK_SERVICES)]
+    return replace(quick, name=f"{quick.name}, services", command=command, memory=quick.memory.with_name("services"))
 
 
 def lowest_pytest_run(interpreter: object, folder: Path) -> steady.Run:
@@ -155,9 +179,10 @@ def tests() -> None:
     # The Python that runs this file has had the tests of the checkout, and the wheel's demo.
     others = [version for version in there if version != f"{sys.version_info[0]}.{sys.version_info[1]}"]
     with tempfile.TemporaryDirectory() as folder:
-        # The longest first; and each in two halves, since much of a test's time is waiting.
-        runs = [wheel_run("lowest", there[oldest], "lowest.txt", WITH_SERVICES, subfolder(folder, "lowest"))]
-        runs += [wheel_run(name, there[name], "dev.txt", QUICK, subfolder(folder, name)) for name in others]
+        # Each in two halves, since much of a test's time is waiting; and first the one that waits most.
+        lowest = wheel_run("lowest", there[oldest], "lowest.txt", subfolder(folder, "lowest"))
+        runs = [services_run(lowest), lowest]
+        runs += [wheel_run(name, there[name], "dev.txt", subfolder(folder, name)) for name in others]
         runs.append(lowest_pytest_run(there[oldest], subfolder(folder, "pytest")))
         run_all(runs)
 
@@ -188,7 +213,7 @@ def run_and_show(one: steady.Run) -> int:
 def newest() -> None:
     """Run the quick tests with the newest version of everything; a failure is a warning."""
     with tempfile.TemporaryDirectory() as folder:
-        one = wheel_run("newest", sys.executable, None, QUICK, Path(folder))
+        one = wheel_run("newest", sys.executable, None, Path(folder))
         if steady.settle(one, run_and_show(one)):
             print("WARNING: the tests fail with the newest versions of what they need.", flush=True)
 
