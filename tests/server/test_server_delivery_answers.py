@@ -16,15 +16,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from support.delivery import QUICK, eventually, log_out, working
 from support.login_server import NOON, Server, Site, make_server
 from support.on_both import ON_BOTH, empty_database
 
 from clef_wsgi.server.clock import DAY, MINUTE, SECOND
-from clef_wsgi.server.database.schema import deliveries
+from clef_wsgi.server.database.schema import deliveries, site_logins
 from clef_wsgi.server.delivery.call import AttemptResult
 from clef_wsgi.server.delivery.worker import Worker
-from clef_wsgi.server.records import apps, confirmations, outbox
+from clef_wsgi.server.records import apps, clef_ids, confirmations, logouts, outbox, people, sessions
 from clef_wsgi.server.web.support.context import KEY
 
 BUSY = AttemptResult(503, "http_503", "1")
@@ -262,13 +263,16 @@ def test_only_this_app_and_this_token(told: Told) -> None:
 @pytest.mark.slow
 def test_whoever_is_second_confirms(server: Server) -> None:
     """The answer and the exchange at the same moment, by different processes: of fifty none is left waiting."""
-    site, browser = server.add_site(), server.browser(signed_in=server.add_person())
-    for _ in range(50):
-        server.log_in(site, browser)
-        log_out(browser)
-        browser = server.browser(signed_in=server.add_person())
+    site, now = server.add_site(), server.clock()
     with server.database.writing() as connection:
-        now = server.clock()
+        for _ in range(50):
+            person = people.add(connection, now=now)
+            token = sessions.start(connection, person_id=person.id, passkey_id=None, now=now)
+            session = sessions.find(connection, token, now=now)
+            clef_ids.clef_id(connection, site.app_id, person.id)
+            login = {"session_id": session.id, "person_id": person.id, "app_id": site.app_id, "created_at": now}
+            connection.execute(insert(site_logins).values(login))
+            logouts.log_out_everywhere(connection, person.id, now=now)
         claimed = outbox.claim(connection, app_id=site.app_id, worker="w", now=now, lease_us=MINUTE, limit=50)
     meet = threading.Barrier(2)
 
