@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from support.cases import each
 from support.certificates import Certificate, self_signed
 from support.peers import HEAD, Peer, Script, answer, drips, floods, hangs, json_answer, says
@@ -28,6 +29,7 @@ from support.threads import no_thread_to_be_had
 from clef_wsgi.base.deadline import THREAD_NAME
 from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
 from clef_wsgi.base.options import check_url
+from clef_wsgi.providers.deadline_adapter import DeadlineAdapter
 from clef_wsgi.providers.http_client import Answer, HttpClient
 
 DEADLINE_SECONDS = 0.15
@@ -354,6 +356,15 @@ def test_row_37_closed_too_early(broken: bytes) -> None:
     with Peer(says(broken)) as peer:
         assert failure(client().get_json, peer.url).reason in ("provider_unavailable", "provider_answer")
     assert peer.connections == 1
+
+
+def test_the_adapter_refuses_to_work_without_a_deadline() -> None:
+    """Outside of an exchange no connection is opened: nothing would end it."""
+    with Peer(GOOD) as peer, requests.Session() as session:
+        session.mount("http://", DeadlineAdapter())
+        with pytest.raises(RuntimeError, match=r"inside Exchange\.run only"):
+            session.get(peer.url)
+    assert peer.connections == 0
 
 
 def test_no_thread_to_be_had() -> None:

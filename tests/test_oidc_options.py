@@ -85,6 +85,7 @@ def test_all_faults_at_once() -> None:
         ("https://login.microsoftonline.com/common/v2.0", "your tenant's id in place of common"),
         ("https://login.microsoftonline.com/organizations/v2.0", "your tenant's id in place of organizations"),
         ("https://login.microsoftonline.com/consumers/v2.0", "9188040d-6c67-4c5b-b112-36a304b66dad"),
+        ("https://[::1", "issuer must"),
     ],
 )
 def test_issuer(issuer: Any, words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import product
@@ -382,6 +383,36 @@ def test_odd_values(texts: dict[str, str], told: str) -> None:
         load({**GOOD, **texts})
     assert len(refused.value.faults) == 1
     assert told in refused.value.faults[0]
+
+
+def test_a_module_that_fails_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug's module that raises is named with the line, and without the error's text."""
+    (tmp_path / "plug_that_fails.py").write_text('\nraise RuntimeError("hunter2")\n', encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError) as refused:
+        load({**GOOD, "store": "plug_that_fails:Store"})
+    told = "store names a module that can't be imported: RuntimeError in plug_that_fails.py, line 2."
+    assert list(refused.value.faults) == [told]
+
+
+def test_a_plug_whose_extra_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says what to install."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.delitem(sys.modules, "clef_wsgi.stores.redis", raising=False)
+    with pytest.raises(ConfigurationError) as refused:
+        load({**GOOD, "store": "redis", "store.url": "redis://localhost"})
+    assert 'store = redis needs an extra: pip install ".[redis]" in its clone.' in refused.value.faults
+
+
+@each("annotations", [{}, {"wine": "a good one"}])
+def test_an_option_without_a_type_is_text(annotations: dict[str, str]) -> None:
+    """So is one whose annotation is no expression."""
+
+    def make(wine):  # type: ignore[no-untyped-def]
+        return wine
+
+    make.__annotations__ = annotations
+    assert [option.annotation for option in text_values.options_of(make)[0].values()] == [str]
 
 
 NAMES = ["base_url", "provider", "store", "protect", "max_login_age", "clock", "store.clock", "store.max_staleness"]
