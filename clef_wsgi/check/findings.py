@@ -31,3 +31,6 @@ class About:
 
     def error(self, sentence: str, remedy: str) -> Finding:
         return Finding(self.name, ERROR, sentence, remedy)
+
+
+STORE = About("store")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.findings import STORE, Finding
 
-REDIS = About("store")
 TIMEOUT_SECONDS = 2.0
 RED_BUTTON = "after a crash run clef-wsgi sign-out --everyone"
 
@@ -23,7 +22,7 @@ def findings(url: str) -> Iterator[Finding]:
         info = client.info()
         policy = _configured(client, "appendfsync")
     except redis.RedisError as error:
-        yield REDIS.warning(
+        yield STORE.warning(
             f"Redis does not tell how it is set up ({type(error).__name__}): what it loses in a crash is not known.",
             "Let this account run INFO, or look at appendonly, appendfsync and maxmemory-policy yourself.",
         )
@@ -46,28 +45,28 @@ def _configured(client: Any, name: str) -> str:
 
 def _role(info: Mapping[str, Any]) -> Iterator[Finding]:
     if info.get("role") in ("slave", "replica"):
-        yield REDIS.error("This Redis is a replica: it refuses every logout.", "Let store.url name the primary.")
+        yield STORE.error("This Redis is a replica: it refuses every logout.", "Let store.url name the primary.")
     elif int(info.get("connected_slaves", 0)):
-        yield REDIS.warning(
+        yield STORE.warning(
             "Redis copies to replicas a moment later: a failover may lose the logouts of that moment.",
             "After a failover run clef-wsgi sign-out --everyone.",
         )
     else:
-        yield REDIS.ok("Redis is a primary without replicas.")
+        yield STORE.ok("Redis is a primary without replicas.")
 
 
 def _persistence(info: Mapping[str, Any], policy: str) -> Finding:
     if not int(info.get("aof_enabled", 0)):
-        return REDIS.warning(
+        return STORE.warning(
             "Redis keeps no append-only file: a crash may lose every logout since its last snapshot.",
             f"Set appendonly yes and appendfsync always; until then, {RED_BUTTON}.",
         )
     if info.get("aof_last_write_status") != "ok":
-        return REDIS.error("Redis can't write its append-only file.", "Look at its log, and at its disk.")
+        return STORE.error("Redis can't write its append-only file.", "Look at its log, and at its disk.")
     if policy == "always":
-        return REDIS.ok("Redis writes each logout to its disk before it answers (appendonly, appendfsync always).")
+        return STORE.ok("Redis writes each logout to its disk before it answers (appendonly, appendfsync always).")
     lost = {"everysec": "the last second's logouts", "no": "half a minute of logouts"}.get(policy)
-    return REDIS.warning(
+    return STORE.warning(
         f"Redis may lose {lost or 'some logouts'} when its machine fails (appendfsync {policy or 'is not told'}).",
         f"Set appendfsync always; or {RED_BUTTON}.",
     )
@@ -76,9 +75,9 @@ def _persistence(info: Mapping[str, Any], policy: str) -> Finding:
 def _memory(info: Mapping[str, Any]) -> Finding:
     policy, limit = str(info.get("maxmemory_policy", "noeviction")), int(info.get("maxmemory", 0))
     if not policy.startswith("allkeys"):
-        return REDIS.ok(f"Redis drops no logout when its memory is full (maxmemory-policy {policy}).")
+        return STORE.ok(f"Redis drops no logout when its memory is full (maxmemory-policy {policy}).")
     when = "when its memory is full" if limit else "once it is given a maxmemory"
-    return REDIS.warning(
+    return STORE.warning(
         f"Redis may drop the logouts {when} (maxmemory-policy {policy}): then everybody is logged out.",
         "Set maxmemory-policy noeviction, and keep caches in another Redis.",
     )

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from clef_wsgi.check import sqlite_file
-from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.findings import STORE, Finding
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-SQL = About("store")
 TIMEOUT_SECONDS = 2.0
 REMEDY = "Turn it on for this database; until then, after a crash run clef-wsgi sign-out --everyone."
 
@@ -32,7 +31,7 @@ def findings(url: str) -> Iterator[Finding]:
         with engine.connect() as connection:
             yield from look(connection)
     except SQLAlchemyError as error:
-        yield SQL.warning(
+        yield STORE.warning(
             f"The database does not tell how it is set up ({type(error).__name__}): what it may lose is not known.",
             "Look at it yourself: it has to write each commit to the disk.",
         )
@@ -42,16 +41,16 @@ def findings(url: str) -> Iterator[Finding]:
 
 def _postgresql(connection: Connection) -> Iterator[Finding]:
     if _asked(connection, "SELECT pg_is_in_recovery()::text") == "true":
-        yield SQL.error("This PostgreSQL is a replica: it refuses every logout.", "Let store.url name the primary.")
+        yield STORE.error("This PostgreSQL is a replica: it refuses every logout.", "Let store.url name the primary.")
     if _asked(connection, "SHOW fsync") != "on":
-        yield SQL.error("PostgreSQL may lose all it has when its machine fails (fsync is off).", "Set fsync = on.")
+        yield STORE.error("PostgreSQL may lose all it has when its machine fails (fsync is off).", "Set fsync = on.")
     commit = _asked(connection, "SHOW synchronous_commit")
     if commit == "off":
-        yield SQL.warning("PostgreSQL may lose a second of logouts in a crash (synchronous_commit is off).", REMEDY)
+        yield STORE.warning("PostgreSQL may lose a second of logouts in a crash (synchronous_commit is off).", REMEDY)
     else:
-        yield SQL.ok(f"PostgreSQL writes each logout to its disk before it answers (synchronous_commit {commit}).")
+        yield STORE.ok(f"PostgreSQL writes each logout to its disk before it answers (synchronous_commit {commit}).")
     if _asked(connection, "SELECT count(*)::text FROM pg_stat_replication") != "0":
-        yield SQL.warning(
+        yield STORE.warning(
             "PostgreSQL has replicas: a failover to one that lags behind may lose the last logouts.",
             "Replicate synchronously; or after a failover run clef-wsgi sign-out --everyone.",
         )
@@ -59,12 +58,12 @@ def _postgresql(connection: Connection) -> Iterator[Finding]:
 
 def _mysql(connection: Connection) -> Iterator[Finding]:
     if _asked(connection, "SELECT @@global.read_only") not in ("0", "OFF"):
-        yield SQL.error("This database is read-only: it refuses every logout.", "Let store.url name the primary.")
+        yield STORE.error("This database is read-only: it refuses every logout.", "Let store.url name the primary.")
     flush = _asked(connection, "SELECT @@global.innodb_flush_log_at_trx_commit")
     if flush == "1":
-        yield SQL.ok("The database writes each logout to its disk before it answers.")
+        yield STORE.ok("The database writes each logout to its disk before it answers.")
     else:
-        yield SQL.warning(
+        yield STORE.warning(
             f"The database may lose a second of logouts in a crash (innodb_flush_log_at_trx_commit is {flush}).", REMEDY
         )
 

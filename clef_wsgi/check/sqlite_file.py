@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.findings import STORE, Finding
 
-FILE = About("store")
 MOUNTS = Path("/proc/self/mounts")
 _NETWORK = ("nfs", "cifs", "smb", "9p", "ceph", "gluster", "lustre", "afs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone")
 _PASSING = ("tmpfs", "ramfs")
@@ -33,25 +32,25 @@ def findings(path: str, *, journal_mode: str = "wal", mounts: Path = MOUNTS) -> 
 def _mode(place: str) -> Finding:
     mode = stat.S_IMODE(os.stat(place).st_mode)
     if mode & 0o077:
-        return FILE.warning(
+        return STORE.warning(
             f"The store's file is open to other accounts of this machine (mode {mode:04o}).",
             "Close it: chmod 600, and its directory 700.",
         )
-    return FILE.ok(f"The store's file is closed to other accounts (mode {mode:04o}).")
+    return STORE.ok(f"The store's file is closed to other accounts (mode {mode:04o}).")
 
 
 def _file_system(kind: str) -> Finding:
     if kind.startswith(_NETWORK):
-        return FILE.error(
+        return STORE.error(
             f"The store's file lies on a network file system ({kind}), where SQLite's locks don't hold.",
             "Put it on a local disk; for several machines use store = sql or redis.",
         )
     if kind in _PASSING:
-        return FILE.warning(
+        return STORE.warning(
             f"The store's file lies in memory ({kind}): at a reboot everybody has to sign in again.",
             "Put it on a disk.",
         )
-    return FILE.ok(f"The store's file lies on a local disk ({kind or 'its file system is not told'}).")
+    return STORE.ok(f"The store's file lies on a local disk ({kind or 'its file system is not told'}).")
 
 
 def _kind_of_file_system(place: str, mounts: Path) -> str:
@@ -71,8 +70,8 @@ def _journal(place: str, expected: str) -> Finding:
     with closing(sqlite3.connect(f"file:{_quoted(place)}?mode=ro", uri=True)) as connection:
         found = str(connection.execute("PRAGMA journal_mode").fetchone()[0])
     if found == expected:
-        return FILE.ok(f"The store's file writes ahead (journal_mode {found}), and to the disk at each logout.")
-    return FILE.warning(
+        return STORE.ok(f"The store's file writes ahead (journal_mode {found}), and to the disk at each logout.")
+    return STORE.warning(
         f"The store's file has another journal than the store gives it (journal_mode {found}): something else uses it.",
         "Let the store alone have the file.",
     )

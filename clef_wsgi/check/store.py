@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping
 
 from clef_wsgi.base.errors import StoreUnavailable
 from clef_wsgi.check import redis_server, sql_server, sqlite_file
-from clef_wsgi.check.findings import About, Finding
+from clef_wsgi.check.findings import STORE, Finding
 from clef_wsgi.interfaces import LogoutStore
 
-STORE = About("store")
 MAX_CLOCK_DIFFERENCE_SECONDS = 5.0
 
 

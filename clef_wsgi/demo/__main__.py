@@ -13,11 +13,10 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -26,18 +25,21 @@ from clef_wsgi.demo.processes import LISTENER, find_example
 if TYPE_CHECKING:
     from flask import Flask
 
+FOLDER = "clef-wsgi-demo-"
+"""Begins the name of the folder for the files of one process, which is removed at its end."""
+
 
 def server() -> None:
     """Serve the login server, which knows the one site."""
     from clef_wsgi.demo.server import make_demo_server  # what it needs is an extra
 
-    with _folder() as folder:
+    with TemporaryDirectory(prefix=FOLDER) as folder:
         demo = make_demo_server(
             origin=os.environ["CLEF_WSGI_PROVIDER__SERVER_URL"],
             site_url=os.environ["CLEF_WSGI_BASE_URL"],
             app_id=os.environ["CLEF_WSGI_PROVIDER__APP_ID"],
             app_secret=os.environ["CLEF_WSGI_PROVIDER__APP_SECRET"],
-            database=folder / "clef.db",
+            database=Path(folder, "clef.db"),
         )
         with closing(demo):
             _serve(demo.app, f"ready {demo.invitation}")
@@ -45,16 +47,9 @@ def server() -> None:
 
 def site() -> None:
     """Serve the Flask example."""
-    with _folder() as folder:
-        os.environ["DATA_DIR"] = str(folder)
+    with TemporaryDirectory(prefix=FOLDER) as folder:
+        os.environ["DATA_DIR"] = folder
         _serve(_load(find_example()).app_from_environ(), "ready")
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Make a folder for the files of one process, removed at its end."""
-    with tempfile.TemporaryDirectory(prefix="clef-wsgi-demo-") as name:
-        yield Path(name)
 
 
 def _serve(app: Flask, ready: str) -> None:

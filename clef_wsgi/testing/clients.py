@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -64,13 +63,6 @@ def log_out_everywhere(user: str | Mapping[str, Any]) -> int:
 # -- browsers -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Answer:
-    status: int
-    location: str
-    set_cookie: str
-
-
 class _HttpBrowser:
     """Send requests through the wrapped app."""
 
@@ -79,56 +71,52 @@ class _HttpBrowser:
 
     def sign_in(self, person: dict[str, Any], login_path: str, callback_path: str, remote_user: str | None) -> None:
         start = self.get(login_path)
-        if start.status != 303:
-            _fail(f"GET {login_path} answered {start.status}: is the app wrapped, and is this its login_path?")
-        query = fake_provider.callback_query(start.location, person)
+        if start.status_code != 303:
+            _fail(f"GET {login_path} answered {start.status_code}: is the app wrapped, and is this its login_path?")
+        location = start.headers.get("Location", "")
+        query = fake_provider.callback_query(location, person)
         end = self.get(f"{callback_path}?{urlencode(query)}")
-        if end.status == 303 and not end.location.startswith(start.location.partition("?")[0]):
+        if end.status_code == 303 and not end.headers.get("Location", "").startswith(location.partition("?")[0]):
             return
-        if "secure" in start.set_cookie.lower() and not self.speaks_https():
+        if "secure" in start.headers.get("Set-Cookie", "").lower() and not self.speaks_https():
             _fail(
                 "The session cookie is Secure, since base_url begins with https, and this client speaks http, so "
                 f"the cookie never came back: {self.how_to_speak_https}"
             )
-        _fail(f"GET {callback_path} answered {end.status}: on_login may have refused, or the cookie was not kept.")
+        _fail(f"GET {callback_path} answered {end.status_code}: on_login may have refused, or the cookie was not kept.")
 
     def sign_out(self, logout_path: str) -> None:
         answer = self.post(logout_path, {"next": "/"}, _SAME_ORIGIN)
-        if answer.status != 303:
-            _fail(f"POST {logout_path} answered {answer.status}: is this the app's logout_path?")
+        if answer.status_code != 303:
+            _fail(f"POST {logout_path} answered {answer.status_code}: is this the app's logout_path?")
 
     def notify(self, user_id: str, webhook_path: str) -> None:
         answer = self.post(webhook_path, fake_provider.logout_notification(user_id), {})
-        if answer.status != 200:
-            _fail(f"POST {webhook_path} answered {answer.status}: is this the app's webhook_path?")
+        if answer.status_code != 200:
+            _fail(f"POST {webhook_path} answered {answer.status_code}: is this the app's webhook_path?")
 
     how_to_speak_https = ""
+    form_argument = "data"
+    any_status: Mapping[str, str] = {}
+    """What lets the client return an answer of any status."""
 
     def speaks_https(self) -> bool:
         raise NotImplementedError
 
-    def get(self, path: str) -> _Answer:
-        raise NotImplementedError
+    def get(self, path: str) -> Any:
+        return self._client.get(path, **self.any_status)
 
-    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str]) -> _Answer:
-        raise NotImplementedError
+    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Any:
+        return self._client.post(path, headers=dict(headers), **{self.form_argument: dict(form)}, **self.any_status)
 
 
 class _WebTest(_HttpBrowser):
     how_to_speak_https = 'make it with TestApp(app, extra_environ={"wsgi.url_scheme": "https"}).'
+    form_argument = "params"
+    any_status: Mapping[str, str] = {"status": "*"}
 
     def speaks_https(self) -> bool:
         return bool(self._client.extra_environ.get("wsgi.url_scheme") == "https")
-
-    def get(self, path: str) -> _Answer:
-        return self._answer(self._client.get(path, status="*"))
-
-    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str]) -> _Answer:
-        return self._answer(self._client.post(path, dict(form), headers=dict(headers), status="*"))
-
-    @staticmethod
-    def _answer(response: Any) -> _Answer:
-        return _Answer(response.status_int, response.location or "", response.headers.get("Set-Cookie", ""))
 
 
 class _Werkzeug(_HttpBrowser):
@@ -139,18 +127,6 @@ class _Werkzeug(_HttpBrowser):
     def speaks_https(self) -> bool:
         config = getattr(getattr(self._client, "application", None), "config", {})
         return bool(config.get("PREFERRED_URL_SCHEME") == "https")
-
-    def get(self, path: str) -> _Answer:
-        return self._answer(self._client.get(path))
-
-    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str]) -> _Answer:
-        return self._answer(self._client.post(path, data=dict(form), headers=dict(headers)))
-
-    @staticmethod
-    def _answer(response: Any) -> _Answer:
-        return _Answer(
-            response.status_code, response.headers.get("Location", ""), response.headers.get("Set-Cookie", "")
-        )
 
 
 class _Django:
