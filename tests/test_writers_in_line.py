@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import sqlite3
 import threading
 import time
@@ -154,11 +155,45 @@ def test_threads_have_their_turn_as_they_come() -> None:
         for done in waiting:
             done.result(PATIENCE_SECONDS)
     assert turns == [0, 1, 2, 3]
-    assert line.acquire(blocking=False)
+    assert line.acquire(timeout=0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("records", [pytest.param("", id="SQLite"), SQL[0]], indirect=True)
+class Interrupted(Exception):
+    """Raised by the handler of a signal, as a server's time-out does it."""
+
+
+@pytest.mark.parametrize("is_its_turn", [False, True])
+def test_who_is_interrupted_leaves_the_line(is_its_turn: bool) -> None:
+    """A turn is never handed to somebody who has gone: whoever comes next has it."""
+    queue, me = WriterQueue(), threading.main_thread()
+    assert me is threading.current_thread()
+    assert queue.acquire()
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        if is_its_turn:
+            queue.release()
+        raise Interrupted
+
+    def disturb() -> None:
+        wait_until(lambda: bool(vars(queue)["_waiting"]), "nobody waits")
+        signal.pthread_kill(me.ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with ThreadPoolExecutor() as pool:
+            disturbed = pool.submit(disturb)
+            with pytest.raises(Interrupted):
+                queue.acquire(timeout=10)
+            disturbed.result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    if not is_its_turn:
+        queue.release()
+    assert queue.acquire(timeout=0)
+
+
 def test_every_store_writes_in_line(records: Records, tmp_path: Path) -> None:
     """A thread that has just written does not go again before another that waits."""
     with closing(records.store()) as store, ThreadPoolExecutor(2) as pool:

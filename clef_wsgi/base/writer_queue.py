@@ -24,18 +24,21 @@ class WriterQueue:
         self._is_taken = False
         self._waiting: deque[threading.Lock] = deque()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Acquire as ``threading.Lock`` does."""
+    def acquire(self, timeout: float = -1) -> bool:
+        """Acquire as ``threading.Lock`` does; at once with a timeout of 0, or not at all."""
         with self._lock:
             if not self._is_taken:
                 self._is_taken = True
                 return True
-            if not blocking:
-                return False
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
-        return turn.acquire(timeout=timeout) or self._leave(turn)
+        try:
+            return turn.acquire(timeout=timeout) or self._leave(turn)
+        except BaseException:  # the handler of a signal raised it: nobody else would pass this turn on
+            if self._leave(turn):
+                self.release()
+            raise
 
     def release(self) -> None:
         with self._lock:
