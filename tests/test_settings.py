@@ -257,9 +257,35 @@ def _mistakes() -> list[list[str]]:
     return next(rows for heading, rows in doc_runner.tables(PAGE) if heading == "Mistakes")
 
 
-@pytest.mark.parametrize(("written", "told"), _mistakes())
+LENGTH = "must be a length of time, such as 30d, 12h, 5m or 90s."
+MORE_MISTAKES = [
+    ("no `provider.app_id`", "provider.app_id is missing."),
+    ("protect = admin", 'protect must be a list of plain paths, such as ["/admin", "/account"].'),
+    ("max_login_age = -1h", f"max_login_age {LENGTH}"),
+    ("store_failure = open", "store_failure must be 'unavailable' or 'anonymous'."),
+    (
+        "`store = sqlite` `store.path = missing/logouts.db`",
+        "store.path must lie in a directory that exists and can be written, also for -wal and -shm.",
+    ),
+    ("store.max_staleness = 1 second", f"store.max_staleness {LENGTH}"),
+    (
+        "session.secret_file = /usr/lib",
+        "session.secret_file names /usr/lib, which can't be read: Is a directory.",
+    ),
+    ("session.type = ext:redis", "session.url is missing."),
+    ("session.httponly = maybe", "session.httponly must be true or false."),
+    (
+        "session.cookie_expire = 30d",
+        "There is no setting session.cookie_expire: the nearest is session.cookie_expires.",
+    ),
+    ("provider.signed_tokens = maybe", "provider.signed_tokens must be true or false."),
+]
+"""Mistakes that the page leaves out, written as it writes them."""
+
+
+@pytest.mark.parametrize(("written", "told"), [*_mistakes(), *MORE_MISTAKES])
 def test_mistakes_are_told_so(written: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each mistake of the page, in a file that is good but for it, gets the sentence of the page, and no other."""
+    """Each mistake, in a file that is good but for it, gets its sentence, and no other."""
     monkeypatch.chdir(tmp_path)
     Path("clef_secret").write_text(APP_SECRET)
     texts = dict(GOOD)
