@@ -15,6 +15,10 @@ SERVER_PERCENT := 95
 CORE_WITHOUT := */clef_wsgi/server/*,*/clef_wsgi/demo/*,*/clef_wsgi/testing/*,*/clef_wsgi/cli.py,*/clef_wsgi/__main__.py
 READY := $(VENV)/.ready
 
+# Without bytecode every process that a test starts compiles all that it imports anew.
+export UV_COMPILE_BYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo quick test check docs format coverage lock newest screenshots dist clients axe servers providers everything clean
 

@@ -158,8 +158,6 @@ def test_threads_have_their_turn_as_they_come() -> None:
     assert line.acquire(timeout=0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("records", [pytest.param("", id="SQLite"), SQL[0]], indirect=True)
 class Interrupted(Exception):
     """Raised by the handler of a signal, as a server's time-out does it."""
 
@@ -194,6 +192,8 @@ def test_who_is_interrupted_leaves_the_line(is_its_turn: bool) -> None:
     assert queue.acquire(timeout=0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("records", [pytest.param("", id="SQLite"), SQL[0]], indirect=True)
 def test_every_store_writes_in_line(records: Records, tmp_path: Path) -> None:
     """A thread that has just written does not go again before another that waits."""
     with closing(records.store()) as store, ThreadPoolExecutor(2) as pool:
