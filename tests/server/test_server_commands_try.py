@@ -72,7 +72,7 @@ def test_a_site_that_understands(desk: Desk, status: str) -> None:
                 ["answered", f"{status[:3]},"],
                 ["exchanged", "yes"],
             ]
-            assert lines[-1] == "Photos understood."
+            assert lines[-1] == "Photos confirmed the notification."
         assert {request.headers["user-agent"] for request in peer.requests} == {f"Clef/1.0 ({ORIGIN})"}
         tokens = [request.form["logout_token"][0] for request in peer.requests]
         assert len(set(tokens)) == 2
@@ -96,11 +96,11 @@ def attempt(
 
 
 def test_a_site_that_never_asks(desk: Desk) -> None:
-    """It answers 200, and that is not enough; one that asks a moment later has understood."""
+    """It answers 200, and that is not enough; one that asks a moment later has confirmed."""
     with Peer(says(answer(b"<html>Welcome</html>"))) as peer:
         site = add_site(desk, f"{peer.url}/hook")
         found = attempt(desk, site, f"{peer.url}/hook")
-        assert (found.outcome, found.exchanged, found.understood) == (AttemptResult(200), False, False)
+        assert (found.outcome, found.exchanged, found.confirmed) == (AttemptResult(200), False, False)
         assert desk.server.count(deliveries) == 0
 
 
@@ -110,7 +110,7 @@ def test_what_is_said_of_a_site_that_never_asks(desk: Desk) -> None:
     with Peer(says(answer(b"<html>Welcome</html>"))) as peer:
         add_site(desk, f"{peer.url}/hook")
         said = desk.type("app", "test", "Photos")
-    assert (said.code, said.err) == (1, "clef-wsgi: Photos did not understand.\n")
+    assert (said.code, said.err) == (1, "clef-wsgi: Photos did not confirm the notification.\n")
     for line in ("answered   200,", "exchanged  no", "never asked who logged out: is its secret right?", ORIGIN):
         assert line in said.out
 
@@ -132,7 +132,7 @@ def test_a_site_that_asks_later(desk: Desk) -> None:
 
     asks = threading.Thread(target=later)
     asks.start()
-    assert attempt(desk, site, "https://photos.example.com/hook", 20, call=call).understood
+    assert attempt(desk, site, "https://photos.example.com/hook", 20, call=call).confirmed
     asks.join(20)
 
 
@@ -152,7 +152,7 @@ def test_a_site_that_fails(desk: Desk, script: Script, lines: list[str]) -> None
     with Peer(script) as peer:
         add_site(desk, f"{peer.url}/hook")
         said = desk.type("app", "test", "Photos")
-    assert (said.code, said.err) == (1, "clef-wsgi: Photos did not understand.\n")
+    assert (said.code, said.err) == (1, "clef-wsgi: Photos did not confirm the notification.\n")
     assert all(line in said.out for line in lines), said.out
     assert desk.server.count(deliveries) == 0
 
@@ -180,7 +180,7 @@ def test_a_site_that_is_silent(desk: Desk) -> None:
     with Peer(hangs()) as peer:
         site = add_site(desk, f"{peer.url}/hook")
         found = attempt(desk, site, f"{peer.url}/hook", call=functools.partial(call, seconds=0.3))
-    assert (found.outcome.failure, found.outcome.connected, found.understood) == ("timeout", True, False)
+    assert (found.outcome.failure, found.outcome.connected, found.confirmed) == ("timeout", True, False)
 
 
 def test_a_site_that_asks_and_fails(desk: Desk) -> None:
@@ -217,7 +217,7 @@ def test_on_postgresql(capsys: pytest.CaptureFixture[str]) -> None:
             peers.append(peer)
             sites.append(add_site(desk, f"{peer.url}/hook"))
             for _ in range(2):
-                assert desk.do("app", "test", "Photos").endswith("Photos understood.\n")
+                assert desk.do("app", "test", "Photos").endswith("Photos confirmed the notification.\n")
         assert (len(set(seen)), desk.server.count(people), desk.server.count(deliveries)) == (1, 1, 0)
 
 

@@ -33,7 +33,7 @@ class TrialResult:
     exchanged: bool
 
     @property
-    def understood(self) -> bool:
+    def confirmed(self) -> bool:
         return self.outcome.is_answered and self.exchanged
 
 
@@ -59,8 +59,8 @@ def test(arguments: argparse.Namespace) -> None:
             for webhook in app.webhooks
         ]
     if not all(results):
-        raise Refused(f"{printable(app.name)} did not understand.")
-    say(f"{printable(app.name)} understood.")
+        raise Refused(f"{printable(app.name)} did not confirm the notification.")
+    say(f"{printable(app.name)} confirmed the notification.")
 
 
 def try_webhook(
@@ -109,10 +109,10 @@ def _report(app: App, webhook: str, attempt: TrialResult, server_url: str) -> bo
         f"  answered   {answered}",
         f"  exchanged  {'yes' if attempt.exchanged else 'no'}",
     ]
-    if not attempt.understood:
+    if not attempt.confirmed:
         lines += ["", *_advice(attempt, server_url)]
     say("\n".join(lines) + "\n")
-    return attempt.understood
+    return attempt.confirmed
 
 
 def _advice(attempt: TrialResult, server_url: str) -> list[str]:
