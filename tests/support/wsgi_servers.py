@@ -26,7 +26,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 import clef_wsgi
 from support import app
 from support.ports import await_listening, free_port
-from support.programs import python_path
+from support.programs import python_path, unmeasured
 from support.routers import MEMBERS, PROTECTED, SECRET_TEXT, make_files, make_router
 from support.services import require
 
@@ -193,7 +193,7 @@ class Servers:
     def start(self, name: str, command: Sequence[str], ports: Iterable[int], **environ: str) -> None:
         """Run a program until the servers end, and wait until it listens on all of ``ports``."""
         own = {"CLEF_SITES": str(self.folder), "HOME": str(self.folder), "PYTHONWARNINGS": "ignore"}
-        own = {**os.environ, **own, **environ, "PYTHONPATH": python_path(environ.get("PYTHONPATH", ""))}
+        own = {**unmeasured(), **own, **environ, "PYTHONPATH": python_path(environ.get("PYTHONPATH", ""))}
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=self.folder, env=own, stdin=subprocess.PIPE, stdout=log, stderr=log)
         self._running.append(process)
