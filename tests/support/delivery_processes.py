@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from support.programs import python_path
+from support.programs import python_path, unmeasured
 
 PATIENCE_SECONDS = 30.0
 
@@ -40,10 +40,7 @@ class Nursery:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": python_path(),
-            },
+            env={**unmeasured(), "PYTHONPATH": python_path()},  # who is killed writes no data
         )
         return self
 
