@@ -6,8 +6,10 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +20,9 @@ from support import https_proxy
 from support.app import FakeProvider
 from support.cases import each
 from support.certificates import Certificate, self_signed
-from support.databases import PrivatePostgreSQL, PrivateRedis, unique_prefix
+from support.databases import PrivateMariaDB, PrivatePostgreSQL, PrivateRedis, PrivateStandby, unique_prefix
 from support.fake_oidc import CLIENT_ID, PLAIN_SECRET, FakeOIDC
-from support.https_proxy import deployed, links_home
+from support.https_proxy import deployed, links_home, served
 
 import clef_wsgi
 from clef_wsgi import (
@@ -31,12 +33,23 @@ from clef_wsgi import (
     LogoutRefused,
     MemoryLogoutStore,
     ProviderUnavailable,
+    StoreUnavailable,
     from_settings,
 )
 from clef_wsgi.base.urls import Site
-from clef_wsgi.check import findings, live, provider, session, sqlite_file, store
+from clef_wsgi.check import (
+    findings,
+    http_probe,
+    live,
+    provider,
+    redis_server,
+    session,
+    sql_server,
+    sqlite_file,
+    store,
+)
 from clef_wsgi.check.findings import ERROR, OK, WARNING, Finding
-from clef_wsgi.check.http_probe import Reply, SilenceError
+from clef_wsgi.check.http_probe import Reply, SilenceError, Stranger
 from clef_wsgi.cli import main
 from clef_wsgi.settings import Deployment, load
 from clef_wsgi.testing import LocalClef
@@ -142,6 +155,28 @@ def test_command_refuses_faulty_settings(tmp_path: Path, capsys: pytest.CaptureF
         assert main(words) == 2
 
 
+class StoreBehindAClosedDoor(MemoryLogoutStore):
+    """A store that asks its server at the start, in vain."""
+
+    def __init__(self) -> None:
+        raise StoreUnavailable
+
+
+def test_command_when_the_store_fails_at_the_start(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A finding like any other, as text and for programs, and exit 1: no traceback."""
+    del settings["store.path"]
+    path = _file({**settings, "store": f"{__name__}:StoreBehindAClosedDoor"}, tmp_path)
+    assert main(["check", path]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("error    store: The store can't be asked")
+    assert told.endswith("0 well, 0 warnings, 1 error.\n")
+    assert main(["check", path, "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["well"], [one["severity"] for one in shown["findings"]]) == (False, [ERROR])
+
+
 # -- the store --------------------------------------------------------------------------------------------
 
 
@@ -203,6 +238,32 @@ def test_a_sqlite_files_place(tmp_path: Path, mounts: str, severity: str, told: 
     assert only(many, told).severity == severity
 
 
+def test_a_sqlite_files_place_without_a_table_of_mounts(tmp_path: Path) -> None:
+    """Where the system has none, the file system is not told."""
+    (tmp_path / "logouts.db").touch(0o600)
+    many = sqlite_file.findings(str(tmp_path / "logouts.db"), journal_mode="", mounts=tmp_path / "none")
+    assert only(many, "local disk .its file system is not told.").severity == OK
+
+
+def test_a_sqlite_file_whose_journal_was_changed(tmp_path: Path) -> None:
+    """Something else uses a file that does not write ahead."""
+    path = tmp_path / "logouts.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE page (id INTEGER)")
+    assert only(sqlite_file.findings(str(path)), "journal_mode delete.: something else uses it").severity == WARNING
+
+
+def test_a_sqlite_file_of_the_sql_store(settings: Settings, tmp_path: Path) -> None:
+    """Its mode and its place are looked at; any journal will do."""
+    del settings["store.path"]
+    path = tmp_path / "sql.db"
+    path.touch(0o644)
+    told = found({**settings, "store": "sql", "store.url": f"sqlite:///{path}"}, "store")
+    assert only(told, "open to other accounts of this machine .mode 0644.").severity == WARNING
+    assert only(told, "The store's file lies ").severity in (OK, WARNING)
+    assert not any("journal" in finding.sentence for finding in told)
+
+
 @pytest.mark.process
 @pytest.mark.services
 def test_what_redis_may_lose(settings: Settings) -> None:
@@ -243,6 +304,41 @@ def test_a_redis_replica_and_its_primary(settings: Settings) -> None:
         assert only(troubles(shared), "a failover may lose").severity == WARNING
         told = troubles({**shared, "store.url": replica.url})
         assert only(told, r"can't be asked").severity == ERROR
+        client.config_set("replica-read-only", "no")
+        told = troubles({**shared, "store.url": replica.url})
+        assert only(told, "This Redis is a replica: .* may lose").severity == ERROR
+
+
+@pytest.mark.process
+@pytest.mark.services
+def test_what_redis_does_not_tell(settings: Settings) -> None:
+    """An account that may not run CONFIG, or not even INFO, as at hosted servers: a warning, and no secret."""
+    del settings["store.path"]
+    with PrivateRedis() as server, redis.Redis(port=server.port) as client:
+        for words, told in ((["-config"], "appendfsync is not told"), (["-config", "-info"], "does not tell how")):
+            client.execute_command("ACL", "SETUSER", "site", "reset", "on", ">hunter2", "~*", "+@all", *words)
+            url = f"redis://site:hunter2@127.0.0.1:{server.port}/0"
+            many = found({**settings, "store": "redis", "store.url": url}, "store")
+            assert only(many, told).severity == WARNING
+            assert "hunter2" not in str(many)
+
+
+class _ToldOfFullDisks(PrivateRedis):
+    """It gets an error for what its disk does not take, not the signal of a limit."""
+
+    def command(self) -> Sequence[str]:
+        return ["env", "--ignore-signal=XFSZ", *super().command()]
+
+
+@pytest.mark.process
+@pytest.mark.services
+def test_a_redis_that_cant_write_its_file() -> None:
+    """Its disk is full since the last write."""
+    with _ToldOfFullDisks() as server, redis.Redis(port=server.port) as client:
+        client.config_set("appendfsync", "everysec")  # with "always" it ends itself
+        with server.full_disk():
+            client.set("some", "thing")
+            assert only(redis_server.findings(server.url), "can't write its append-only file").severity == ERROR
 
 
 def _wait_for_replica(port: int) -> None:
@@ -263,6 +359,43 @@ def test_what_postgresql_may_lose(settings: Settings) -> None:
         assert only(found(shared, "store"), "before it answers").severity == OK
         lax = {**shared, "store.url": f"{server.url}?options=-csynchronous_commit%3Doff"}
         assert only(found(lax, "store"), "synchronous_commit is off").severity == WARNING
+
+
+@pytest.mark.process
+@pytest.mark.services
+def test_a_postgresql_replica_and_its_primary(settings: Settings) -> None:
+    """The primary warns of a failover; the replica is an error, and with fsync it has no other fault."""
+    del settings["store.path"]
+    with PrivatePostgreSQL() as primary, PrivateStandby(primary) as standby:
+        shared = {**settings, "store": "sql", "store.table_prefix": unique_prefix(), "store.url": primary.url}
+        assert only(found(shared, "store"), "PostgreSQL has replicas").severity == WARNING
+        assert only(found({**shared, "store.url": standby.url}, "store"), "can't be asked").severity == ERROR
+        told = list(sql_server.findings(standby.url))
+        assert only(told, "This PostgreSQL is a replica").severity == ERROR
+        assert [finding.severity for finding in told] == [ERROR, OK]
+
+
+@pytest.mark.process
+@pytest.mark.services
+def test_what_mariadb_may_lose(settings: Settings) -> None:
+    """A real server: a good one has no trouble; a lax one warns, and a read-only one is an error."""
+    del settings["store.path"]
+    with PrivateMariaDB() as server:
+        shared = {**settings, "store": "sql", "store.url": server.url, "store.table_prefix": unique_prefix()}
+        told = found(shared, "store")
+        assert only(told, "The database writes each logout to its disk").severity == OK
+        assert [finding for finding in told if finding.severity != OK] == []
+        server.set("innodb_flush_log_at_trx_commit", 2)
+        assert only(found(shared, "store"), "innodb_flush_log_at_trx_commit is 2").severity == WARNING
+        server.set("read_only", 1)
+        assert only(found(shared, "store"), "This database is read-only").severity == ERROR
+
+
+def test_a_database_that_does_not_tell() -> None:
+    """It fails when it is asked how it is set up: a warning with the kind of error, and no secret."""
+    told = list(sql_server.findings("postgresql://site:hunter2@127.0.0.1:1/none"))
+    assert only(told, r"does not tell how it is set up \(OperationalError\)").severity == WARNING
+    assert "hunter2" not in str(told)
 
 
 # -- sessions ---------------------------------------------------------------------------------------------
@@ -337,6 +470,25 @@ def test_sessions_that_hang(settings: Settings) -> None:
         deployment = load({**settings, "session.type": "ext:redis", "session.url": url})
         told = session.findings(settings, deployment, timeout_seconds=0.2)
         assert only(told, r"can't be kept \(TimeoutError\)").severity == ERROR
+
+
+class _Forgetful(dict[str, Any]):
+    """A session whose back-end keeps nothing."""
+
+    id = "0" * 32
+
+    def save(self) -> None: ...
+    def persist(self) -> None: ...
+    def delete(self) -> None: ...
+    def get_by_id(self, session_id: str) -> None: ...
+
+
+def test_sessions_that_are_lost() -> None:
+    """A back-end that takes a session and does not give it back is an error."""
+    forgetful: Any = _Forgetful()
+    told = session._round_trip(forgetful, timeout_seconds=5.0)
+    assert (told.severity, told.remedy) == (ERROR, "Look at its back-end.")
+    assert "was not there when it was read back" in told.sentence
 
 
 def test_sessions_of_somebody_else(settings: Settings) -> None:
@@ -628,6 +780,36 @@ def test_a_site_that_cant_be_asked(settings: Settings, tls: Certificate) -> None
     with deployed(lambda url: from_settings(links_home, {**settings, "base_url": url}), tls.context) as url:
         many = list(findings({**settings, "base_url": url}, is_live=True))
     assert only(many, "certificate can't be verified").severity == ERROR
+
+
+def test_a_site_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and says nothing: that clause, after a while."""
+    monkeypatch.setattr(http_probe, "TIMEOUT_SECONDS", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(SilenceError, match=r"^it did not answer in time$"),
+    ):
+        Stranger().ask("GET", f"http://127.0.0.1:{silent.getsockname()[1]}/", {})
+
+
+def test_a_page_without_end() -> None:
+    """Little of an answer is read, however much of it there is."""
+
+    def endless(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/html")])
+        while True:
+            yield b"x" * 4096
+
+    with served(endless) as port:
+        reply = Stranger().ask("GET", f"http://127.0.0.1:{port}/", {})
+    assert (reply.status, len(reply.body) // 4096) == (200, http_probe.MAX_BODY_BYTES // 4096 + 1)
+
+
+def test_a_site_in_plain_http() -> None:
+    """It is for this machine only."""
+    stranger: Any = _Told(Reply(200, {}, b"Welcome"))
+    place = live._Place(Site("http://localhost:8000"), stranger, "", "", "")
+    assert only(live._home(place), "The site is plain http").severity == WARNING
 
 
 class _Told:

@@ -45,7 +45,10 @@ def _configured(client: Any, name: str) -> str:
 
 def _role(info: Mapping[str, Any]) -> Iterator[Finding]:
     if info.get("role") in ("slave", "replica"):
-        yield STORE.error("This Redis is a replica: it refuses every logout.", "Let store.url name the primary.")
+        # It took a record, so it is not read-only: a full copy from its primary replaces that.
+        yield STORE.error(
+            "This Redis is a replica: a new copy may lose its logouts.", "Let store.url name the primary."
+        )
     elif int(info.get("connected_slaves", 0)):
         yield STORE.warning(
             "Redis copies to replicas a moment later: a failover may lose the logouts of that moment.",

@@ -5,6 +5,7 @@ A private server lies in a directory of its own, listens on a free port of 127.0
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import os
 import shutil
@@ -331,3 +332,50 @@ class PrivatePostgreSQL(PrivateServer):
     def as_owner(self, program: str, *arguments: str) -> list[str]:
         switch = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
         return [*switch, program, *arguments]
+
+
+class PrivateStandby(PrivatePostgreSQL):
+    """A replica of another cluster, with fsync."""
+
+    def __init__(self, primary: PrivatePostgreSQL) -> None:
+        super().__init__()
+        self._primary = primary
+
+    def prepare(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, "postgres")
+        source = f"--dbname={self._primary.url}"
+        options = [source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--pgdata", str(self._data)]
+        subprocess.run(self.as_owner(str(self._programs / "pg_basebackup"), *options), cwd=self.directory, check=True)
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "-c", "fsync=on"]
+
+
+class PrivateMariaDB(PrivateServer):
+    """A server with a database named test. It is never required."""
+
+    name = "MariaDB"
+
+    def __init__(self) -> None:
+        if not (shutil.which("mariadbd") and shutil.which("mariadb-install-db")):
+            pytest.skip("no MariaDB is installed")
+        super().__init__()
+        self._files = [f"--datadir={self.directory / 'data'}", f"--user={getpass.getuser()}"]
+        self.url = f"mariadb://root@127.0.0.1:{self.port}/test?ssl_disabled=true"
+
+    def prepare(self) -> None:
+        options = ["--no-defaults", *self._files, "--auth-root-authentication-method=normal"]
+        subprocess.run(["mariadb-install-db", *options], check=True, stdout=subprocess.DEVNULL)
+
+    def command(self) -> Sequence[str]:
+        socket_path = f"--socket={self.directory / 'socket'}"
+        where = ["--bind-address=127.0.0.1", f"--port={self.port}", socket_path]
+        return ["mariadbd", "--no-defaults", *self._files, *where]
+
+    def is_ready(self) -> bool:
+        return answers(self.port)
+
+    def set(self, name: str, number: int) -> None:
+        with engine_at(self.url).connect() as connection:
+            connection.execute(sqlalchemy.text(f"SET GLOBAL {name} = {number}"))
