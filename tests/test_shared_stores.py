@@ -334,6 +334,18 @@ class TestRedis(RedisContract):
         assert idle._sock is None
         pool.release(in_use)
 
+    @pytest.mark.filterwarnings("ignore:.*get_connection:DeprecationWarning")
+    def test_a_failure_leaves_the_connections_of_a_client_of_ones_own(self, store: RedisLogoutStore) -> None:
+        """A call that fails closes none that the client's owner keeps for other things."""
+        client = self.at_end.enter_context(redis.Redis.from_url(REDIS_URL, socket_timeout=5, socket_connect_timeout=5))
+        kept = client.connection_pool.get_connection("_")
+        kept.connect()
+        client.connection_pool.release(kept)
+        client.set(self.key, "not what it should be")
+        with pytest.raises(clef_wsgi.StoreUnavailable):
+            RedisLogoutStore(client, prefix=self.prefix).tick()
+        assert kept._sock is not None
+
 
 class CachedContract(LogoutStoreContract):
     """Behind the cache, one process sees what it recorded itself at once."""
@@ -518,6 +530,13 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(ConfigurationError, match=r"needs the driver no_such_driver: pip install x"):
         SQLAlchemyLogoutStore("mariadb://u@h/d")
+
+
+def test_an_old_sqlite_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The statements need SQLite 3.35; a system that has an older one is told of the store that works there."""
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 34, 1))
+    with pytest.raises(ConfigurationError, match=r"needs SQLite 3\.35 or newer: use SQLiteLogoutStore"):
+        SQLAlchemyLogoutStore(f"sqlite:///{tmp_path / 'logouts.db'}")
 
 
 @pytest.mark.process

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pickle
+import re
 import sqlite3
 import subprocess
 import sys
@@ -119,6 +120,10 @@ def test_a_store_in_another_process(
     _put({**{name: text for name, text in environ.items() if name != "store.path"}, "store": "memory"}, monkeypatch)
     assert main(["sign-out", "--environ", "--everyone"]) == 2
     assert "out of reach: restart the site" in capsys.readouterr().err
+    assert main(["prune", "--environ"]) == 0
+    told = capsys.readouterr().out
+    assert "The store lives in the site's own process: nothing of it can be pruned from here." in told
+    assert "records of logouts" not in told
 
 
 def test_a_store_that_cant_be_asked(
@@ -371,6 +376,18 @@ def test_row_76_a_type_that_is_not_pruned_is_named(
     _put({**settings, "session.type": "dbm"}, monkeypatch)
     assert main(["prune", "--environ"]) == 0
     assert "Sessions of type dbm are not removed from here" in capsys.readouterr().out
+
+
+def test_sessions_of_somebody_else_stay(
+    environ: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without session settings ``prune`` drops records of logouts alone."""
+    file, _ = _visit(environ)
+    _age(file, 400)
+    _put({name: text for name, text in environ.items() if not name.startswith("session.")}, monkeypatch)
+    assert main(["prune", "--environ"]) == 0
+    assert re.fullmatch(r"\d+ records of logouts older than [\d.]+ days were dropped\.\n", capsys.readouterr().out)
+    assert file.exists()
 
 
 def test_longer_lives(environ: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
