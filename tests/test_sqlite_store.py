@@ -21,13 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import clef_wsgi
 from clef_wsgi.base.errors import ConfigurationError, StoreUnavailable
 from clef_wsgi.interfaces import EVERYONE
-from clef_wsgi.stores import sqlite_schema
+from clef_wsgi.stores import sqlite_connection, sqlite_schema
 from clef_wsgi.stores.sqlite import SQLiteLogoutStore
 from clef_wsgi.stores.sqlite_connection import GuardedConnection
 from clef_wsgi.testing.store_contract import DAY, FakeClock
@@ -241,6 +242,22 @@ def test_fork_beside_a_thread_that_writes(path: Path) -> None:
     assert written == sorted(set(written))
 
 
+@pytest.mark.process
+def test_fork_beside_a_thread_that_hangs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork waits for a connection that is in use, but not for ever: the child opens its own, the parent goes on."""
+    monkeypatch.setattr(sqlite_connection, "_FORK_WAIT_SECONDS", 0.05)
+    guarded = GuardedConnection(str(path), limit_seconds=1.0, prepare=lambda connection: None)
+
+    def ask(pipe: Connection) -> None:
+        with guarded as own:
+            pipe.send((own is not connection, own.execute("SELECT 1").fetchone()))
+
+    with guarded as connection, forked(ask) as (child, _):
+        assert received(child) == (True, (1,))
+        assert connection.execute("SELECT 2").fetchone() == (2,)
+    guarded.close()
+
+
 def test_fork_behind_the_back_of_python(store: SQLiteLogoutStore, path: Path) -> None:
     """A child forked by foreign code opens connections of its own, and leaves its parent's open."""
     started = store.tick()
@@ -335,6 +352,15 @@ def test_file_deleted_under_a_process_that_only_reads(store: SQLiteLogoutStore, 
         assert reader.newest_logout([]) < started
         path.unlink()
         assert reader.newest_logout([]) > started
+
+
+def test_file_deleted_under_a_look_up_that_is_remembered(store: SQLiteLogoutStore, path: Path) -> None:
+    """What is kept of a look-up counts no longer when the file is gone (row 47)."""
+    started = store.tick()
+    for _ in range(3):
+        assert store.newest_logout(["ann"]) < started
+    path.unlink()
+    assert store.newest_logout(["ann"]) > started
 
 
 def test_file_deleted_before_a_write(store: SQLiteLogoutStore, path: Path) -> None:
@@ -490,6 +516,23 @@ def test_damaged_file(store: SQLiteLogoutStore, path: Path) -> None:
     assert store.newest_logout(["ann"]) > started
 
 
+def test_file_damaged_under_a_look_up_that_is_remembered(store: SQLiteLogoutStore, path: Path) -> None:
+    """What is kept of a look-up counts no longer when the file can't be read; taken away, it is born again."""
+    started = store.tick()
+    for _ in range(3):
+        assert store.newest_logout(["ann"]) < started
+    with closing(SQLiteLogoutStore(path)) as other:
+        other.record_logout(["bob"])
+    with closing(sqlite3.connect(path)) as checkpoint:
+        checkpoint.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with path.open("r+b") as file:
+        file.write(b"this is no database " * 100)
+    with pytest.raises(StoreUnavailable):
+        store.newest_logout(["ann"])
+    path.unlink()
+    assert store.newest_logout(["ann"]) > started
+
+
 # What is refused at birth
 
 
@@ -561,12 +604,15 @@ def test_without_permission(directory_mode: int, file_mode: int, advice: str) ->
     """A directory or a file that this process may not write to is refused at birth."""
 
     def open_as_nobody(pipe: Connection) -> None:
-        if os.getuid() == 0:
-            os.setuid(65534)
+        is_root = os.getuid() == 0
+        if is_root:
+            os.setresuid(65534, 65534, 0)
         try:
             SQLiteLogoutStore(place)
         except ConfigurationError as error:
             pipe.send(str(error))
+        if is_root:
+            os.setresuid(0, 0, 0)  # so that it can write down which lines it ran
 
     # Not below tmp_path, which only its owner may enter.
     with tempfile.TemporaryDirectory() as directory:
@@ -813,6 +859,25 @@ def test_error_while_opening(path: Path) -> None:
     guarded.close()
 
 
+def test_an_interrupt_in_a_look_up(path: Path) -> None:
+    """It goes out as it is; the connection is closed, and the next use opens anew."""
+
+    def interrupt(*row: object) -> None:
+        raise KeyboardInterrupt
+
+    guarded: Any = GuardedConnection(str(path), limit_seconds=0.1, prepare=lambda connection: None)
+    for _ in range(2):
+        with guarded:
+            pass
+    guarded._read_version.__self__.row_factory = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        guarded.version()
+    assert handles_of(path) == 0
+    with guarded as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    guarded.close()
+
+
 def test_close(store: SQLiteLogoutStore, path: Path) -> None:
     """``close`` closes every connection of the process, and the store works on."""
     started = store.tick()
@@ -821,6 +886,19 @@ def test_close(store: SQLiteLogoutStore, path: Path) -> None:
     assert handles_of(path) == 0
     store.record_logout([EVERYONE])
     assert store.newest_logout([]) > started
+
+
+def test_a_connection_that_is_lent(path: Path) -> None:
+    """While somebody has it, it has no version, and ``close`` gives up within its limit and leaves it open."""
+    guarded = GuardedConnection(str(path), limit_seconds=0.05, prepare=lambda connection: None)
+    for _ in range(2):
+        with guarded as connection:
+            assert guarded.version() is None
+            guarded.close()
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert guarded.version() is not None
+    guarded.close()
+    assert handles_of(path) == 0
 
 
 def test_store_that_nobody_holds_closes_itself(path: Path) -> None:
