@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 from support.cases import each
 
-from clef_wsgi.base import redirect_rules, urls
+from clef_wsgi.base import command_line, redirect_rules, urls
+from clef_wsgi.base.deadline import Exchange
 
 REGISTERED = ("https://rp.example/cb", "http://localhost:8000/cb", "http://my_host/cb", "myapp://clef/done")
 
@@ -137,3 +140,26 @@ def test_webhooks(url: str, web: bool) -> None:
 def test_the_front_page_of_a_redirect_url(redirect_url: str, page: str | None) -> None:
     """The front page of a redirect URL is the mount prefix before the callback path, or the root; never a script."""
     assert redirect_rules.front_page(redirect_url) == page
+
+
+def test_a_command_that_is_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends a command with code 1, and without a traceback."""
+
+    def interrupted(arguments: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    parser = argparse.ArgumentParser()
+    parser.set_defaults(run=interrupted)
+    assert command_line.run(parser, []) == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_fails_after_the_result_is_settled() -> None:
+    """A result that is settled stands, whatever the rest of the exchange raises."""
+    exchange: Exchange[str] = Exchange(10)
+
+    def work() -> str:
+        exchange.settle("answered")
+        raise LookupError
+
+    assert exchange.run(work) == "answered"

@@ -506,16 +506,18 @@ def test_on_an_ignored_path_only_what_needs_no_session_works() -> None:
     """Ignored: ``.url`` and buttons lead home; ``.script_button`` and ``.end`` say in one sentence that they can't."""
     seen: list[str] = []
 
-    def draw(login: Any) -> str:
+    def draw(login: Any) -> str | None:
         seen.append(login.url())
         for call in (login.script_button, login.end):
             with pytest.raises(RuntimeError):
                 call()
-        return "x"
+        end_url: str | None = login.end_url()
+        return end_url
 
     app = make_app(shows(draw), ignore=["/static"])
     ann = browser(app)
     ann.sign_in("ann")
-    assert ask(app, "/static/x", HTTP_COOKIE=ann.cookie).status == 200
+    answer = ask(app, "/static/x", HTTP_COOKIE=ann.cookie)
+    assert (answer.status, answer.body) == (200, b"None")
     state = state_of(ann.get(seen[0].removeprefix(BASE_URL), status=303).location)
     assert ann.come_back(state, status=303).location in (HOME, BASE_URL + "/static/x")

@@ -339,6 +339,16 @@ def test_success_has_status_200(status: int, server: responses.RequestsMock) -> 
     assert (caught.value.reason, vars(caught.value)["http_status"]) == ("provider_answer", status)
 
 
+def test_check_of_a_login_page_that_is_down() -> None:
+    """A page that can't be shown is trouble of the server: it is no answer about the redirect address."""
+    with Peer(says(json_answer({"error": "Invalid OAuth Code."})), says(answer(b"", "503 Later"))) as peer:
+        found = provider(server_url=peer.url).check_peer(CALLBACK)
+        assert next(found)[0] == "ok"
+        with pytest.raises(ProviderUnavailable) as caught:
+            next(found)
+    assert caught.value.reason == "provider_unavailable"
+
+
 @each(
     ("script", "reason"),
     [

@@ -67,6 +67,26 @@ def test_a_provider_without_hints_is_called_without() -> None:
     assert len(provider.starts) == 1
 
 
+class Compiled:
+    """A function that does not tell its parameters, as one written in C need not."""
+
+    __signature__ = "unknown"
+
+    def __init__(self, call: Callable[[str, str], LoginStart]) -> None:
+        self._call = call
+
+    def __call__(self, state: str, redirect_url: str) -> LoginStart:
+        return self._call(state, redirect_url)
+
+
+def test_a_provider_that_does_not_tell_its_parameters() -> None:
+    """Whether it takes hints can't be seen: it is called without them."""
+    provider = FakeProvider()
+    vars(provider)["start_login"] = Compiled(provider.start_login)
+    browser(make_app(provider=provider)).get("/clef/login?prompt=login", status=303)
+    assert len(provider.starts) == 1
+
+
 def test_url_writes_them() -> None:
     """``clef.login.url(next, prompt=, max_age=)``; what the query can't say is refused."""
     seen: list[str] = []

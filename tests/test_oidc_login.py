@@ -285,6 +285,14 @@ def test_a_pushed_request_that_is_not_taken(answer: Any, op: FakeOIDC) -> None:
     assert caught.value.reason == "provider_answer"
 
 
+def test_a_pushed_request_without_an_endpoint(op: FakeOIDC) -> None:
+    """Where requests must be pushed and the metadata says not where to, none goes through the browser instead."""
+    op.metadata = {"pushed_authorization_request_endpoint": GONE}
+    with pytest.raises(ProviderUnavailable, match="names no pushed_authorization_request_endpoint") as caught:
+        op.provider(pushed="always").start_login("s", CALLBACK)
+    assert caught.value.reason == "provider_metadata"
+
+
 def test_step_up(op: FakeOIDC, clock: FakeClock) -> None:
     """``max_age``: auth_time is compared with the moment the login began, whatever the browser says later."""
     provider = op.provider(leeway=0)
@@ -848,6 +856,14 @@ def test_userinfo_that_is_signed(op: FakeOIDC) -> None:
     op.says["/userinfo"] = (200, {"Content-Type": "application/jwt; charset=utf-8"}, b"e30.e30.x")
     answer = come_back(site(op), op)
     assert (answer.status_int, answer.json["error"]) == (503, "userinfo_signed")
+
+
+@each("token", [GONE, None, 5, "caf\u00e9", "a\r\nHost: b"])
+def test_an_access_token_that_no_header_can_hold(token: Any, op: FakeOIDC) -> None:
+    """What can't stand in the header is not sent on, and the login does not go on without its claims."""
+    op.claims, op.token_response = {"name": GONE, "at_hash": GONE}, {"access_token": token}
+    assert outcome(op) == "provider_answer"
+    assert op.count("/userinfo") == 0
 
 
 @each("answer", [(401, {}, b"{}"), (200, {}, b"[]"), (302, {"Location": "/x"}, b""), (200, {}, b"x" * 70_000)])

@@ -22,7 +22,7 @@ from support.threads import no_thread_to_be_had
 
 from clef_wsgi.base.errors import ClefError, ProviderUnavailable
 from clef_wsgi.providers.oidc import OIDCProvider
-from clef_wsgi.providers.renewal import THREAD_NAME
+from clef_wsgi.providers.renewal import THREAD_NAME, Renewed
 
 CALLBACK = "https://www.example.com/clef/callback"
 DISCOVERY = "/.well-known/openid-configuration"
@@ -181,6 +181,23 @@ def test_no_thread_to_be_had(op: FakeOIDC) -> None:
         assert begin(provider) == "provider_unavailable"
     assert op.requests == []
     assert begin(provider) is None
+
+
+def test_a_fetch_that_breaks(clock: FakeClock) -> None:
+    """What a library raises is trouble of the provider, by its class alone: its text may hold what the peer sent."""
+    texts = ["before"]
+
+    def fetch() -> str:
+        return texts[1]
+
+    renewed = Renewed(fetch, clock=clock)
+    with pytest.raises(ProviderUnavailable) as caught:
+        renewed.current(10)
+    assert (caught.value.reason, vars(caught.value)["cause"]) == ("provider_answer", "IndexError")
+    assert "list index" not in str(caught.value)
+    texts.append("fetched")
+    clock.advance(HOUR)
+    assert renewed.current(10) == "fetched"
 
 
 def test_the_clock_set_back(op: FakeOIDC, clock: FakeClock) -> None:
@@ -610,6 +627,8 @@ def test_check_prints_the_public_key(op: FakeOIDC, tmp_path: Path) -> None:
     assert private not in sentence
     assert make_key("P-256").thumbprint() in sentence
     assert any("client_key_file" in sentence for severity, sentence, _ in found if severity == "warning")
+    own = findings(op, client_secret=GONE, client_key_file=pem(tmp_path, "P-256", 0o600))
+    assert not any("client_key_file" in sentence for severity, sentence, _ in own if severity == "warning")
 
 
 @pytest.mark.process

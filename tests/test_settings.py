@@ -23,7 +23,7 @@ from support.cases import each
 from support.doc_runner import ROOT
 
 import clef_wsgi
-from clef_wsgi import ConfigurationError, from_settings, settings_from_environ
+from clef_wsgi import ConfigurationError, ProviderUnavailable, from_settings, settings_from_environ
 from clef_wsgi.demo.processes import find_example
 from clef_wsgi.middleware_options import MiddlewareOptions
 from clef_wsgi.settings import load, text_values
@@ -97,6 +97,13 @@ class Leaky:
 
     def __init__(self, *, key: str) -> None:
         raise RuntimeError(f"can't connect with {key}")
+
+
+class Refusing:
+    """A provider that must ask its server first, which does not answer."""
+
+    def __init__(self) -> None:
+        raise ProviderUnavailable("The login service is away.")
 
 
 def provider() -> FakeProvider:
@@ -359,6 +366,14 @@ def test_no_secret_is_told(texts: dict[str, str]) -> None:
     while error is not None:
         assert CANARY not in str(error) + repr(error)
         error = error.__cause__ or error.__context__
+
+
+def test_a_plug_whose_server_is_away() -> None:
+    """It is no fault of the settings: the plug's own error comes out as it is, with its reason."""
+    texts = {name: text for name, text in GOOD.items() if not name.startswith("provider")}
+    with pytest.raises(ProviderUnavailable, match="is away") as caught:
+        load({**texts, "provider": f"{HERE}:Refusing"})
+    assert caught.value.reason == "provider_unavailable"
 
 
 def test_a_deployment_shows_nothing() -> None:
