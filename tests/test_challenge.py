@@ -231,6 +231,16 @@ def test_a_second_start_is_the_servers_to_refuse() -> None:
         Server().serve(app)
 
 
+def test_a_body_without_close_is_dropped() -> None:
+    """A list has nothing to close: the login answers in its place."""
+
+    def app(environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
+        start_response("401 Unauthorized", [TEXT])
+        return [b"no body"]
+
+    assert Server().serve(app) == ["303 See Other"]
+
+
 @pytest.mark.parametrize("starts_first", [False, True])
 def test_a_generator_that_raises(starts_first: bool) -> None:
     """Its error comes out, and its body is closed once, since no server was given it."""

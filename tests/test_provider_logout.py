@@ -289,6 +289,16 @@ def test_the_state_ends_with_the_login(tmp_path: Path) -> None:
     assert provider.ends[-1][0] == {}
 
 
+def test_an_empty_state_is_not_kept(tmp_path: Path) -> None:
+    """A login without anything to remember makes no record, and its logout asks the provider without it."""
+    provider = EndingProvider({})
+    ann = browser(make_app(provider=provider, session={"type": "file", "data_dir": str(tmp_path)}))
+    ann.sign_in("ann")
+    assert not [path for path in tmp_path.rglob("*.cache") if b"provider_state" in path.read_bytes()]
+    ann.sign_out(status=200)
+    assert provider.ends[-1][0] == {}
+
+
 def test_an_undecodable_state_is_none(tmp_path: Path) -> None:
     """Garbage beside the session: the provider is asked without it."""
     provider = EndingProvider()

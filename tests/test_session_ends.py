@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -163,6 +164,16 @@ def test_row_78_a_file_of_before_is_closed_at_its_next_write(tmp_path: Path) -> 
     assert ann.get("/session?a=2").json["session"] == {"a": "2"}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert not draft.exists()
+
+
+def test_a_session_longer_than_one_read_comes_back_whole(tmp_path: Path) -> None:
+    """Of a file everything is read, however the system hands it out."""
+    ann = browser(make_app(session={"type": "file", "data_dir": str(tmp_path)}))
+    values = {name: token_hex(20_000) for name in "abcdefgh"}  # which no compression makes short
+    for name, value in values.items():
+        ann.get(f"/session?{name}={value}")
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.cache")) > 2 * 64 * 1024
+    assert ann.get("/session").json["session"] == values
 
 
 class _WatchedLock(PrivateLock):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from beaker.exceptions import MissingCacheParameter
 from beaker.middleware import SessionMiddleware
 from support.app import BASE_URL, SECRET, FakeProvider, ask, browser, echo, make_app
 from support.cases import each
@@ -247,6 +248,13 @@ def test_what_beaker_itself_refuses_is_told_so() -> None:
     [fault] = faults_of(lambda: session_options(base_url=BASE_URL, **beaker))
     assert fault == "The session can't be made so: save_accessed_time must be true to use timeout."
     assert faults_of(lambda: make_app(session=beaker)) == (fault,)
+
+
+@each(("kind", "folders"), [("file", "file_dir and lock_dir"), ("dbm", "dbm_dir and lock_dir")])
+def test_records_in_files_need_a_folder(kind: str, folders: str) -> None:
+    """Beaker's own error, which names the options: nothing is written to a folder that nobody chose."""
+    with pytest.raises(MissingCacheParameter, match=f"data_dir is required, or {folders}"):
+        browser(make_app(session={"type": kind})).get("/session?a=1")
 
 
 @each("secret", [" " * 40, "\t" * 40, [SECRET, " " * 40]])

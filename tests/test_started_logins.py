@@ -207,6 +207,21 @@ def test_row_76_an_older_address_makes_room_and_its_login_still_works() -> None:
     assert len(provider.finishes) == 3
 
 
+def test_row_76_making_room_does_not_bring_a_lost_login_back(tmp_path: Path) -> None:
+    """Writing makes a file: none is written where the record whose address was to go is gone itself."""
+    provider = FakeProvider()
+    ann = browser(make_app(provider=provider, session={"type": "file", "data_dir": str(tmp_path)}))
+    lost = ann.start_login(incompressible(900, 0))
+    (file,) = tmp_path.rglob("*.cache")
+    ann.start_login(incompressible(900, 1))
+    file.unlink()
+    ann.start_login(incompressible(900, 2))
+    assert not file.exists()
+    ann.come_back(lost, status="*")
+    assert provider.finishes == []
+    assert ann.user is None
+
+
 def test_row_76_a_login_that_finished_takes_no_room() -> None:
     """Spent ones are not counted: an abandoned tab keeps its page while another signs in again and again."""
     ann = browser(make_app())
@@ -265,6 +280,7 @@ def test_row_76_a_record_in_memory_ends_by_itself() -> None:
     ended, renewed, later = (MemoryPlace(f"{name}-{len(before)}", timeout=0) for name in ("a", "b", "c"))
     ended["x"] = 1
     assert names() == before
+    renewed.timeout = 1e-6
     renewed["x"] = 1
     renewed.timeout = 60
     renewed["x"] = 2
@@ -272,6 +288,17 @@ def test_row_76_a_record_in_memory_ends_by_itself() -> None:
     later["x"] = 3
     assert names() - before == {renewed.namespace, later.namespace}
     del renewed["x"], later["x"]
+    assert names() == before
+
+
+def test_a_record_in_memory_without_a_time_to_live_stays() -> None:
+    """Where Beaker was given no time-out, only a removal ends a record."""
+    before = names()
+    kept, ended = MemoryPlace(f"d-{len(before)}"), MemoryPlace(f"e-{len(before)}", timeout=0)
+    kept["x"] = 1
+    ended["x"] = 2
+    assert names() - before == {kept.namespace}
+    del kept["x"]
     assert names() == before
 
 
