@@ -9,6 +9,7 @@ import ipaddress
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -29,6 +30,7 @@ from support.threads import no_thread_to_be_had
 from clef_wsgi.base.deadline import THREAD_NAME
 from clef_wsgi.base.errors import ConfigurationError, ProviderUnavailable
 from clef_wsgi.base.options import check_url
+from clef_wsgi.providers import http_client
 from clef_wsgi.providers.deadline_adapter import DeadlineAdapter
 from clef_wsgi.providers.http_client import Answer, HttpClient
 
@@ -316,6 +318,23 @@ def test_row_37_refused() -> None:
     error = failure(client().get_json, f"http://127.0.0.1:{port}/")
     assert details(error) == ("provider_unavailable", None)
     assert vars(error)["cause"] == "ConnectionRefusedError"
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run from a source tree it says so, and asks all the same."""
+    with Peer(GOOD) as peer:
+        client().get_json(f"{peer.url}/")  # everything is imported now
+        http_client._headers.cache_clear()
+        try:
+            with monkeypatch.context() as patched:
+                patched.setattr(sys, "path", [])
+                client().get_json(f"{peer.url}/")
+        finally:
+            http_client._headers.cache_clear()
+        client().get_json(f"{peer.url}/")
+    before, without, after = (request.headers["user-agent"] for request in peer.requests)
+    assert without == "clef_wsgi/unknown"
+    assert before == after != without
 
 
 def test_row_37_name_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

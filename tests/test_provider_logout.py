@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 from support.app import BASE_URL, SAME_ORIGIN, Environ, FakeProvider, ask, browser, echo, make_app
 
 from clef_wsgi import MemoryLogoutStore, ProviderUnavailable, StoreUnavailable
-from clef_wsgi.beaker.pruning import Ages, prune_files
+from clef_wsgi.beaker.pruning import Ages, _old, prune_files
 from clef_wsgi.interfaces import Identity
 
 LOGOUT = "/clef/logout"
@@ -287,6 +288,20 @@ def test_the_state_ends_with_the_login(tmp_path: Path) -> None:
     assert ann.get("/").json["user"]["id"] == "ann"
     ann.sign_out(status=200)
     assert provider.ends[-1][0] == {}
+
+
+def test_pruning_goes_on_where_a_file_went_meanwhile(tmp_path: Path) -> None:
+    """What another process removed since the folder was listed is passed over."""
+    folder = tmp_path / "a" / "ab"
+    folder.mkdir(parents=True)
+    for name in ("ab1", "ab2", "ab3"):
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    found = _old(tmp_path, re.compile("ab[0-9]"), 60)
+    first = next(found)
+    for path in {*folder.iterdir()} - {first}:
+        path.unlink()
+    assert list(found) == []
 
 
 def test_an_empty_state_is_not_kept(tmp_path: Path) -> None:
