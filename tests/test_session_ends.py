@@ -215,6 +215,30 @@ def test_a_lock_that_was_removed_with_its_record_parts_no_writers(tmp_path: Path
     third.release_read_lock()
 
 
+class _LockOnAFaultyDisk(PrivateLock):
+    """A lock whose file can't be looked up, once."""
+
+    faults = 1
+
+    def is_in_place(self) -> bool:
+        if self.faults:
+            self.faults -= 1
+            raise OSError("Input/output error")
+        return super().is_in_place()
+
+
+def test_a_lock_that_failed_is_had_at_the_next_try(tmp_path: Path) -> None:
+    """It is taken through the file that is still open, and afterwards nobody has it."""
+    lock, other = _LockOnAFaultyDisk("b" * 32, str(tmp_path)), PrivateLock("b" * 32, str(tmp_path))
+    with pytest.raises(OSError, match="Input/output"):
+        lock.acquire_write_lock()
+    assert lock.acquire_write_lock(wait=False)
+    assert not other.acquire_write_lock(wait=False)
+    lock.release_write_lock()
+    assert other.acquire_write_lock(wait=False)
+    other.release_write_lock()
+
+
 class _LockElsewhere(PrivateLock):
     """A lock on a file system that numbers an open file in another way than one that is looked up."""
 
