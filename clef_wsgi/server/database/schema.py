@@ -224,6 +224,10 @@ deliveries = _numbered(
     _at("waits_until", nullable=True),  # answered: deadline for the exchange; no attempt meanwhile
     _at("expedited_at", nullable=True),  # to be attempted out of turn: somebody waits
     sa.Index("deliveries_due", "state", "next_at"),
+    # With thousands of rows pending, no claim may look at each of them.
+    sa.Index("deliveries_by_turn", "app_id", "state", sa.text("coalesce(expedited_at, next_at)"), "id"),
+    sa.Index("deliveries_under_way", "app_id", "state", "claimed_until"),
+    sa.Index("deliveries_by_wait", "state", "waits_until"),
 )
 
 receipts = _numbered(

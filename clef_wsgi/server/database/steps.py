@@ -72,13 +72,22 @@ _RENAMED = (
 )
 
 
+_INDEXES = (
+    "people_by_notifying ON people (notifying_since)",
+    "deliveries_by_turn ON deliveries (app_id, state, coalesce(expedited_at, next_at), id)",
+    "deliveries_under_way ON deliveries (app_id, state, claimed_until)",
+    "deliveries_by_wait ON deliveries (state, waits_until)",
+)
+
+
 def _rename_columns(connection: Connection) -> None:
-    """Rename columns, a table and an index to the words that the code uses. No value changes."""
+    """Rename columns, a table and an index to the words that the code uses; index deliveries. No value changes."""
     for table, old, new in _RENAMED:
         connection.exec_driver_sql(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
     connection.exec_driver_sql("ALTER TABLE app_hooks RENAME TO app_webhooks")
     connection.exec_driver_sql("DROP INDEX people_by_telling")
-    connection.exec_driver_sql("CREATE INDEX people_by_notifying ON people (notifying_since)")
+    for index in _INDEXES:
+        connection.exec_driver_sql(f"CREATE INDEX {index}")
 
 
 STEPS: Mapping[int, Step] = {2: _widen_ids, 3: _count_calls, 4: _mark_people, 5: _rename_columns}
