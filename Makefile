@@ -9,9 +9,9 @@ LOCK := constraints/dev.txt
 UV := UV_SYSTEM_CERTS=1 $(BIN)/uv
 PYTEST := -m pytest -n auto --dist worksteal
 QUICK := not browser and not services and not process and not slow
-# Percent of branches; the aim for the core is 100, with each line that only a killed process runs named by its test.
-CORE_PERCENT := 98
-SERVER_PERCENT := 95
+# Percent of lines and branches. Of the core's a few are taken only when threads meet by chance: so not 100.
+CORE_PERCENT := 99
+SERVER_PERCENT := 98
 CORE_WITHOUT := */clef_wsgi/server/*,*/clef_wsgi/demo/*,*/clef_wsgi/testing/*,*/clef_wsgi/cli.py,*/clef_wsgi/__main__.py
 READY := $(VENV)/.ready
 
