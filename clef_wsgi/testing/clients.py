@@ -98,7 +98,7 @@ class _HttpBrowser:
     how_to_speak_https = ""
     form_argument = "data"
     any_status: Mapping[str, str] = {}
-    """What lets the client return an answer of any status."""
+    """Let the client return an answer of any status."""
 
     def speaks_https(self) -> bool:
         raise NotImplementedError
