@@ -54,15 +54,13 @@ class ClefLogin:
     error: ClefError | None = None
     is_ignored = False
     _ended_state: Mapping[str, Any] | None = None
-    _page: str | None = None
 
     def __init__(self, gate: Gate, environ: dict[str, Any], headers: CacheHeaders, page: str | None = None) -> None:
         self._gate = gate
         self._environ = environ
         self._path = environ.get("PATH_INFO", "")  # a router that mounts an app cuts it off (PEP 3333, SCRIPT_NAME)
         self._headers = headers
-        if page is not None:
-            self._page = page
+        self._page = page
 
     def __repr__(self) -> str:
         return f"<ClefLogin {'signed in' if self.id else 'nobody'}>"

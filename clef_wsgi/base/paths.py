@@ -72,19 +72,14 @@ def readings(path: str, header: str | None = None, depth: int = 0) -> tuple[str,
     for start in (path,) if header is None else (path, header + path):
         for text in _texts(start):
             found.update(_resolutions(text, range(depth + 1 if ".." in text else 1)))
-    for kept in range(depth + 1 if header is not None else 0):
-        for before, rest in _behind_route(header or "", path, kept):
-            found.update(_resolutions(before + _joined(rest), (kept,)))
+    for kept, before, rest in () if header is None else _behind_routes(header, path, depth):
+        found.update(_resolutions(before + _joined(rest), (kept,)))
     return tuple(found)
 
 
 def glued(path: str, header: str, depth: int) -> set[str]:
     """Return what ``{traverse}`` of a route of Pyramid's makes of a header: ``/adm`` before ``in`` is ``/admin``."""
-    texts = {
-        (kept, before + "/".join(rest))
-        for kept in range(depth + 1)
-        for before, rest in _behind_route(header, path, kept)
-    }
+    texts = {(kept, before + "/".join(rest)) for kept, before, rest in _behind_routes(header, path, depth)}
     return {reading for kept, text in texts for reading in _resolutions(text, (kept,))}
 
 
@@ -120,12 +115,13 @@ def _without_first_segment(path: str) -> str:
     return path[path.find("/") :] if "/" in path else path
 
 
-def _behind_route(header: str, path: str, kept: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield the header behind the first segments, those of a route of Pyramid's, and what ``*traverse`` matches."""
+def _behind_routes(header: str, path: str, depth: int) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield how many segments are a route of Pyramid's, the header behind them, and what ``*traverse`` matches."""
     for text in _forms(path):
         segments = [segment for segment in text.split("/") if segment]
-        for form in _forms(header):
-            yield "/".join(["", *segments[:kept], form]), segments[kept:]
+        for kept in range(depth + 1):
+            for form in _forms(header):
+                yield kept, "/".join(["", *segments[:kept], form]), segments[kept:]
 
 
 def _forms(path: str) -> Iterator[str]:
