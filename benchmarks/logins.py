@@ -19,11 +19,7 @@ import os
 import platform
 import re
 import secrets
-import signal
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -34,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from delivery import await_listening, free_port, running
 from login_server import APP_ID, ORIGIN, ROWS, SECRET, SITE, databases, digest
 from sqlalchemy import text
 
@@ -63,23 +60,11 @@ def fill(where: str) -> list[str]:
 @contextmanager
 def server(where: str, log: Path) -> Iterator[tuple[int, int]]:
     """Run a server, and yield its port and process id. It is ended by that id."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
+    port = free_port()
     words = ["run", "--origin", ORIGIN, "--listen", f"127.0.0.1:{port}", "--database", where, "--no-deliver"]
-    with log.open("wb") as file:
-        command = [sys.executable, "-W", "ignore", "-m", "clef_wsgi", "server", *words, "--trusted-proxy", "127.0.0.1"]
-        process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            with socket.socket() as found:
-                if found.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+    with running(["-m", "clef_wsgi", "server", *words, "--trusted-proxy", "127.0.0.1"], log) as process:
+        await_listening(port)
         yield port, process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_SECONDS)
 
 
 class Visitor:
